@@ -1,0 +1,397 @@
+"""The spec: one YAML file that describes a ranker, and nothing else does.
+
+It names the features and when each is known, the tasks, the sizes of the network, how it is trained, and
+how the predictions become one score. Everything is checked when it is loaded, and again against a source
+before the first row is read.
+"""
+
+from collections import Counter
+from enum import StrEnum
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import pyarrow as pa
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from ranker.errors import SourceError, SpecError
+from ranker.records import QUERY_PREFIX, USER_ID, VIDEO_ID, check_records
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=64)]
+
+
+class SpecModel(BaseModel):
+    """A frozen part of the spec that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Side(StrEnum):
+    """When a feature is known."""
+
+    USER = "user"
+    QUERY = "query"
+    CONTEXT = "context"
+    CANDIDATE = "candidate"
+    PAIR = "pair"
+    BIAS = "bias"
+
+
+class FeatureBase(SpecModel):
+    """What every feature has."""
+
+    name: Name = Field(description="Unique name; the column of the records unless `column` is given.")
+    side: Side = Field(
+        description="user, query and context are the same for every candidate of a request; candidate "
+        "belongs to the video alone; pair needs both; bias feeds the position tower only."
+    )
+    column: Name | None = Field(None, description="The records' column, if it is not the name.")
+
+    @property
+    def source_column(self) -> str:
+        """The records' column that holds the feature."""
+        return self.column or self.name
+
+
+class IdFeature(FeatureBase):
+    """One id out of many, hashed into a table of embeddings."""
+
+    kind: Literal["id"]
+    buckets: PositiveInt = Field(65536, description="Rows of the table that ids are hashed into.")
+    dim: PositiveInt = Field(16, description="Width of the embedding.")
+    shares: Name | None = Field(None, description="Use the table of this other `id` or `ids` feature.")
+
+
+class IdsFeature(FeatureBase):
+    """A bag of ids, such as tags; the mean of their embeddings."""
+
+    kind: Literal["ids"]
+    buckets: PositiveInt = Field(1024, description="Rows of the table that ids are hashed into.")
+    dim: PositiveInt = Field(16, description="Width of the embedding.")
+    shares: Name | None = Field(None, description="Use the table of this other `id` or `ids` feature.")
+
+
+class CategoryFeature(FeatureBase):
+    """One of a few values, each with an embedding of its own; further values share the one of `other`."""
+
+    kind: Literal["category"]
+    values: tuple[str | int, ...] | None = Field(
+        None, description="The values. Without it, the first `capacity` values met in training."
+    )
+    capacity: PositiveInt = Field(64, description="Most values that are learned from the data.")
+    dim: PositiveInt = Field(8, description="Width of the embedding.")
+
+    @property
+    def size(self) -> int:
+        """Rows of the feature's table: missing, other, and the values."""
+        return 2 + (self.capacity if self.values is None else len(self.values))
+
+
+class NumberFeature(FeatureBase):
+    """A number, standardised with running statistics; an indicator says that it is missing."""
+
+    kind: Literal["number"]
+    transform: Literal["identity", "log1p"] = Field(
+        "identity", description="log1p for counts and durations, before standardising."
+    )
+
+
+Feature = Annotated[IdFeature | IdsFeature | CategoryFeature | NumberFeature, Field(discriminator="kind")]
+TableFeature = IdFeature | IdsFeature
+
+
+class Task(SpecModel):
+    """One thing to predict: a head of the network."""
+
+    name: Name = Field(description="Unique name of the head.")
+    group: Literal["engagement", "satisfaction"]
+    kind: Literal["binary", "regression"]
+    label: Name | None = Field(None, description="The records' column with the label; the name by default.")
+    transform: Literal["identity", "log1p"] = Field(
+        "identity", description="What the network learns of a regression label."
+    )
+    unit: str | None = Field(None, description="Unit of a regression label, e.g. s or stars.")
+    weight: NonNegativeFloat = Field(1.0, description="Weight of the head's loss.")
+    position_bias: bool = Field(False, description="Add the position tower's logit to this head in training.")
+
+    @property
+    def label_column(self) -> str:
+        """The records' column that holds the label."""
+        return self.label or self.name
+
+    @model_validator(mode="after")
+    def _only_regression_transforms(self) -> Self:
+        if self.kind == "binary" and self.transform != "identity":
+            raise ValueError(f"task '{self.name}': transform is for regression, found kind binary")
+        return self
+
+
+class NetworkSpec(SpecModel):
+    """Sizes of the network; see `ranker/networks/kinds.py` for the kinds."""
+
+    kind: Literal["mmoe", "shared_bottom"] = Field(
+        "mmoe",
+        description="mmoe, or shared_bottom: one network for all tasks in place of the experts, of the same "
+        "depth and widened until it multiplies as often.",
+    )
+    shared: tuple[PositiveInt, ...] = Field((256,), description="Widths of the layers below the experts.")
+    experts: PositiveInt = Field(8, description="Experts shared by all tasks.")
+    expert: tuple[PositiveInt, ...] = Field((128,), min_length=1, description="Widths of each expert's layers.")
+    tower: tuple[PositiveInt, ...] = Field((64,), description="Widths of each task's own layers.")
+    gate_dropout: float = Field(0.1, ge=0, lt=1, description="Chance that a gate ignores an expert in training.")
+    position_dropout: float = Field(0.1, ge=0, le=1, description="Chance that a row's position is hidden in training.")
+
+
+class TrainingSpec(SpecModel):
+    """How the network is trained."""
+
+    batch_size: PositiveInt = Field(1024, description="Rows of a step.")
+    learning_rate: PositiveFloat = Field(1e-3, description="Adam's, for the dense part.")
+    embedding_learning_rate: PositiveFloat = Field(0.05, description="Row-wise Adagrad's, for the tables.")
+    embedding_scale: NonNegativeFloat = Field(0.01, description="Standard deviation of fresh embeddings.")
+    metrics_window_s: PositiveInt = Field(21_600, description="Event time that one progressive metric covers.")
+    checkpoint_rows: PositiveInt = Field(200_000, description="Rows between two checkpoints.")
+
+
+class ScoreTerm(SpecModel):
+    """One head's part in the score."""
+
+    head: Name = Field(description="The task whose prediction is used.")
+    weight: float = Field(1.0, description="Power (product) or factor (sum); negative to push down.")
+    offset: float = Field(0.0, description="Added after the transform.")
+    transform: Literal["identity", "log1p", "clip", "logit", "divide"] = Field("identity")
+    low: float = Field(0.0, description="clip: the least value.")
+    high: float | None = Field(None, description="clip: the greatest value.")
+    scale: PositiveFloat = Field(1.0, description="divide: the divisor, in the prediction's unit.")
+
+    @model_validator(mode="after")
+    def _clip_has_bounds(self) -> Self:
+        if self.transform == "clip" and (self.high is None or self.high <= self.low):
+            raise ValueError(
+                f"term '{self.head}': clip expects 'high' above 'low', found low {self.low}, high {self.high}"
+            )
+        return self
+
+
+class ScoreSpec(SpecModel):
+    """How the predictions become the one number that candidates are ranked by."""
+
+    combine: Literal["product", "sum"] = Field(
+        "product", description="product of (offset + transform(prediction))^weight, or their weighted sum."
+    )
+    terms: tuple[ScoreTerm, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _heads_once_and_bases_positive(self) -> Self:
+        _refuse_doubles([term.head for term in self.terms], "score terms for head")
+        for term in self.terms:
+            if self.combine == "product" and term.transform == "logit":
+                raise ValueError(
+                    f"term '{term.head}': a logit can be negative, and product expects positive bases; "
+                    "use combine: sum or another transform"
+                )
+            if self.combine == "product" and term.offset < 0:
+                raise ValueError(f"term '{term.head}': product expects offset >= 0, found {term.offset}")
+        return self
+
+
+class RankerSpec(SpecModel):
+    """A ranker, described in full."""
+
+    name: Name
+    hash_seed: int = Field(0, ge=0, lt=2**63, description="Seed of the hash that spreads ids over buckets.")
+    features: tuple[Feature, ...] = Field(min_length=1)
+    tasks: tuple[Task, ...] = Field(min_length=1)
+    network: NetworkSpec = NetworkSpec()
+    training: TrainingSpec = TrainingSpec()
+    score: ScoreSpec
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        _refuse_doubles([f.name for f in self.features], "features named")
+        _refuse_doubles([t.name for t in self.tasks], "tasks named")
+        features = {f.name: f for f in self.features}
+        heads = [t.name for t in self.tasks]
+        for term in self.score.terms:
+            if term.head not in heads:
+                raise ValueError(f"score term: expected a head out of {', '.join(heads)}, found '{term.head}'")
+        for feature in self.features:
+            _check_feature(feature, features)
+        if not any(f.side is not Side.BIAS for f in self.features):
+            raise ValueError("features: expected at least one outside side bias, found none")
+        for task in self.tasks:
+            if task.position_bias and not self.side(Side.BIAS):
+                raise ValueError(f"task '{task.name}': position_bias expects a feature with side bias, found none")
+        labels = {t.label_column for t in self.tasks}
+        for feature in self.features:
+            if feature.source_column in labels:
+                raise ValueError(f"feature '{feature.name}': its column '{feature.source_column}' is a label")
+        return self
+
+    def side(self, *sides: Side) -> tuple[Feature, ...]:
+        """The features of the given sides, in the spec's order."""
+        return tuple(f for f in self.features if f.side in sides)
+
+    @property
+    def user_columns(self) -> tuple[str, ...]:
+        """Columns of a stored user, without the id."""
+        return _unique(f.source_column for f in self.side(Side.USER) if f.source_column != USER_ID)
+
+    @property
+    def video_columns(self) -> tuple[str, ...]:
+        """Columns of a stored video, without the id: what candidates and the query video need of it."""
+        own = [f.source_column for f in self.side(Side.CANDIDATE)]
+        query = [f.source_column.removeprefix(QUERY_PREFIX) for f in self.side(Side.QUERY)]
+        return _unique(c for c in (*own, *query) if c != VIDEO_ID)
+
+    def check_schema(self, schema: pa.Schema, *, where: str) -> None:
+        """Check that records with this schema can train the ranker.
+
+        Args:
+            schema: Schema of the source's record batches.
+            where: The source's name for the message.
+
+        Raises:
+            SourceError: A feature's column or a label is not there.
+        """
+        check_records(schema, where=where)
+        for feature in self.features:
+            if feature.source_column not in schema.names:
+                raise SourceError(
+                    f"{where}: feature '{feature.name}' expects a column '{feature.source_column}', "
+                    f"found {', '.join(schema.names)}"
+                )
+        for task in self.tasks:
+            if task.label_column not in schema.names:
+                raise SourceError(
+                    f"{where}: task '{task.name}' expects a label column '{task.label_column}', "
+                    f"found {', '.join(schema.names)}"
+                )
+
+
+def load_spec(name_or_path: str) -> RankerSpec:
+    """Load a preset by name, or a spec from a YAML file.
+
+    Args:
+        name_or_path: `kuairand`, or a path that ends in .yaml or .yml.
+
+    Raises:
+        SpecError: No such preset or file, not YAML, or a mistake in it; the message names the key.
+    """
+    if name_or_path.endswith((".yaml", ".yml")):
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise SpecError(f"{path}: expected a spec, found no such file")
+        return parse_spec(path.read_text(encoding="utf-8"), where=str(path))
+    presets = preset_names()
+    if name_or_path not in presets:
+        raise SpecError(
+            f"--spec: expected a .yaml file or a preset ({', '.join(presets)}), found '{name_or_path}'"
+        )
+    text = (resources.files("ranker") / "presets" / f"{name_or_path}.yaml").read_text(encoding="utf-8")
+    return parse_spec(text, where=f"preset {name_or_path}")
+
+
+def preset_names() -> list[str]:
+    """The names of the specs that ship with watchnext."""
+    folder = resources.files("ranker") / "presets"
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def parse_spec(text: str, *, where: str) -> RankerSpec:
+    """Parse a spec from YAML.
+
+    Args:
+        text: The YAML document.
+        where: What to name in messages, such as the file.
+
+    Raises:
+        SpecError: Not YAML, or a mistake in it; the message names the key and what was expected.
+    """
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SpecError(f"{where}: expected YAML, found {' '.join(str(error).split())}") from error
+    if not isinstance(document, dict):
+        raise SpecError(f"{where}: expected a mapping with name, features, tasks, score, found {document!r:.80}")
+    try:
+        return RankerSpec.model_validate(document)
+    except ValidationError as error:
+        lines = [_explain(dict(detail), document) for detail in error.errors(include_url=False)]
+        raise SpecError(f"{where}: " + "; ".join(lines)) from error
+
+
+def dump_spec(spec: RankerSpec) -> str:
+    """Write a spec as YAML that `parse_spec` reads back to an equal one."""
+    return yaml.safe_dump(spec.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+
+
+def _unique(names: Any) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+def _refuse_doubles(names: list[str], what: str) -> None:
+    doubles = [name for name, count in Counter(names).items() if count > 1]
+    if doubles:
+        raise ValueError(f"expected one each, found two {what} '{doubles[0]}'")
+
+
+def _check_feature(feature: Feature, features: dict[str, Feature]) -> None:
+    if feature.side is Side.BIAS and feature.kind != "category":
+        raise ValueError(f"feature '{feature.name}': side bias expects kind category, found {feature.kind}")
+    if feature.side is Side.QUERY and not feature.source_column.startswith(QUERY_PREFIX):
+        raise ValueError(
+            f"feature '{feature.name}': side query expects a column named '{QUERY_PREFIX}' and the video's column, "
+            f"found '{feature.source_column}'"
+        )
+    if not isinstance(feature, TableFeature) or feature.shares is None:
+        return
+    owner = features.get(feature.shares)
+    if not isinstance(owner, TableFeature) or owner.shares is not None:
+        tables = [f.name for f in features.values() if isinstance(f, TableFeature) and f.shares is None]
+        raise ValueError(
+            f"feature '{feature.name}': shares expects a feature with a table of its own ({', '.join(tables)}), "
+            f"found '{feature.shares}'"
+        )
+    given = {"buckets", "dim"} & feature.model_fields_set
+    if given:
+        raise ValueError(
+            f"feature '{feature.name}': shares the table of '{feature.shares}', "
+            f"so expected no '{min(given)}' of its own"
+        )
+
+
+def _explain(detail: dict[str, Any], document: dict[str, Any]) -> str:
+    """One line for one of pydantic's complaints: the key, what was expected, what was found."""
+    place: list[str] = []
+    node: Any = document
+    for part in detail["loc"]:
+        if isinstance(node, list) and isinstance(part, int) and part < len(node):
+            node = node[part]
+            name = node.get("name", node.get("head")) if isinstance(node, dict) else None
+            place.append(f"{part}" if name is None else f"{part} ('{name}')")
+        elif isinstance(node, dict) and part in node:
+            node = node[part]
+            place.append(str(part))
+        elif not (isinstance(node, dict) and part == node.get("kind")):  # the union's tag is no key of the file
+            place.append(str(part))
+    where = " > ".join(place)
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: unknown key"
+    if detail["type"] == "missing":
+        return f"{where}: expected this key, found none"
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if detail["type"] == "value_error":
+        return f"{where}: {message}" if where else message
+    return f"{where}: {message}, found {detail['input']!r:.80}"

@@ -1,0 +1,1 @@
+"""From requests to rankings: the HTTP service and its commands."""

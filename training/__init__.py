@@ -1,0 +1,1 @@
+"""From events to bundles: sources, the streaming trainer, evaluation, and their commands."""
