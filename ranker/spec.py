@@ -147,10 +147,16 @@ class NetworkSpec(SpecModel):
     )
     shared: tuple[PositiveInt, ...] = Field((256,), description="Widths of the layers below the experts.")
     experts: PositiveInt = Field(8, description="Experts shared by all tasks.")
-    expert: tuple[PositiveInt, ...] = Field((128,), min_length=1, description="Widths of each expert's layers.")
+    expert: tuple[PositiveInt, ...] = Field(
+        (128,), min_length=1, description="Widths of each expert's layers."
+    )
     tower: tuple[PositiveInt, ...] = Field((64,), description="Widths of each task's own layers.")
-    gate_dropout: float = Field(0.1, ge=0, lt=1, description="Chance that a gate ignores an expert in training.")
-    position_dropout: float = Field(0.1, ge=0, le=1, description="Chance that a row's position is hidden in training.")
+    gate_dropout: float = Field(
+        0.1, ge=0, lt=1, description="Chance that a gate ignores an expert in training."
+    )
+    position_dropout: float = Field(
+        0.1, ge=0, le=1, description="Chance that a row's position is hidden in training."
+    )
 
 
 class TrainingSpec(SpecModel):
@@ -160,7 +166,9 @@ class TrainingSpec(SpecModel):
     learning_rate: PositiveFloat = Field(1e-3, description="Adam's, for the dense part.")
     embedding_learning_rate: PositiveFloat = Field(0.05, description="Row-wise Adagrad's, for the tables.")
     embedding_scale: NonNegativeFloat = Field(0.01, description="Standard deviation of fresh embeddings.")
-    metrics_window_s: PositiveInt = Field(21_600, description="Event time that one progressive metric covers.")
+    metrics_window_s: PositiveInt = Field(
+        21_600, description="Event time that one progressive metric covers."
+    )
     checkpoint_rows: PositiveInt = Field(200_000, description="Rows between two checkpoints.")
 
 
@@ -225,14 +233,18 @@ class RankerSpec(SpecModel):
         heads = [t.name for t in self.tasks]
         for term in self.score.terms:
             if term.head not in heads:
-                raise ValueError(f"score term: expected a head out of {', '.join(heads)}, found '{term.head}'")
+                raise ValueError(
+                    f"score term: expected a head out of {', '.join(heads)}, found '{term.head}'"
+                )
         for feature in self.features:
             _check_feature(feature, features)
         if not any(f.side is not Side.BIAS for f in self.features):
             raise ValueError("features: expected at least one outside side bias, found none")
         for task in self.tasks:
             if task.position_bias and not self.side(Side.BIAS):
-                raise ValueError(f"task '{task.name}': position_bias expects a feature with side bias, found none")
+                raise ValueError(
+                    f"task '{task.name}': position_bias expects a feature with side bias, found none"
+                )
         labels = {t.label_column for t in self.tasks}
         for feature in self.features:
             if feature.source_column in labels:
@@ -324,7 +336,9 @@ def parse_spec(text: str, *, where: str) -> RankerSpec:
     except yaml.YAMLError as error:
         raise SpecError(f"{where}: expected YAML, found {' '.join(str(error).split())}") from error
     if not isinstance(document, dict):
-        raise SpecError(f"{where}: expected a mapping with name, features, tasks, score, found {document!r:.80}")
+        raise SpecError(
+            f"{where}: expected a mapping with name, features, tasks, score, found {document!r:.80}"
+        )
     try:
         return RankerSpec.model_validate(document)
     except ValidationError as error:
@@ -334,7 +348,11 @@ def parse_spec(text: str, *, where: str) -> RankerSpec:
 
 def dump_spec(spec: RankerSpec) -> str:
     """Write a spec as YAML that `parse_spec` reads back to an equal one."""
-    return yaml.safe_dump(spec.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+    document = spec.model_dump(mode="json", exclude_none=True)
+    for feature in document["features"]:
+        if "shares" in feature:  # the table's sizes stand with its owner
+            del feature["buckets"], feature["dim"]
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
 
 
 def _unique(names: Any) -> tuple[str, ...]:
@@ -352,7 +370,7 @@ def _check_feature(feature: Feature, features: dict[str, Feature]) -> None:
         raise ValueError(f"feature '{feature.name}': side bias expects kind category, found {feature.kind}")
     if feature.side is Side.QUERY and not feature.source_column.startswith(QUERY_PREFIX):
         raise ValueError(
-            f"feature '{feature.name}': side query expects a column named '{QUERY_PREFIX}' and the video's column, "
+            f"feature '{feature.name}': side query expects a column '{QUERY_PREFIX}...', "
             f"found '{feature.source_column}'"
         )
     if not isinstance(feature, TableFeature) or feature.shares is None:
@@ -361,8 +379,8 @@ def _check_feature(feature: Feature, features: dict[str, Feature]) -> None:
     if not isinstance(owner, TableFeature) or owner.shares is not None:
         tables = [f.name for f in features.values() if isinstance(f, TableFeature) and f.shares is None]
         raise ValueError(
-            f"feature '{feature.name}': shares expects a feature with a table of its own ({', '.join(tables)}), "
-            f"found '{feature.shares}'"
+            f"feature '{feature.name}': shares expects a feature with a table of its own "
+            f"({', '.join(tables)}), found '{feature.shares}'"
         )
     given = {"buckets", "dim"} & feature.model_fields_set
     if given:
@@ -384,7 +402,9 @@ def _explain(detail: dict[str, Any], document: dict[str, Any]) -> str:
         elif isinstance(node, dict) and part in node:
             node = node[part]
             place.append(str(part))
-        elif not (isinstance(node, dict) and part == node.get("kind")):  # the union's tag is no key of the file
+        elif not (
+            isinstance(node, dict) and part == node.get("kind")
+        ):  # the union's tag is no key of the file
             place.append(str(part))
     where = " > ".join(place)
     if detail["type"] == "extra_forbidden":

@@ -1,0 +1,1 @@
+"""Columns to tensors: one path for a training batch and for a request."""

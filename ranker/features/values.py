@@ -1,0 +1,152 @@
+"""Feature values in Arrow columns and in JSON, brought to one form per kind of feature.
+
+Ids and categories become strings (712, 712.0 and "712" are the same id), bags become lists of strings,
+numbers become float64. Null and NaN mean missing.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ranker.errors import FeatureError
+from ranker.spec import Feature, IdsFeature, NumberFeature
+
+FeatureValue = str | int | float | bool | list[str | int] | None
+
+
+def canonical(column: pa.Array | pa.ChunkedArray, feature: Feature) -> pa.Array:
+    """Bring a column to the form that its feature is encoded from.
+
+    Args:
+        column: Any column of a log.
+        feature: What the column holds.
+
+    Returns:
+        string for ids and categories, list<string> for bags, float64 without NaN for numbers.
+
+    Raises:
+        FeatureError: The column's type does not fit the kind, or a number is infinite.
+    """
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    if isinstance(column, pa.DictionaryArray):
+        column = column.dictionary_decode()
+    if pa.types.is_null(column.type):
+        return pa.nulls(len(column), _form(feature))
+    if isinstance(feature, IdsFeature):
+        return _lists(column, feature)
+    if isinstance(feature, NumberFeature):
+        return _numbers(column, feature)
+    return _strings(column, feature)
+
+
+def column_of(values: Sequence[FeatureValue], feature: Feature) -> pa.Array:
+    """Make the canonical column out of JSON values, one a row.
+
+    Raises:
+        FeatureError: A value's type does not fit the kind; the error has the row.
+    """
+    rows = [_scalar(value, feature, row) for row, value in enumerate(values)]
+    return pa.array(rows, _form(feature))
+
+
+def _form(feature: Feature) -> pa.DataType:
+    if isinstance(feature, IdsFeature):
+        return pa.list_(pa.string())
+    return pa.float64() if isinstance(feature, NumberFeature) else pa.string()
+
+
+def _strings(column: pa.Array, feature: Feature) -> pa.Array:
+    if pa.types.is_floating(column.type):
+        numbers = pc.if_else(pc.is_nan(column), None, column)
+        if pc.all(pc.equal(pc.trunc(numbers), numbers)).as_py() is not False:
+            column = numbers.cast(pa.int64(), safe=False)
+    if not _is_plain(column.type):
+        raise _wrong_type(feature, f"a column of {column.type}", None)
+    return column.cast(pa.string())
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    return any(
+        check(kind)
+        for check in (
+            pa.types.is_string,
+            pa.types.is_large_string,
+            pa.types.is_integer,
+            pa.types.is_floating,
+            pa.types.is_boolean,
+        )
+    )
+
+
+def _lists(column: pa.Array, feature: Feature) -> pa.Array:
+    if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
+        raise _wrong_type(feature, f"a column of {column.type}", None)
+    if column.type == pa.list_(pa.string()):
+        return column
+    if not _is_plain(column.type.value_type) and not pa.types.is_null(column.type.value_type):
+        raise _wrong_type(feature, f"a column of {column.type}", None)
+    return column.cast(pa.list_(pa.string()))
+
+
+def _numbers(column: pa.Array, feature: Feature) -> pa.Array:
+    if not (
+        pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    ) and not pa.types.is_boolean(column.type):
+        raise _wrong_type(feature, f"a column of {column.type}", None)
+    numbers = column.cast(pa.float64(), safe=False)
+    infinite = np.flatnonzero(np.isinf(numbers.to_numpy(zero_copy_only=False)))
+    if len(infinite):
+        raise _wrong_type(feature, f"{numbers[int(infinite[0])]}", int(infinite[0]))
+    return pc.if_else(pc.is_nan(numbers), None, numbers)
+
+
+def _scalar(value: Any, feature: Feature, row: int) -> Any:
+    if value is None:
+        return None
+    if isinstance(feature, IdsFeature):
+        if not isinstance(value, list):
+            raise _wrong_type(feature, repr(value), row)
+        return [_text(item, feature, row) for item in value if item is not None]
+    if not isinstance(feature, NumberFeature):
+        return _text(value, feature, row)
+    if not isinstance(value, int | float):
+        raise _wrong_type(feature, repr(value), row)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise _wrong_type(feature, f"{value!r:.40}", row)
+    return number
+
+
+def _text(value: Any, feature: Feature, row: int) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+        return str(int(value))
+    if isinstance(value, float) and math.isfinite(value):
+        return str(pa.scalar(value).cast(pa.string()).as_py())  # Arrow's digits, as in a log
+    raise _wrong_type(feature, repr(value), row)
+
+
+def _wrong_type(feature: Feature, found: str, row: int | None) -> FeatureError:
+    expected = {
+        "id": "an id (a string or a whole number)",
+        "ids": "a list of ids",
+        "category": "a string, a number or true/false",
+        "number": "a finite number",
+    }[feature.kind]
+    place = "" if row is None else f" in row {row}"
+    return FeatureError(
+        f"{feature.source_column}: expected {expected}, found {found:.80}{place}",
+        feature=feature.source_column,
+        row=row,
+    )

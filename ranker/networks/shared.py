@@ -1,0 +1,44 @@
+"""What the middle of the network must do: from the shared layer to one representation per task.
+
+Shape letters: B rows, H width of the shared layer, T tasks, D width of a representation.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Representations:
+    """One representation per task, twice in training.
+
+    Attributes:
+        clean: (B, T, D) without any noise: what a prediction is made from.
+        noisy: (B, T, D) with dropout, to learn from; the same tensor where there is none.
+    """
+
+    clean: Tensor
+    noisy: Tensor
+
+
+class Sharing(nn.Module, ABC):
+    """A way of sharing between tasks."""
+
+    @property
+    @abstractmethod
+    def output_width(self) -> int:
+        """D."""
+
+    @property
+    @abstractmethod
+    def multiplications(self) -> int:
+        """Multiplications per candidate."""
+
+    @abstractmethod
+    def forward(self, hidden_bh: Tensor) -> Representations:
+        """Represent every row for every task.
+
+        Args:
+            hidden_bh: (B, H), the shared layer.
+        """

@@ -1,0 +1,31 @@
+"""One tower a task, all computed together.
+
+Shape letters: B rows, T tasks, D width of a representation.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from ranker.networks.layers import BatchedLinear, relu_layers
+
+
+class Towers(nn.Module):
+    """Per-task layers with ReLUs and one output each: h^k of Zhao et al."""
+
+    def __init__(self, width: int, tasks: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.hidden = relu_layers(width, widths, networks=tasks)
+        self.output = BatchedLinear(tasks, (width, *widths)[-1], 1)
+
+    def forward(self, representation_btd: Tensor) -> Tensor:
+        """Apply tower t to representation[:, t].
+
+        Args:
+            representation_btd: (B, T, D).
+
+        Returns:
+            (B, T): logits of binary tasks, transformed values of regression tasks.
+        """
+        logit_tb1: Tensor = self.output(self.hidden(representation_btd.transpose(0, 1)))
+        return logit_tb1.squeeze(-1).T

@@ -1,0 +1,89 @@
+"""Losses of the heads, and the way back from the network's outputs to natural units.
+
+Shape letters: B rows, T tasks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from ranker.spec import Task
+
+LOG_LIMIT: Final = 30.0
+"""Transformed predictions are cut here before expm1: about 10^13 of any unit."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The loss of a batch.
+
+    Attributes:
+        total: Scalar: the heads' losses times their weights, added up.
+        heads: (T,) mean loss of each head over its labelled rows; 0 where none is.
+    """
+
+    total: Tensor
+    heads: Tensor
+
+
+class MultitaskLoss:
+    """Cross-entropy for binary heads, squared error on the transformed target for regression heads.
+
+    A missing label is masked out of its head's mean, so a head with few labels has as much say as its
+    weight gives it. Example weights weigh the rows within each head.
+
+    Args:
+        tasks: In the order of the logits' columns.
+    """
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self.binary = torch.tensor([task.kind == "binary" for task in tasks])
+        self.log1p = torch.tensor([task.transform == "log1p" for task in tasks])
+        self.weights = torch.tensor([task.weight for task in tasks])
+
+    def __call__(self, logit_bt: Tensor, label_bt: Tensor, weight_b: Tensor | None = None) -> Losses:
+        """Compute the loss.
+
+        Args:
+            logit_bt: (B, T) float32, the network's outputs.
+            label_bt: (B, T) float32 in natural units, NaN where missing.
+            weight_b: (B,) float32 example weights; None for 1 each.
+        """
+        device = logit_bt.device
+        known = ~label_bt.isnan()
+        label = torch.where(known, label_bt, 0.0)
+        target = torch.where(self.log1p.to(device), torch.log1p(label.clamp_min(0)), label)
+        loss = torch.where(
+            self.binary.to(device),
+            functional.binary_cross_entropy_with_logits(logit_bt, target, reduction="none"),
+            (logit_bt - target).square(),
+        )
+        weight = known.float() if weight_b is None else known * weight_b[:, None]
+        heads = torch.where(known, loss * weight, 0.0).sum(dim=0) / weight.sum(dim=0).clamp_min(1e-12)
+        return Losses((heads * self.weights.to(device)).sum(), heads)
+
+
+def natural_units(output_bt: Tensor, tasks: Sequence[Task]) -> NDArray[np.float64]:
+    """Turn the network's outputs into predictions.
+
+    Args:
+        output_bt: (B, T) float32: logits, or transformed values.
+        tasks: In the order of the columns.
+
+    Returns:
+        (B, T): probabilities of binary tasks; regression tasks in their own unit.
+    """
+    output = output_bt.detach().double().cpu()
+    binary = torch.tensor([task.kind == "binary" for task in tasks])
+    log1p = torch.tensor([task.transform == "log1p" for task in tasks])
+    seconds = output.clamp(max=LOG_LIMIT).expm1().clamp_min(0)
+    natural: NDArray[np.float64] = torch.where(
+        binary, output.sigmoid(), torch.where(log1p, seconds, output)
+    ).numpy()
+    return natural

@@ -1,0 +1,34 @@
+"""The command `watchnext`: the subcommands of every installed package under one roof."""
+
+import sys
+from importlib.metadata import entry_points
+
+import typer
+from rich.console import Console
+
+from ranker.errors import UserError, WatchnextError
+
+
+def main() -> None:
+    """Run the command line.
+
+    A user's mistake ends with status 2 and one line on standard error, any other refusal with status 1.
+    """
+    app = typer.Typer(
+        name="watchnext",
+        help="Rank videos by several goals at once: train on a log, serve over HTTP, evaluate.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    for entry in entry_points(group="watchnext.commands"):
+        app.add_typer(entry.load())
+    try:
+        app()
+    except WatchnextError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {error}", highlight=False)
+        sys.exit(2 if isinstance(error, UserError) else 1)
+
+
+if __name__ == "__main__":
+    main()
