@@ -1,0 +1,1 @@
+"""What predictions are worth: exact metrics, their intervals, and metrics that stream."""

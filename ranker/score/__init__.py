@@ -1,0 +1,1 @@
+"""From predictions to the one number that candidates are ranked by."""
