@@ -1,0 +1,35 @@
+"""The last known value of every column, per entity, from a stream of rows."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pyarrow as pa
+
+
+def last_known(empty: pa.Table, tables: Iterable[pa.Table], key: str) -> pa.Table:
+    """Fold a log into one row per entity; memory grows with the entities, not with the log.
+
+    Args:
+        empty: A table of the same schema without rows.
+        tables: The log, oldest rows first.
+        key: The column with the entity's id; rows without one are left out.
+
+    Returns:
+        Each id once; in every other column its latest value that is not null.
+    """
+    known = empty
+    for table in tables:
+        known = _fold(pa.concat_tables([known, table.filter(table[key].is_valid())]).combine_chunks(), key)
+    return known
+
+
+def _fold(rows: pa.Table, key: str) -> pa.Table:
+    ids = rows[key].combine_chunks().dictionary_encode()
+    entity = ids.indices.to_numpy()
+    columns = {}
+    for name in rows.column_names:
+        valid = np.flatnonzero(rows[name].is_valid().to_numpy())
+        latest = np.full(len(ids.dictionary), -1)
+        latest[entity[valid]] = valid  # of an entity's rows the last one stays
+        columns[name] = rows[name].take(pa.array(latest, mask=latest < 0))
+    return pa.table(columns)

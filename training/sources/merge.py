@@ -1,0 +1,194 @@
+"""Event-time merge: chunks of a log become one ordered stream, in bounded memory.
+
+A chunk, such as a row group of a Parquet file, says how early and how late its rows are before it is read.
+Chunks are opened by their earliest time, and a row is passed on once no unopened chunk can hold an earlier
+one. Chunks that follow each other in time so stream through one by one; chunks that overlap wait together
+in the reorder buffer, up to a bound.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ranker.errors import SourceError
+from ranker.records import TIME_MS
+
+logger = logging.getLogger(__name__)
+
+Late = Literal["drop", "refuse"]
+DEFAULT_REORDER_ROWS = 1_000_000
+_BOUNDS_MS = np.iinfo(np.int64)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A part of a log that is read in one go.
+
+    Attributes:
+        where: What messages call it: the file and the place in it.
+        first_ms: No row is earlier.
+        last_ms: No row is later.
+        read: Reads the rows, in any order; every chunk's schema is the same.
+    """
+
+    where: str
+    first_ms: int
+    last_ms: int
+    read: Callable[[], pa.Table]
+
+
+class TimeMerge:
+    """Iterates over the rows of all chunks, oldest first, as tables of varying size.
+
+    Rows of the same time come in the order of the chunks, then of the rows in them, and within one table,
+    unless the reorder buffer had to give up rows early.
+
+    Attributes:
+        late_rows: Rows dropped so far because later ones had been passed on.
+        most_buffered_rows: The most rows that were held at once.
+    """
+
+    def __init__(
+        self,
+        chunks: Sequence[Chunk],
+        *,
+        reorder_rows: int | None = DEFAULT_REORDER_ROWS,
+        late: Late = "drop",
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+    ) -> None:
+        """Prepare the merge; nothing is read yet.
+
+        Args:
+            chunks: The parts of the log, in the order that settles ties.
+            reorder_rows: Rows that may wait for earlier ones; beyond it the oldest are passed on regardless.
+                None for as many as the overlap of the chunks needs.
+            late: What becomes of a row that is earlier than one already passed on.
+            since_ms: First time that is included; None for no bound.
+            until_ms: First time that is excluded; None for no bound.
+        """
+        self.late_rows = 0
+        self.most_buffered_rows = 0
+        self._since_ms = _BOUNDS_MS.min if since_ms is None else since_ms
+        self._until_ms = _BOUNDS_MS.max if until_ms is None else until_ms
+        self._reorder_rows = reorder_rows
+        self._late = late
+        inside = [
+            (place, chunk)
+            for place, chunk in enumerate(chunks)
+            if chunk.last_ms >= self._since_ms and chunk.first_ms < self._until_ms
+        ]
+        self._unopened = sorted(inside, key=lambda placed: placed[1].first_ms)
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        """Open the chunks one after the other and yield what is ready.
+
+        Raises:
+            SourceError: A row has no time, or is late and `late` is refuse.
+        """
+        waiting: list[_Piece] = []
+        reached_ms = _BOUNDS_MS.min
+        for opened, (place, chunk) in enumerate(self._unopened, start=1):
+            waiting.append(self._open(place, chunk, reached_ms))
+            waiting.sort(key=lambda piece: piece.place)
+            buffered = sum(len(piece.time_ms) for piece in waiting)
+            self.most_buffered_rows = max(self.most_buffered_rows, buffered)
+
+            last = opened == len(self._unopened)
+            before_ms = self._until_ms if last else self._unopened[opened][1].first_ms
+            if not last and self._reorder_rows is not None and buffered > self._reorder_rows:
+                before_ms = max(before_ms, _end_of_oldest(waiting, buffered - self._reorder_rows))
+            ready = [part for piece in waiting if len((part := piece.before(before_ms)).time_ms)]
+            waiting = [part for piece in waiting if len((part := piece.since(before_ms)).time_ms)]
+            if ready:
+                reached_ms = max(int(piece.time_ms[-1]) for piece in ready)
+                yield _interleave(ready)
+        if self.late_rows:
+            logger.warning(
+                "dropped %d rows that came late by more than the %s rows that may wait",
+                self.late_rows,
+                self._reorder_rows,
+            )
+
+    def _open(self, place: int, chunk: Chunk, reached_ms: int) -> "_Piece":
+        table = chunk.read()
+        nulls = table[TIME_MS].null_count
+        if nulls:
+            raise SourceError(f"{chunk.where}: expected '{TIME_MS}' in every row, found {nulls} rows without")
+        time_ms = table[TIME_MS].to_numpy()
+        if np.any(time_ms[1:] < time_ms[:-1]):
+            by_time = np.argsort(time_ms, kind="stable")
+            table, time_ms = table.take(by_time), time_ms[by_time]
+        piece = _Piece(place, table, time_ms).since(self._since_ms).before(self._until_ms)
+        late_rows = int(np.searchsorted(piece.time_ms, reached_ms))
+        if late_rows and self._late == "refuse":
+            raise SourceError(
+                f"{chunk.where}: expected rows from {TIME_MS} {reached_ms} on, found {late_rows} older, "
+                f"the first {piece.time_ms[0]}; sort the log, or let more than {self._reorder_rows} rows wait"
+            )
+        self.late_rows += late_rows
+        return piece.since(reached_ms)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Rows of one chunk, in time order."""
+
+    place: int
+    table: pa.Table
+    time_ms: NDArray[np.int64]
+
+    def before(self, time_ms: int) -> "_Piece":
+        cut = int(np.searchsorted(self.time_ms, time_ms))
+        return _Piece(self.place, self.table.slice(0, cut), self.time_ms[:cut])
+
+    def since(self, time_ms: int) -> "_Piece":
+        cut = int(np.searchsorted(self.time_ms, time_ms))
+        return _Piece(self.place, self.table.slice(cut), self.time_ms[cut:])
+
+
+def _end_of_oldest(pieces: list[_Piece], rows: int) -> int:
+    """The time that the oldest `rows` rows are before, and with them those of the same time as the last."""
+    time_ms = np.concatenate([piece.time_ms for piece in pieces])
+    return int(np.partition(time_ms, rows - 1)[rows - 1]) + 1
+
+
+def _interleave(pieces: list[_Piece]) -> pa.Table:
+    if len(pieces) == 1:
+        return pieces[0].table
+    by_time = np.argsort(np.concatenate([piece.time_ms for piece in pieces]), kind="stable")
+    return pa.concat_tables([piece.table for piece in pieces]).combine_chunks().take(by_time)
+
+
+def rebatch(tables: Iterable[pa.Table], rows: int, *, skip_rows: int = 0) -> Iterator[pa.RecordBatch]:
+    """Cut a stream of tables into batches of one size.
+
+    Args:
+        tables: Tables of one schema and any size.
+        rows: Rows of every batch but the last.
+        skip_rows: Rows to leave out at the start.
+    """
+    pending: list[pa.Table] = []
+    pending_rows = 0
+    for table in tables:
+        skipped = min(skip_rows, table.num_rows)
+        skip_rows -= skipped
+        pending.append(table.slice(skipped))
+        pending_rows += table.num_rows - skipped
+        if pending_rows >= rows:
+            whole = pa.concat_tables(pending)
+            full_rows = pending_rows - pending_rows % rows
+            for start in range(0, full_rows, rows):
+                yield _as_batch(whole.slice(start, rows))
+            pending, pending_rows = [whole.slice(full_rows)], pending_rows - full_rows
+    if pending_rows:
+        yield _as_batch(pa.concat_tables(pending))
+
+
+def _as_batch(table: pa.Table) -> pa.RecordBatch:
+    return table.combine_chunks().to_batches()[0]

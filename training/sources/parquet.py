@@ -1,0 +1,200 @@
+"""Parquet: a file, a folder, a glob or any fsspec URL, read as one log in event-time order."""
+
+import posixpath
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ranker.errors import SourceError
+from ranker.records import QUERY_PREFIX, TIME_MS, USER_ID, VIDEO_ID, check_records
+from training.sources.base import Source
+from training.sources.last_known import last_known
+from training.sources.merge import DEFAULT_REORDER_ROWS, Chunk, Late, TimeMerge, rebatch
+
+USER_TABLE = "users.parquet"
+VIDEO_TABLE = "videos.parquet"
+_SCAN_ROWS = 65_536
+
+
+class ParquetSource(Source):
+    """Examples in Parquet files, merged by time across files and row groups.
+
+    Row groups that follow each other in time stream through. Others wait for each other in a buffer of
+    `reorder_rows` rows; rows that come later than that are dropped and counted, or refused.
+
+    Files named `users.parquet` and `videos.parquet` are no part of the log: they are the tables of users and
+    videos. Without them these are made of the log: the last known value of every column.
+    """
+
+    def __init__(self, url: str, *, late: Late = "drop", reorder_rows: int = DEFAULT_REORDER_ROWS) -> None:
+        """Find the files and compare their schemas.
+
+        Args:
+            url: A file, a folder (searched through all its folders for *.parquet), a glob or an fsspec URL.
+            late: What becomes of rows that come later than the buffer reaches.
+            reorder_rows: Rows that may wait for earlier ones.
+
+        Raises:
+            SourceError: No file matches, one is not Parquet, or two differ in a column.
+        """
+        self.name = f"parquet {url}"
+        self._late: Late = late
+        self._reorder_rows = reorder_rows
+        self._merge: TimeMerge | None = None
+        self._files, matched = _find_files(url)
+        self._tables = {
+            table: [path for path in matched if posixpath.basename(path) == table]
+            for table in (USER_TABLE, VIDEO_TABLE)
+        }
+        log = [path for path in matched if posixpath.basename(path) not in self._tables]
+        if not log:
+            raise SourceError(
+                f"{url}: expected a log in *.parquet, found {', '.join(matched) or 'no such file'}"
+            )
+        self._footers = {path: self._footer(path) for path in log}
+        self._schema = _common_schema(self._footers)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Schema of the batches: the files' columns, `time_ms` as int64 and dictionaries decoded."""
+        return self._schema
+
+    @property
+    def late_rows(self) -> int:
+        """Rows that the last pass has dropped because they came too late."""
+        return 0 if self._merge is None else self._merge.late_rows
+
+    def batches(
+        self, rows: int, *, since_ms: int | None = None, until_ms: int | None = None, skip_rows: int = 0
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the examples in event-time order; see `Source.batches`."""
+        self._merge = TimeMerge(
+            list(self._chunks()),
+            reorder_rows=self._reorder_rows,
+            late=self._late,
+            since_ms=since_ms,
+            until_ms=until_ms,
+        )
+        yield from rebatch(self._merge, rows, skip_rows=skip_rows)
+
+    def users(self) -> Iterator[pa.RecordBatch]:
+        """Yield `users.parquet`, or each user's last known values in the log."""
+        return self._entities(USER_TABLE, USER_ID, unrelated=VIDEO_ID)
+
+    def videos(self) -> Iterator[pa.RecordBatch]:
+        """Yield `videos.parquet`, or each video's last known values in the log."""
+        return self._entities(VIDEO_TABLE, VIDEO_ID, unrelated=USER_ID)
+
+    def _entities(self, table: str, key: str, *, unrelated: str) -> Iterator[pa.RecordBatch]:
+        paths = self._tables[table]
+        if not paths:
+            columns = [
+                name
+                for name in self._schema.names
+                if name not in (TIME_MS, unrelated) and not name.startswith(QUERY_PREFIX)
+            ]
+            log = (pa.Table.from_batches([batch]).select(columns) for batch in self.batches(_SCAN_ROWS))
+            empty = self._schema.empty_table().select(columns)
+            yield from last_known(empty, log, key).to_batches(max_chunksize=_SCAN_ROWS)
+            return
+        if len(paths) > 1:
+            raise SourceError(f"{self.name}: expected one {table}, found {', '.join(paths)}")
+        with self._open(paths[0]) as file:
+            if key not in file.schema_arrow.names:
+                raise SourceError(
+                    f"{paths[0]}: expected a column '{key}', found {', '.join(file.schema_arrow.names)}"
+                )
+            yield from file.iter_batches(_SCAN_ROWS)
+
+    def _chunks(self) -> Iterator[Chunk]:
+        for path, footer in self._footers.items():
+            time_column = [footer.schema.column(i).path for i in range(footer.num_columns)].index(TIME_MS)
+            for group in range(footer.num_row_groups):
+                if not footer.row_group(group).num_rows:
+                    continue
+                where, read = f"{path}, row group {group}", partial(self._read_group, path, group)
+                times = footer.row_group(group).column(time_column).statistics
+                if times is not None and times.has_min_max:
+                    yield Chunk(where, times.min, times.max, read)
+                    continue
+                bounds = pc.min_max(read([TIME_MS])[TIME_MS]).as_py()
+                if bounds["min"] is None:
+                    raise SourceError(f"{where}: expected '{TIME_MS}' in every row, found none")
+                yield Chunk(where, bounds["min"], bounds["max"], read)
+
+    def _read_group(self, path: str, group: int, columns: list[str] | None = None) -> pa.Table:
+        names = columns or self._schema.names
+        fields = pa.schema([self._schema.field(name) for name in names])
+        try:
+            with self._open(path, metadata=self._footers[path]) as file:
+                return file.read_row_group(group, columns=names).select(names).cast(fields)
+        except (pa.ArrowException, OSError) as error:
+            raise SourceError(
+                f"{path}, row group {group}: expected readable Parquet, found: {error}"
+            ) from error
+
+    def _footer(self, path: str) -> pq.FileMetaData:
+        try:
+            with self._open(path) as file:
+                return file.metadata
+        except (pa.ArrowException, OSError) as error:
+            raise SourceError(f"{path}: expected Parquet, found: {error}") from error
+
+    def _open(self, path: str, *, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
+        return pq.ParquetFile(path, metadata=metadata, filesystem=self._files)
+
+
+def _find_files(url: str) -> tuple[fsspec.AbstractFileSystem, list[str]]:
+    """The filesystem and the paths that a URL matches, sorted."""
+    try:
+        files, path = fsspec.url_to_fs(url)
+        paths: list[str] = []
+        for match in [path] if files.exists(path) else files.glob(path):
+            if files.isdir(match):
+                paths += [found for found in files.find(match) if found.endswith(".parquet")]
+            else:
+                paths.append(match)
+        return files, sorted(paths)
+    except (OSError, ValueError, ImportError) as error:
+        raise SourceError(f"{url}: expected a file, folder, glob or fsspec URL, found: {error}") from error
+
+
+def _common_schema(footers: dict[str, pq.FileMetaData]) -> pa.Schema:
+    """The one schema of all files.
+
+    Raises:
+        SourceError: Two files differ, or the columns cannot hold examples; the message names file and column.
+    """
+    first, *others = footers
+    schema = _plain(footers[first].schema.to_arrow_schema())
+    check_records(schema, where=first)
+    for path in others:
+        other = _plain(footers[path].schema.to_arrow_schema())
+        for name in [*schema.names, *other.names]:
+            expected, found = _type(schema, name), _type(other, name)
+            if expected != found:
+                raise SourceError(
+                    f"{path}: expected column '{name}' to be {expected or 'absent'} as in {first}, "
+                    f"found {found or 'none'}"
+                )
+    return schema.set(schema.get_field_index(TIME_MS), pa.field(TIME_MS, pa.int64()))
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+    """The schema without metadata and with dictionaries decoded: they differ from file to file."""
+    types: list[Any] = [field.type for field in schema]
+    return pa.schema(
+        [
+            (name, kind.value_type if pa.types.is_dictionary(kind) else kind)
+            for name, kind in zip(schema.names, types, strict=True)
+        ]
+    )
+
+
+def _type(schema: pa.Schema, name: str) -> pa.DataType | None:
+    return schema.field(name).type if name in schema.names else None
