@@ -165,6 +165,7 @@ class TrainingSpec(SpecModel):
     batch_size: PositiveInt = Field(1024, description="Rows of a step.")
     learning_rate: PositiveFloat = Field(1e-3, description="Adam's, for the dense part.")
     embedding_learning_rate: PositiveFloat = Field(0.05, description="Row-wise Adagrad's, for the tables.")
+    position_learning_rate: PositiveFloat = Field(1e-2, description="Adam's, for the position tower.")
     embedding_scale: NonNegativeFloat = Field(0.01, description="Standard deviation of fresh embeddings.")
     metrics_window_s: PositiveInt = Field(
         21_600, description="Event time that one progressive metric covers."

@@ -6,6 +6,7 @@ S single-valued features of one width, M ids in all bags of a feature.
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ranker.features.layout import Group
@@ -42,7 +43,7 @@ class GroupInputs:
     bags: tuple[Bag, ...]
     numbers: Tensor
 
-    def to(self, device: str) -> "GroupInputs":
+    def to(self, device: torch.device) -> "GroupInputs":
         """The same inputs on another device."""
         return GroupInputs(
             self.count,
@@ -64,7 +65,7 @@ class Encoded:
     groups: dict[Group, GroupInputs]
     bias: Tensor | None
 
-    def to(self, device: str) -> "Encoded":
+    def to(self, device: torch.device) -> "Encoded":
         """The same inputs on another device."""
         bias = None if self.bias is None else self.bias.to(device)
         return Encoded({group: inputs.to(device) for group, inputs in self.groups.items()}, bias)

@@ -1,0 +1,203 @@
+"""A bundle: a trained ranker as a handful of files, and back.
+
+    manifest.json       version, training watermark, metrics, sha256 of the others
+    spec.yaml           the ranker's description
+    model.safetensors   the network's weights, float32
+    features.json       vocabularies and statistics of the features
+    golden.json         requests with the predictions that loading must recompute
+
+No file holds code. Reading checks every byte and recomputes the golden predictions.
+
+Shape letters: C candidates, T tasks.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from ranker.bundles.manifest import FORMAT_VERSION, Manifest, sha256
+from ranker.errors import BundleError, UserError
+from ranker.features.encoder import Encoder, EncoderState
+from ranker.features.values import FeatureValue
+from ranker.networks.model import RankingModel
+from ranker.objectives.losses import natural_units
+from ranker.spec import RankerSpec, dump_spec, parse_spec
+
+MANIFEST: Final = "manifest.json"
+SPEC: Final = "spec.yaml"
+MODEL: Final = "model.safetensors"
+FEATURES: Final = "features.json"
+GOLDEN: Final = "golden.json"
+FILES: Final = (SPEC, MODEL, FEATURES, GOLDEN)
+TOLERANCE: Final = 1e-3
+"""Largest relative difference of a golden prediction: processors round differently."""
+
+
+class Request(BaseModel):
+    """A request's columns and its candidates' columns, as the encoder reads them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    request: dict[str, FeatureValue]
+    candidates: list[dict[str, FeatureValue]]
+
+
+class Golden(Request):
+    """A request with the predictions that the bundle must make for it, in the order of the tasks."""
+
+    predictions: list[list[float]]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A ranker that is ready to predict."""
+
+    manifest: Manifest
+    spec: RankerSpec
+    encoder: Encoder
+    model: RankingModel
+
+    def predict(
+        self, request: Mapping[str, FeatureValue], candidates: Sequence[Mapping[str, FeatureValue]]
+    ) -> NDArray[np.float64]:
+        """Predict every head for every candidate.
+
+        Args:
+            request: Values of the user, query and context columns; an absent one is missing.
+            candidates: For each candidate, values of the candidate and pair columns.
+
+        Returns:
+            (C, T) in natural units, in the order of the spec's tasks.
+
+        Raises:
+            FeatureError: A value has the wrong type; the error names the column and the candidate's row.
+        """
+        return predict(self.encoder, self.model, request, candidates)
+
+
+def predict(
+    encoder: Encoder,
+    model: RankingModel,
+    request: Mapping[str, FeatureValue],
+    candidates: Sequence[Mapping[str, FeatureValue]],
+) -> NDArray[np.float64]:
+    """Predict with an encoder and a model; see `Bundle.predict`."""
+    with torch.inference_mode():
+        encoded = encoder.encode_request(request, candidates).to(model.device)
+        return natural_units(model(encoded), model.spec.tasks)
+
+
+def pack(
+    manifest: Manifest, encoder: Encoder, model: RankingModel, requests: Sequence[Request]
+) -> dict[str, bytes]:
+    """Turn a trained ranker into a bundle's files.
+
+    Args:
+        manifest: All that is known but the version, checksums and digest, which are filled in. Its
+            `model_version` is the version's beginning; a hash of the contents is added.
+        encoder: With its state.
+        model: The network; packed in evaluation mode.
+        requests: Golden requests, whose predictions are computed here.
+    """
+    golden = [
+        Golden(**dict(r), predictions=predict(encoder, model, r.request, r.candidates).tolist())
+        for r in requests
+    ]
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
+    contents = {
+        SPEC: dump_spec(model.spec).encode(),
+        MODEL: save_tensors(tensors),
+        FEATURES: encoder.state().model_dump_json().encode(),
+        GOLDEN: json.dumps([g.model_dump(mode="json") for g in golden]).encode(),
+    }
+    files = {name: sha256(content) for name, content in contents.items()}
+    version = f"{manifest.model_version}-{sha256(json.dumps(files, sort_keys=True).encode())[:8]}"
+    sealed = manifest.model_copy(update={"files": files, "model_version": version}).sealed()
+    return {**contents, MANIFEST: sealed.model_dump_json(indent=2).encode()}
+
+
+def read_manifest(content: bytes, *, where: str) -> Manifest:
+    """Read and check a manifest.
+
+    Raises:
+        BundleError: It is no manifest, was changed, or is of a newer format.
+    """
+    try:
+        document: Any = json.loads(content)
+        found = document.get("format_version") if isinstance(document, dict) else None
+        if isinstance(found, int) and found > FORMAT_VERSION:
+            raise BundleError(
+                f"{where}/{MANIFEST}: expected format version {FORMAT_VERSION} or older, found {found}; "
+                "upgrade watchnext to read this bundle"
+            )
+        manifest = Manifest.model_validate(document)
+    except (ValueError, ValidationError) as error:
+        raise BundleError(
+            f"{where}/{MANIFEST}: expected a manifest, found {' '.join(str(error).split())}"
+        ) from error
+    if manifest.digest != manifest.expected_digest():
+        raise BundleError(
+            f"{where}/{MANIFEST}: expected digest {manifest.expected_digest()}, found {manifest.digest}: "
+            "the manifest was changed"
+        )
+    return manifest
+
+
+def unpack(contents: Mapping[str, bytes], *, where: str) -> Bundle:
+    """Verify a bundle's files and make them a ranker.
+
+    Args:
+        contents: The bytes of every file.
+        where: What to name in messages, such as the folder.
+
+    Raises:
+        BundleError: A file is missing or changed, the format is newer, or the golden predictions do not
+            recompute.
+    """
+    missing = [name for name in (MANIFEST, *FILES) if name not in contents]
+    if missing:
+        raise BundleError(
+            f"{where}: expected a file {missing[0]}, found {', '.join(sorted(contents)) or 'none'}"
+        )
+    manifest = read_manifest(contents[MANIFEST], where=where)
+    for name in FILES:
+        expected, found = manifest.files.get(name), sha256(contents[name])
+        if expected != found:
+            raise BundleError(
+                f"{where}/{name}: expected sha256 {expected}, found {found}: the file was changed"
+            )
+    try:
+        spec = parse_spec(contents[SPEC].decode(), where=f"{where}/{SPEC}")
+        encoder = Encoder(spec)
+        encoder.load(EncoderState.model_validate_json(contents[FEATURES]))
+        with torch.device("meta"):
+            model = RankingModel(spec)
+        model.load_state_dict(load_tensors(contents[MODEL]), assign=True)
+        golden = [Golden.model_validate(item) for item in json.loads(contents[GOLDEN])]
+    except (UserError, SafetensorError, RuntimeError, ValueError) as error:
+        raise BundleError(
+            f"{where}: expected a bundle's files, found {' '.join(str(error).split())}"
+        ) from error
+    bundle = Bundle(manifest, spec, encoder, model.requires_grad_(False).eval())
+    for place, case in enumerate(golden):
+        _check_golden(bundle, case, f"{where}/{GOLDEN}: request {place}")
+    return bundle
+
+
+def _check_golden(bundle: Bundle, case: Golden, where: str) -> None:
+    expected = np.array(case.predictions)
+    found = bundle.predict(case.request, case.candidates)
+    if expected.shape != found.shape or not np.allclose(found, expected, rtol=TOLERANCE, atol=1e-6):
+        raise BundleError(
+            f"{where}: expected predictions {expected.round(4).tolist()}, found {found.round(4).tolist()}: "
+            "this build of watchnext does not compute what the model was trained to"
+        )

@@ -1,0 +1,46 @@
+"""What a bundle says of itself."""
+
+import hashlib
+import json
+from typing import Any, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FORMAT_VERSION: Final = 1
+"""Raised whenever an older watchnext could not read what a newer one writes."""
+
+
+class Manifest(BaseModel):
+    """The bundle's description, and the checksums of its files."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int = FORMAT_VERSION
+    model_version: str = Field(description="Unique: the name, the watermark, and a hash of the contents.")
+    name: str = Field(description="The spec's name.")
+    parent: str | None = Field(None, description="The version that was current when this one was made.")
+    created_ms: int = Field(description="When it was made, Unix epoch in milliseconds.")
+    watermark_ms: int | None = Field(description="Event time of the newest example it learned from.")
+    since_ms: int | None = Field(None, description="First event time of its training; null for no bound.")
+    until_ms: int | None = Field(None, description="First event time after its training; null for no bound.")
+    rows: int = Field(description="Examples it learned from.")
+    source: str = Field(description="Where they came from.")
+    metrics: dict[str, dict[str, float | None]] = Field(
+        default_factory=dict, description="Progressive metrics of each head over the whole training."
+    )
+    files: dict[str, str] = Field(description="sha256 of every file.")
+    digest: str = Field("", description="sha256 of this manifest without this line.")
+
+    def sealed(self) -> Self:
+        """The same manifest with its digest."""
+        return self.model_copy(update={"digest": self.expected_digest()})
+
+    def expected_digest(self) -> str:
+        """What `digest` must be."""
+        fields: dict[str, Any] = self.model_dump(mode="json", exclude={"digest"})
+        return sha256(json.dumps(fields, sort_keys=True).encode())
+
+
+def sha256(content: bytes) -> str:
+    """Hexadecimal sha256."""
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,177 @@
+"""Where bundles are kept: a folder, or anything that fsspec reaches.
+
+    bundles/VERSION/...   the files of each bundle, never changed once visible
+    current.json          which version is served, replaced in one step
+
+On a local disk a bundle is written beside its place and renamed; elsewhere its manifest is written last,
+and a folder without a manifest is no bundle.
+"""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from ranker.bundles.bundle import FILES, MANIFEST, Bundle, read_manifest, unpack
+from ranker.bundles.manifest import Manifest
+from ranker.errors import BundleError, RegistryError
+
+
+class Registry:
+    """Versions of a ranker.
+
+    Args:
+        url: A folder or an fsspec URL such as `s3://bucket/ranker`; made when the first bundle is published.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._files, self._root = fsspec.core.url_to_fs(self.url)
+        self._local = isinstance(self._files, LocalFileSystem)
+
+    def versions(self) -> list[str]:
+        """All versions, oldest first."""
+        try:
+            folders = self._files.ls(f"{self._root}/bundles", detail=False)
+        except FileNotFoundError:
+            return []
+        names = [str(folder).rstrip("/").rsplit("/", 1)[-1] for folder in folders]
+        manifests = [
+            self.manifest(n) for n in names if self._files.exists(f"{self._root}/bundles/{n}/{MANIFEST}")
+        ]
+        return [m.model_version for m in sorted(manifests, key=lambda m: (m.created_ms, m.model_version))]
+
+    def current(self) -> str:
+        """The version that is served.
+
+        Raises:
+            RegistryError: Nothing was published here.
+            BundleError: `current.json` is damaged.
+        """
+        version = self.current_or_none()
+        if version is None:
+            raise RegistryError(
+                f"{self.url}: expected a registry with a published bundle, found no current.json"
+            )
+        return version
+
+    def current_or_none(self) -> str | None:
+        """The version that is served, None if nothing was published yet."""
+        try:
+            content = self._files.cat_file(f"{self._root}/current.json")
+        except FileNotFoundError:
+            return None
+        try:
+            return str(json.loads(content)["version"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise BundleError(
+                f"{self.url}/current.json: expected a version, found {content!r:.80}"
+            ) from error
+
+    def manifest(self, version: str) -> Manifest:
+        """Read and check a version's manifest.
+
+        Raises:
+            RegistryError: No such version.
+            BundleError: The manifest is damaged.
+        """
+        try:
+            content = self._files.cat_file(f"{self._root}/bundles/{version}/{MANIFEST}")
+        except FileNotFoundError as error:
+            found = ", ".join(self.versions()) or "none"
+            raise RegistryError(f"{self.url}: expected a bundle '{version}', found {found}") from error
+        return read_manifest(content, where=f"{self.url}/bundles/{version}")
+
+    def read(self, version: str | None = None) -> Bundle:
+        """Read a bundle, verify it and prepare it for predicting.
+
+        Args:
+            version: The version, None for the current one.
+
+        Raises:
+            RegistryError: No such version.
+            BundleError: It is damaged, incomplete or of a newer format.
+        """
+        version = version or self.current()
+        where = f"{self.url}/bundles/{version}"
+        manifest = self.manifest(version)
+        contents = {MANIFEST: self._files.cat_file(f"{self._root}/bundles/{version}/{MANIFEST}")}
+        for name in FILES:
+            try:
+                contents[name] = self._files.cat_file(f"{self._root}/bundles/{version}/{name}")
+            except FileNotFoundError as error:
+                raise BundleError(f"{where}: expected a file {name}, found none") from error
+        if manifest.model_version != version:
+            raise BundleError(f"{where}: expected version {version}, found {manifest.model_version}")
+        return unpack(contents, where=where)
+
+    def publish(self, contents: Mapping[str, bytes]) -> str:
+        """Add a bundle and make it the current one.
+
+        Args:
+            contents: The files, as `bundle.pack` made them. They are verified by reading them back first.
+
+        Returns:
+            The version.
+
+        Raises:
+            BundleError: The bundle does not verify; nothing was published.
+        """
+        bundle = unpack(contents, where="the new bundle")
+        version = bundle.manifest.model_version
+        if not self._files.exists(f"{self._root}/bundles/{version}/{MANIFEST}"):
+            self._write(f"{self._root}/bundles/{version}", contents)
+        self.make_current(version)
+        return version
+
+    def make_current(self, version: str) -> None:
+        """Serve this version from now on: after publishing, or to roll back.
+
+        Raises:
+            RegistryError: No such version.
+        """
+        self.manifest(version)
+        self._replace(f"{self._root}/current.json", json.dumps({"version": version}).encode())
+
+    def _write(self, folder: str, contents: Mapping[str, bytes]) -> None:
+        order = [*(name for name in contents if name != MANIFEST), MANIFEST]
+        if not self._local:
+            for name in order:
+                self._files.pipe_file(f"{folder}/{name}", contents[name])
+            return
+        fresh = Path(f"{self._root}/.fresh-{uuid.uuid4().hex}")
+        fresh.mkdir(parents=True)
+        try:
+            for name in order:
+                _write_synced(fresh / name, contents[name])
+            Path(folder).parent.mkdir(exist_ok=True)
+            os.replace(fresh, folder)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+
+    def _replace(self, path: str, content: bytes) -> None:
+        if not self._local:
+            self._files.pipe_file(path, content)
+            return
+        fresh = Path(f"{path}.{uuid.uuid4().hex}")
+        _write_synced(fresh, content)
+        os.replace(fresh, path)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def is_local(url: str) -> bool:
+    """Whether a registry's URL is a folder on this machine."""
+    files: Any = fsspec.core.url_to_fs(url)[0]
+    return isinstance(files, LocalFileSystem)

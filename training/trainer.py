@@ -1,0 +1,152 @@
+"""One step of learning: predict a batch, score the predictions, only then learn from it.
+
+Shape letters: B rows, T tasks.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ranker.errors import NonFiniteLossError, SourceError
+from ranker.features.encoder import Encoder
+from ranker.metrics.progressive import ProgressiveMetrics
+from ranker.networks.model import RankingModel
+from ranker.objectives.losses import MultitaskLoss, natural_units
+from ranker.records import TIME_MS, WEIGHT
+from ranker.spec import RankerSpec
+from training.optimisers import RowwiseAdagrad
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step showed.
+
+    Attributes:
+        loss: The batch's loss, before learning from it.
+        predictions: (B, T) in natural units, made before learning from the batch.
+        labels: (B, T) in natural units, NaN where missing.
+    """
+
+    loss: float
+    predictions: NDArray[np.float64]
+    labels: NDArray[np.float32]
+
+
+class Trainer:
+    """A model that learns from record batches in temporal order.
+
+    Attributes:
+        rows: Examples learned from so far: the position in the source.
+        watermark_ms: Event time of the newest of them; None before the first.
+
+    Args:
+        spec: The ranker.
+        seed: Of the initial weights and of dropout. Same seed, same batches: the same weights, bit by bit,
+            on the CPU with the same number of threads.
+        device: Where to compute.
+        bfloat16: Whether the network's products are done in bfloat16; weights stay float32.
+    """
+
+    def __init__(
+        self, spec: RankerSpec, *, seed: int, device: torch.device | None = None, bfloat16: bool = False
+    ) -> None:
+        torch.manual_seed(seed)
+        self.spec = spec
+        self.device = device or torch.device("cpu")
+        self.bfloat16 = bfloat16
+        self.encoder = Encoder(spec)
+        self.model = RankingModel(spec).to(self.device).train()
+        self.loss = MultitaskLoss(spec.tasks)
+        position = [] if self.model.position is None else list(self.model.position.parameters())
+        biased = {id(parameter) for parameter in position}
+        rest = [p for p in self.model.dense_parameters() if id(p) not in biased]
+        training = spec.training
+        groups: list[dict[str, Any]] = [
+            {"params": rest, "lr": training.learning_rate},
+            {"params": position, "lr": training.position_learning_rate},
+        ]
+        self.dense = torch.optim.Adam(groups, fused=True)
+        self.sparse = RowwiseAdagrad(self.model.embedding, training.embedding_learning_rate)
+        kinds = {task.name: task.kind for task in spec.tasks}
+        self.metrics = ProgressiveMetrics(kinds, training.metrics_window_s * 1000)
+        self.rows = 0
+        self.watermark_ms: int | None = None
+
+    def step(self, batch: pa.RecordBatch) -> StepResult:
+        """Predict, score and learn one batch.
+
+        Args:
+            batch: Examples not older than those before.
+
+        Raises:
+            NonFiniteLossError: The loss is not a finite number; nothing was learned from the batch.
+            FeatureError: A column has the wrong type.
+        """
+        labels = label_matrix(batch, self.spec)
+        encoded = self.encoder.encode_examples(batch, observe=True).to(self.device)
+        rows = self.model.embedding.rows(encoded)
+        gathered = {w: copies.requires_grad_() for w, copies in self.model.embedding.gather(rows).items()}
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            outputs = self.model.training_outputs(encoded, gathered)
+        loss = self.loss(outputs.logit, torch.from_numpy(labels).to(self.device), self._weights(batch))
+        if not torch.isfinite(loss.total):
+            self._refuse(batch, loss.heads)
+        result = StepResult(float(loss.total), natural_units(outputs.prediction, self.spec.tasks), labels)
+        time_ms = batch.column(TIME_MS).to_numpy()
+        self.metrics.update(time_ms, result.predictions, labels)
+
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        self.dense.step()
+        self.dense.zero_grad()
+        self.sparse.step(rows, gathered)
+        self.rows += batch.num_rows
+        self.watermark_ms = int(time_ms[-1])
+        return result
+
+    def _weights(self, batch: pa.RecordBatch) -> Tensor | None:
+        if WEIGHT not in batch.schema.names:
+            return None
+        weights = batch.column(WEIGHT).to_numpy(zero_copy_only=False).astype(np.float32)
+        return torch.from_numpy(weights).to(self.device)
+
+    def _refuse(self, batch: pa.RecordBatch, heads: Tensor) -> None:
+        broken = [
+            task.name for task, loss in zip(self.spec.tasks, heads.tolist(), strict=True) if loss - loss != 0
+        ]
+        times = batch.column(TIME_MS)
+        raise NonFiniteLossError(
+            f"expected a finite loss, found {', '.join(broken) or 'the sum'} not finite in rows "
+            f"{self.rows} to {self.rows + batch.num_rows - 1} of the source "
+            f"(time_ms {times[0]} to {times[-1]}); stopped before learning from them"
+        )
+
+
+def label_matrix(batch: pa.RecordBatch, spec: RankerSpec) -> NDArray[np.float32]:
+    """The labels of a batch.
+
+    Returns:
+        (B, T) float32 in natural units, NaN where missing.
+
+    Raises:
+        SourceError: A label is outside 0 to 1 (binary), negative (log1p) or infinite.
+    """
+    labels = np.empty((batch.num_rows, len(spec.tasks)), np.float32)
+    for place, task in enumerate(spec.tasks):
+        column = batch.column(task.label_column).cast(pa.float32())
+        labels[:, place] = column.to_numpy(zero_copy_only=False)
+        least = 0.0 if task.kind == "binary" or task.transform == "log1p" else -np.inf
+        greatest = 1.0 if task.kind == "binary" else np.inf
+        value = labels[:, place]
+        wrong = np.flatnonzero((value < least) | (value > greatest) | np.isinf(value))
+        if len(wrong):
+            row = int(wrong[0])
+            raise SourceError(
+                f"label '{task.label_column}': expected {task.kind} labels from {least:g} to {greatest:g}, "
+                f"found {value[row]:g} at time_ms {batch.column(TIME_MS)[row]}"
+            )
+    return labels
