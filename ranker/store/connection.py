@@ -1,0 +1,110 @@
+"""Connecting to Redis: to the server that a URL names, or to the private one in watchnext's data folder."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+
+from ranker.errors import StoreError
+from ranker.store.embedded import embedded_server
+
+TIMEOUT_S: Final = 10.0
+"""How long a bulk command may take."""
+
+
+def default_home() -> Path:
+    """The data folder when none is named."""
+    return Path.home() / ".local" / "share" / "watchnext"
+
+
+@contextmanager
+def store_url(redis_url: str | None, home: Path) -> Iterator[str]:
+    """Give the URL of the Redis server to use.
+
+    Args:
+        redis_url: A running server, or None for the private one, which runs while this context lasts in any
+            process.
+        home: watchnext's data folder, for the private server.
+
+    Raises:
+        StoreError: The private server does not start.
+    """
+    if redis_url is not None:
+        yield redis_url
+    else:
+        with embedded_server(home) as url:
+            yield url
+
+
+@contextmanager
+def connect(redis_url: str | None, home: Path) -> Iterator[redis.Redis]:
+    """Connect for bulk work and see that the server answers.
+
+    Args:
+        redis_url: A running server, or None for the private one.
+        home: watchnext's data folder, for the private server.
+
+    Raises:
+        StoreError: The URL is none, or nothing answers there.
+    """
+    with store_url(redis_url, home) as url:
+        try:
+            client = redis.Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
+        except ValueError as error:
+            raise _not_a_url(url, error) from error
+        with client:
+            try:
+                client.ping()
+            except redis.RedisError as error:
+                raise unreachable(url, error) from error
+            yield client
+
+
+def connect_async(url: str, *, timeout_s: float) -> redis.asyncio.Redis:
+    """Make a client for an event loop; it connects when it is first used.
+
+    A command that meets a dropped connection is tried once more on a new one, without a pause.
+
+    Args:
+        url: A running server.
+        timeout_s: How long connecting, and each command, may take.
+
+    Raises:
+        StoreError: The URL is none.
+    """
+    try:
+        return redis.asyncio.Redis.from_url(
+            url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=AsyncRetry(NoBackoff(), 1),
+        )
+    except ValueError as error:
+        raise _not_a_url(url, error) from error
+
+
+def unreachable(url: str, error: Exception) -> StoreError:
+    """The error that says which server did not answer, and what to do."""
+    return StoreError(
+        f"{without_password(url)}: expected a Redis server, found {error}; "
+        "start one there, correct --redis-url, or leave it out for a private one"
+    )
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown: without user name, password and options."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _not_a_url(url: str, error: ValueError) -> StoreError:
+    return StoreError(
+        f"--redis-url: expected redis://HOST:PORT, rediss://HOST:PORT or unix://PATH, "
+        f"found '{without_password(url)}' ({error})"
+    )

@@ -1,0 +1,186 @@
+"""Requests and responses of the HTTP interface."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from ranker.spec import ScoreSpec, Side
+
+MOST_CANDIDATES: Final = 1_000
+
+
+class _SaysWhatAFeatureIs:
+    """One message for a value that fits no type, instead of one a type."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.custom_error_schema(
+            handler(source),
+            custom_error_type="feature_value",
+            custom_error_message="expected text, a finite number, true, false, a list of ids, or null",
+        )
+
+
+def _integer_as_text(value: Any) -> Any:
+    return str(value) if type(value) is int else value
+
+
+Value = Annotated[
+    str | int | Annotated[float, Field(allow_inf_nan=False)] | bool | list[str | int] | None,
+    _SaysWhatAFeatureIs(),
+]
+Features = dict[str, Value]
+_Text = Annotated[str, Field(min_length=1, max_length=256)]
+Id = Annotated[_Text, BeforeValidator(_integer_as_text, _Text | int)]
+
+
+class Schema(BaseModel):
+    """A frozen part of the interface that refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class UserInput(Schema):
+    """The viewer."""
+
+    id: Id = Field(description='The viewer\'s id; 712 and "712" are the same.', examples=["712"])
+    features: Features = Field({}, description="Columns known to the caller; they replace the stored ones.")
+
+
+class Candidate(Schema):
+    """A video to be scored."""
+
+    id: Id = Field(description='The video\'s id; 17 and "17" are the same.', examples=["17"])
+    features: Features = Field(
+        {}, description="Columns of the video, or of viewer and video; they replace the stored ones."
+    )
+    source: str | None = Field(
+        None, max_length=256, description="The candidate generator that proposed it.", examples=["co_watched"]
+    )
+
+
+class RankRequest(Schema):
+    """One viewer asks what to watch next."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "user": {"id": "712"},
+                    "query_video_id": "5239",
+                    "context": {"tab": 1, "hour": 21},
+                    "candidates": [
+                        {"id": "6831"},
+                        {"id": "17", "features": {"duration_s": 30.5}, "source": "co_watched"},
+                    ],
+                    "limit": 20,
+                    "explain": True,
+                }
+            ]
+        }
+    )
+
+    user: UserInput
+    query_video_id: Id | None = Field(None, description="The video that is on now.", examples=["5239"])
+    query_features: Features = Field(
+        {}, description="Columns of the query video, without `query_`; they replace the stored ones."
+    )
+    context: Features = Field(
+        {},
+        description="What is known of the moment, by the model's context columns.",
+        examples=[{"hour": 21}],
+    )
+    candidates: list[Candidate] = Field(
+        min_length=1, max_length=MOST_CANDIDATES, description="The videos to rank, each once."
+    )
+    limit: int | None = Field(
+        None, ge=1, le=MOST_CANDIDATES, description="How many of the best to return; all by default."
+    )
+    explain: bool = Field(False, description="Return each head's contribution to the score.")
+
+
+class Unknown(Schema):
+    """Who was ranked without features: nothing is stored and the request carries none."""
+
+    user: bool
+    videos: list[str] = Field(description="Candidates, and the query video, in the request's order.")
+
+
+@dataclass(frozen=True, slots=True)  # not pydantic: what the service made itself needs no check, 1,000 times
+class RankedVideo:
+    """One candidate in its place."""
+
+    id: str
+    position: Annotated[int, Field(description="1 is the best.")]
+    score: Annotated[float, Field(description="What it was ranked by, together with its position.")]
+    predictions: Annotated[
+        dict[str, float], Field(description="Each head's probability, seconds, stars, ...")
+    ]
+    contributions: Annotated[
+        dict[str, float] | None,
+        Field(
+            description="Each term's part in the logarithm of the score (product) or in the score (sum); "
+            "present when asked for."
+        ),
+    ]
+
+
+class RankResponse(Schema):
+    """The ranked videos, best first."""
+
+    request_id: str = Field(description="Also the header X-Request-ID.")
+    model_version: str
+    score_version: str = Field(description="A short hash of the score's terms.")
+    took_ms: float = Field(description="Time in the service.")
+    unknown: Unknown
+    degraded: list[str] = Field(
+        description="What was missing when this was ranked. `feature_store`: Redis did not answer, "
+        "`stored_features`: a stored value has the wrong type; either way only the request's own features "
+        "were used."
+    )
+    items: list[RankedVideo]
+
+
+class FeatureInfo(Schema):
+    """A feature that the model uses."""
+
+    name: str
+    column: str = Field(description="The key in `features` or `context` of a request.")
+    side: Side
+    kind: str
+
+
+class TaskInfo(Schema):
+    """A head of the model."""
+
+    name: str
+    group: str
+    kind: str
+    unit: str | None
+
+
+class ModelResponse(Schema):
+    """The model that ranks, and how its predictions become a score."""
+
+    model_version: str
+    score_version: str
+    spec: str = Field(description="The spec's name.")
+    watermark_ms: int | None = Field(description="The model has seen events up to this time, UTC.")
+    features: list[FeatureInfo]
+    tasks: list[TaskInfo]
+    score: ScoreSpec
+    metrics: dict[str, Any] = Field(description="As measured in training.")
+
+
+class Health(Schema):
+    """The process answers."""
+
+    status: str = "ok"
+
+
+class Readiness(Schema):
+    """The service can rank, with stored features."""
+
+    status: str = "ready"
+    model_version: str
