@@ -1,0 +1,49 @@
+"""The chart of a run: AUC of every binary head over event time."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # no screen is needed
+
+import matplotlib.dates as mdates
+import matplotlib.pyplot as plt
+import pyarrow as pa
+
+LEAST_POSITIVES = 30
+"""A window with fewer positives says nothing about its AUC and is left out."""
+
+
+def auc_chart(windows: pa.Table, path: Path, title: str) -> None:
+    """Draw progressive AUC over event time.
+
+    Args:
+        windows: As `ProgressiveMetrics.rows` gives them.
+        path: The PNG to write.
+        title: Above the chart.
+    """
+    figure, axes = plt.subplots(figsize=(9, 4.8), layout="constrained")
+    rows = windows.to_pylist()
+    for head in dict.fromkeys(row["head"] for row in rows):
+        points = [
+            (datetime.fromtimestamp(row["window_end_ms"] / 1000, UTC), row["auc"])
+            for row in rows
+            if row["head"] == head and row["auc"] is not None and row["positives"] >= LEAST_POSITIVES
+        ]
+        if points:
+            (line,) = axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=head)
+            axes.annotate(
+                f" {head}", points[-1], color=line.get_color(), va="center", fontsize=9, annotation_clip=False
+            )
+    axes.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
+    axes.set_ylabel("AUC, predicted before learned")
+    axes.set_xlabel("event time (UTC)")
+    axes.set_title(title, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    locator = mdates.AutoDateLocator(maxticks=8)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    axes.margins(x=0.1)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)

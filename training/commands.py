@@ -1,0 +1,217 @@
+"""The subcommands that make and judge bundles: train, evaluate, features, data, simulate, demo."""
+
+import json
+import logging
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from ranker.bundles.registry import Registry
+from ranker.errors import UserError
+from ranker.networks.model import RankingModel
+from ranker.spec import NetworkSpec, load_spec
+from ranker.store.connection import connect, default_home
+from training.demo import DemoConfig, run_demo
+from training.evaluate import evaluate as evaluate_bundle
+from training.load_features import load_features
+from training.report import metrics_table
+from training.run import RunConfig, run
+from training.show import evaluation_table, sizes_table
+from training.simulate import write_simulation
+from training.sources.download import download_kuairand
+from training.sources.recognise import open_source
+
+app = typer.Typer()
+features = typer.Typer(help="Fill the feature store.")
+data = typer.Typer(help="Get public logs.")
+app.add_typer(features, name="features")
+app.add_typer(data, name="data")
+
+SpecOption = Annotated[str, typer.Option(help="A preset (kuairand, simulated) or a .yaml file.")]
+DataOption = Annotated[
+    str | None,
+    typer.Option(help="A folder, file, glob or fsspec URL; without it, the simulated world."),
+]
+SourceOption = Annotated[
+    str | None, typer.Option(help="kuairand, parquet or simulated; recognised from --data if left out.")
+]
+RegistryOption = Annotated[str, typer.Option(help="Folder or fsspec URL where bundles are kept.")]
+SinceOption = Annotated[str | None, typer.Option(help="First event time, ISO 8601 with an offset.")]
+UntilOption = Annotated[str | None, typer.Option(help="Event time to stop before, ISO 8601 with an offset.")]
+RedisOption = Annotated[
+    str | None, typer.Option(help="A Redis server; without it, a private one with its data in --home.")
+]
+HomeOption = Annotated[
+    Path | None, typer.Option(envvar="WATCHNEXT_HOME", help="The private Redis server's data folder.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+@app.command()
+def train(
+    registry: RegistryOption,
+    spec: SpecOption = "simulated",
+    data: DataOption = None,
+    source: SourceOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint of this run.")] = False,
+    seed: Annotated[int, typer.Option(help="Of initial weights and dropout.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: JsonOption = False,
+    dry_run: Annotated[bool, typer.Option(help="Check everything and print the network's size.")] = False,
+) -> None:
+    """Train on a log in temporal order and publish the bundle.
+
+    Every batch is predicted before it is learned, so the figures shown are of rows not yet seen. Checkpoints
+    and metrics (Parquet, TensorBoard) go to REGISTRY/runs/NAME.
+    """
+    console = Console()
+    _log_to(console)
+    config = RunConfig(
+        spec=load_spec(spec),
+        source=open_source(data, source),
+        registry=registry,
+        since_ms=parse_time(since, "--since"),
+        until_ms=parse_time(until, "--until"),
+        resume=resume,
+        seed=seed,
+        device=device,
+    )
+    if dry_run:
+        config.spec.check_schema(config.source.schema, where=config.source.name)
+        kinds = {kind: _sized(config, kind) for kind in ("mmoe", "shared_bottom")}
+        if as_json:
+            console.print_json(json.dumps(kinds))
+        else:
+            console.print(sizes_table(config.spec, kinds))
+        return
+    result = run(config, console, live=not as_json)
+    trainer = result.trainer
+    if as_json:
+        report = {
+            "model_version": result.model_version,
+            "rows": trainer.rows,
+            "heads": trainer.metrics.total(),
+        }
+        console.print_json(json.dumps(report))
+        return
+    console.print(metrics_table(trainer))
+    console.print(f"published [bold]{result.model_version}[/] in {registry} after {trainer.rows:,} rows")
+
+
+@app.command()
+def evaluate(
+    registry: RegistryOption,
+    bundle: Annotated[str | None, typer.Option(help="A version; the current one if left out.")] = None,
+    data: DataOption = None,
+    source: SourceOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    baseline: Annotated[bool, typer.Option(help="Compare with smoothed rates of the training rows.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge a bundle on rows after its training, with 95 % intervals over viewers."""
+    console = Console()
+    _log_to(console)
+    report = evaluate_bundle(
+        Registry(registry).read(bundle),
+        open_source(data, source),
+        since_ms=parse_time(since, "--since"),
+        until_ms=parse_time(until, "--until"),
+        with_baseline=baseline,
+    )
+    if as_json:
+        console.print_json(report.model_dump_json(exclude_none=True))
+    else:
+        console.print(evaluation_table(report))
+
+
+@features.command()
+def load(
+    spec: SpecOption = "simulated",
+    data: DataOption = None,
+    source: SourceOption = None,
+    redis_url: RedisOption = None,
+    home: HomeOption = None,
+) -> None:
+    """Fill the feature store with a source's users and videos."""
+    console = Console()
+    _log_to(console)
+    with connect(redis_url, home or default_home()) as client:
+        loaded = load_features(client, load_spec(spec), open_source(data, source), console)
+    console.print(f"loaded {loaded.users:,} users and {loaded.videos:,} videos")
+
+
+@data.command()
+def kuairand(out: Annotated[Path, typer.Option(help="Where the folder KuaiRand-Pure is to be.")]) -> None:
+    """Download KuaiRand-Pure from its official place, check its md5 and unpack it."""
+    Console().print(f"KuaiRand-Pure is in {download_kuairand(out)}")
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder for the Parquet files.")],
+    days: Annotated[int, typer.Option(min=1, help="Days of the world.")] = 10,
+    seed: Annotated[int, typer.Option(help="Of the world.")] = 0,
+) -> None:
+    """Write days of the simulated world as Parquet: a log a day, users and videos."""
+    console = Console()
+    rows = write_simulation(out, days, seed)
+    console.print(f"wrote {rows:,} impressions to {out}")
+
+
+@app.command()
+def demo(
+    data: Annotated[
+        str | None, typer.Option(help="A KuaiRand or Parquet folder; without it, the simulated world.")
+    ] = None,
+    spec: Annotated[str | None, typer.Option(help="The spec; the source's preset if left out.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the bundle, features and chart.")] = Path(
+        "watchnext-demo"
+    ),
+    port: Annotated[int, typer.Option(help="Port of the service; 0 for a free one.")] = 8000,
+    once: Annotated[bool, typer.Option("--once", help="Stop after the first rankings.")] = False,
+) -> None:
+    """From a log to a ranking: train, export, serve, rank, and keep serving."""
+    console = Console()
+    _log_to(console)
+    run_demo(DemoConfig(data=data, spec=spec, out=out, port=port, once=once), console)
+
+
+def parse_time(text: str | None, option: str) -> int | None:
+    """Read ISO 8601 with an offset as milliseconds since 1970.
+
+    Raises:
+        UserError: Not a time, or one without an offset.
+    """
+    if text is None:
+        return None
+    expected = "expected ISO 8601 with an offset, such as 2022-05-04T00:00+08:00"
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UserError(f"{option}: {expected}, found '{text}'") from error
+    if time.tzinfo is None:
+        raise UserError(f"{option}: {expected}, found '{text}' without an offset")
+    return round(time.timestamp() * 1000)
+
+
+def _sized(config: RunConfig, kind: str) -> dict[str, int]:
+    network = NetworkSpec.model_validate(config.spec.network.model_dump() | {"kind": kind})
+    model = RankingModel(config.spec.model_copy(update={"network": network}))
+    return {
+        "dense_parameters": sum(parameter.numel() for parameter in model.dense_parameters()),
+        "embedding_parameters": sum(table.numel() for table in model.embedding.tables.values()),
+        "multiplications": model.multiplications,
+    }
+
+
+def _log_to(console: Console) -> None:
+    logging.basicConfig(
+        level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
+    )

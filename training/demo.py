@@ -1,0 +1,213 @@
+"""The demo: from a log to a ranked list, over real HTTP.
+
+The service runs as a process of its own, started with the same command that anyone would use: training and
+serving share a bundle and a feature store, nothing else.
+"""
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from ranker.errors import UserError, WatchnextError
+from ranker.records import QUERY_VIDEO_ID, USER_ID, VIDEO_ID
+from ranker.spec import RankerSpec, Side, load_spec
+from ranker.store.connection import connect
+from training.chart import auc_chart
+from training.load_features import load_features
+from training.report import metrics_table
+from training.run import RunConfig, RunResult, run
+from training.sources.base import Source
+from training.sources.kuairand import KuaiRandSource
+from training.sources.recognise import open_source
+from training.sources.simulated import SimulatedSource
+
+HOUR_MS = 3_600_000
+READY_S = 60
+REQUESTS = 2
+CANDIDATES = 300
+SHOWN = 10
+SHOWN_HEADS = 6
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """What the demo runs on; the fields are the command's options."""
+
+    data: str | None
+    spec: str | None
+    out: Path
+    port: int
+    once: bool
+
+
+def run_demo(config: DemoConfig, console: Console) -> None:
+    """Train, export, load features, serve, rank, chart; then keep serving unless told not to.
+
+    Raises:
+        UserError: The source has no preset and no spec was given.
+        WatchnextError: The service did not start.
+    """
+    source = open_source(config.data)
+    spec = load_spec(config.spec or _preset(source))
+    registry, home = config.out / "registry", config.out / "home"
+    console.rule(f"1. train on {source.name}, in temporal order")
+    result = run(RunConfig(spec=spec, source=source, registry=str(registry)), console)
+    console.print(metrics_table(result.trainer))
+    chart = config.out / "auc.png"
+    title = f"{result.model_version}: {result.trainer.rows:,} impressions, learned once, in order"
+    auc_chart(result.trainer.metrics.rows(with_open=True), chart, title)
+
+    console.rule("2. load the features of viewers and videos")
+    with connect(None, home) as client:
+        loaded = load_features(client, spec, source, console)
+        console.print(f"{loaded.users:,} viewers and {loaded.videos:,} videos are in the feature store")
+
+        console.rule("3. serve the bundle")
+        port = _free_port(config.port)
+        with _service(registry, home, port) as (process, url):
+            console.print(f"{result.model_version} answers at {url}")
+            console.rule("4. rank, over HTTP")
+            for body in _requests(spec, source, result):
+                answer = _post(f"{url}/v1/rank", body)
+                console.print(ranked_table(body, answer))
+            _next_steps(console, config, url, chart, registry)
+            if not config.once:
+                console.print("\n[bold]serving until Ctrl-C[/]")
+                with contextlib.suppress(KeyboardInterrupt):
+                    process.wait()
+
+
+def ranked_table(body: dict[str, Any], answer: dict[str, Any]) -> Table:
+    """The head of a ranked list: predictions, and what each adds to the score."""
+    items = answer["items"]
+    spread = {
+        head: float(np.ptp([item["contributions"][head] for item in items]))
+        for head in items[0]["contributions"]
+    }
+    heads = sorted(sorted(spread, key=spread.__getitem__)[-SHOWN_HEADS:], key=list(spread).index)
+    table = Table(
+        title=f"viewer {body['user']['id']}: {len(body['candidates'])} candidates, "
+        f"{answer['took_ms']:.1f} ms",
+        caption="prediction, and in brackets its contribution to the score"
+        + (f"; the {SHOWN_HEADS} heads that decide most" if len(spread) > SHOWN_HEADS else ""),
+    )
+    for name in ("", "video", "score", *heads):
+        table.add_column(name, justify="right", no_wrap=True)
+    for item in items:
+        cells = [f"{item['predictions'][h]:.3g} ({item['contributions'][h]:+.2f})" for h in heads]
+        table.add_row(str(item["position"]), item["id"], f"{item['score']:.3f}", *cells)
+    return table
+
+
+def _preset(source: Source) -> str:
+    if isinstance(source, SimulatedSource):
+        return "simulated"
+    if isinstance(source, KuaiRandSource):
+        return "kuairand"
+    raise UserError(f"{source.name}: expected --spec with a spec for these columns, found none")
+
+
+def _requests(spec: RankerSpec, source: Source, result: RunResult) -> Iterator[dict[str, Any]]:
+    """Requests of the log's last viewers, each with videos drawn from the catalogue."""
+    watermark = result.trainer.watermark_ms
+    assert watermark is not None
+    recent = pa.Table.from_batches(source.batches(8192, since_ms=watermark - HOUR_MS)).to_pylist()
+    catalogue = [str(i) for batch in source.videos() for i in batch.column(VIDEO_ID).to_pylist()]
+    rng = np.random.default_rng(0)
+    context = [f.source_column for f in spec.side(Side.CONTEXT)]
+    rows = [row for row in recent if row.get(QUERY_VIDEO_ID) is not None] or recent
+    for row in rows[:: max(1, len(rows) // REQUESTS)][:REQUESTS]:
+        count = min(CANDIDATES, len(catalogue))
+        drawn: Sequence[str] = rng.choice(np.array(catalogue), size=count, replace=False).tolist()
+        query = row.get(QUERY_VIDEO_ID)
+        yield {
+            "user": {"id": str(row[USER_ID])},
+            "query_video_id": None if query is None else str(query),
+            "context": {name: row[name] for name in context},
+            "candidates": [{"id": video} for video in drawn],
+            "limit": SHOWN,
+            "explain": True,
+        }
+
+
+@contextlib.contextmanager
+def _service(registry: Path, home: Path, port: int) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    command = [sys.executable, "-m", "watchnext", "serve", "--registry", str(registry), "--home", str(home)]
+    log = (home / "service.log").open("wb")
+    process = subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=subprocess.STDOUT)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + READY_S
+        while not _answers(f"{url}/readyz"):
+            if process.poll() is not None or time.monotonic() > deadline:
+                said = Path(log.name).read_text(errors="replace").strip().splitlines()[-3:]
+                raise WatchnextError(
+                    f"the service did not start; it said: {' / '.join(said)} (all in {log.name})"
+                )
+            time.sleep(0.1)
+        yield process, url
+    finally:
+        process.terminate()
+        process.wait()
+        log.close()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False
+
+
+def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
+    request = urllib.request.Request(
+        url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST"
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            answer: dict[str, Any] = json.load(response)
+            return answer
+    except urllib.error.HTTPError as error:
+        raise WatchnextError(
+            f"{url} answered {error.code}: {error.read().decode(errors='replace')}"
+        ) from error
+
+
+def _free_port(wanted: int) -> int:
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise WatchnextError("expected a free port on 127.0.0.1, found none")
+
+
+def _next_steps(console: Console, config: DemoConfig, url: str, chart: Path, registry: Path) -> None:
+    console.rule("where to go next")
+    console.print(f"AUC over event time      {chart}")
+    console.print(f"the HTTP interface       {url}/docs")
+    console.print(f"metrics in TensorBoard   tensorboard --logdir {registry / 'runs'}")
+    console.print(
+        f"serve it again           watchnext serve --registry {registry} --home {config.out / 'home'}"
+    )
+    console.print(
+        "your own log             watchnext train --spec my.yaml --data my-events/ --registry my-registry"
+    )

@@ -1,0 +1,200 @@
+"""How good a bundle is on rows that it has not learned from, with intervals over viewers.
+
+Shape letters: N rows, T tasks, L binary tasks.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from ranker.bundles.bundle import Bundle
+from ranker.errors import SourceError
+from ranker.metrics.exact import calibration, log_loss, rmse
+from ranker.metrics.intervals import Interval, auc_difference_interval, auc_interval
+from ranker.objectives.losses import natural_units
+from ranker.records import USER_ID, VIDEO_ID
+from ranker.spec import Side
+from training.baseline import SmoothedRates
+from training.sources.base import Source
+from training.trainer import label_matrix
+
+BATCH_ROWS = 8192
+Pair = tuple[float, float]
+
+
+class HeadReport(BaseModel):
+    """One head's metrics; null where undefined or not of the head's kind.
+
+    Attributes:
+        rows: Rows with a label.
+        positives: Of a binary head.
+        auc: Area under the ROC curve, and its 95 % interval over viewers.
+        log_loss: Mean cross-entropy, in nats.
+        rmse: In the label's unit.
+        calibration: Mean prediction over mean label.
+        baseline_auc: The smoothed rates' AUC on the same rows.
+        gain_ci: 95 % interval of auc - baseline_auc, paired over viewers.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: int
+    positives: int | None = None
+    auc: float | None = None
+    auc_ci: Pair | None = None
+    log_loss: float | None = None
+    rmse: float | None = None
+    calibration: float | None = None
+    baseline_auc: float | None = None
+    baseline_auc_ci: Pair | None = None
+    gain_ci: Pair | None = None
+
+
+class EvaluationReport(BaseModel):
+    """All heads of one bundle on one range of a log."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model_version: str
+    rows: int
+    heads: dict[str, HeadReport]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What is kept of the evaluated rows."""
+
+    viewers: NDArray[np.str_]
+    labels: NDArray[np.float32]
+    predictions: NDArray[np.float64]
+    baseline: NDArray[np.float64] | None
+
+
+def evaluate(
+    bundle: Bundle,
+    source: Source,
+    *,
+    since_ms: int | None = None,
+    until_ms: int | None = None,
+    with_baseline: bool = False,
+    replicates: int = 1000,
+) -> EvaluationReport:
+    """Predict a range of a log, as when ranking, and compare with what happened.
+
+    Nothing is learned on the way: weights and feature state are the bundle's. Memory grows with the rows of
+    the range, by a few numbers each.
+
+    Args:
+        bundle: The model.
+        source: The log.
+        since_ms: First event time; None for the bundle's watermark, after which it has seen nothing.
+        until_ms: First event time to leave out.
+        with_baseline: Also fit `SmoothedRates` on the bundle's own training range and compare.
+        replicates: Draws of viewers for the intervals.
+
+    Raises:
+        SourceError: The range has no rows, overlaps with the training range, or columns are missing.
+    """
+    bundle.spec.check_schema(source.schema, where=source.name)
+    watermark = bundle.manifest.watermark_ms
+    if since_ms is None and watermark is not None:
+        since_ms = watermark + 1
+    if watermark is not None and since_ms is not None and since_ms <= watermark:
+        raise SourceError(
+            f"--since: expected a time after the bundle's training, which reached time_ms {watermark}; "
+            f"found {since_ms}: rows that were learned from say nothing"
+        )
+    baseline = _fitted_baseline(bundle, source) if with_baseline else None
+    rows = _gather(bundle, source.batches(BATCH_ROWS, since_ms=since_ms, until_ms=until_ms), baseline)
+    if rows is None:
+        raise SourceError(f"{source.name}: expected examples within --since and --until, found none")
+    binary = [task.name for task in bundle.spec.tasks if task.kind == "binary"]
+    heads: dict[str, HeadReport] = {}
+    for place, task in enumerate(bundle.spec.tasks):
+        known = ~np.isnan(rows.labels[:, place])
+        label = rows.labels[known, place].astype(np.float64)
+        prediction = rows.predictions[known, place]
+        if task.kind == "regression":
+            heads[task.name] = HeadReport(
+                rows=len(label),
+                rmse=_finite(rmse(label, prediction)),
+                calibration=_finite(calibration(label, prediction)),
+            )
+            continue
+        theirs = None if rows.baseline is None else rows.baseline[known, binary.index(task.name)]
+        heads[task.name] = _binary_report(label, prediction, theirs, rows.viewers[known], replicates)
+    return EvaluationReport(model_version=bundle.manifest.model_version, rows=len(rows.viewers), heads=heads)
+
+
+def _binary_report(
+    label: NDArray[np.float64],
+    prediction: NDArray[np.float64],
+    baseline: NDArray[np.float64] | None,
+    viewers: NDArray[np.str_],
+    replicates: int,
+) -> HeadReport:
+    area = auc_interval(label, prediction, viewers, replicates=replicates)
+    report = HeadReport(
+        rows=len(label),
+        positives=int(label.sum()),
+        auc=_finite(area.estimate),
+        auc_ci=_pair(area),
+        log_loss=_finite(log_loss(label, prediction)),
+        calibration=_finite(calibration(label, prediction)),
+    )
+    if baseline is None:
+        return report
+    theirs = auc_interval(label, baseline, viewers, replicates=replicates)
+    gain = auc_difference_interval(label, prediction, baseline, viewers, replicates=replicates)
+    return report.model_copy(
+        update={
+            "baseline_auc": _finite(theirs.estimate),
+            "baseline_auc_ci": _pair(theirs),
+            "gain_ci": _pair(gain),
+        }
+    )
+
+
+def _fitted_baseline(bundle: Bundle, source: Source) -> SmoothedRates:
+    context = [f.source_column for f in bundle.spec.side(Side.CONTEXT)][:1]
+    labels = [task.label_column for task in bundle.spec.tasks if task.kind == "binary"]
+    rates = SmoothedRates([USER_ID, VIDEO_ID, *context], labels)
+    manifest = bundle.manifest
+    until = None if manifest.watermark_ms is None else manifest.watermark_ms + 1
+    rates.fit(source.batches(BATCH_ROWS, since_ms=manifest.since_ms, until_ms=until))
+    return rates
+
+
+def _gather(
+    bundle: Bundle, batches: Iterator[pa.RecordBatch], baseline: SmoothedRates | None
+) -> _Rows | None:
+    viewers, labels, predictions, scores = [], [], [], []
+    for batch in batches:
+        with torch.inference_mode():
+            encoded = bundle.encoder.encode_examples(batch).to(bundle.model.device)
+            predictions.append(natural_units(bundle.model(encoded), bundle.spec.tasks))
+        viewers.append(batch.column(USER_ID).cast(pa.string()).to_numpy(zero_copy_only=False).astype(np.str_))
+        labels.append(label_matrix(batch, bundle.spec))
+        if baseline is not None:
+            scores.append(baseline.score(batch))
+    if not viewers:
+        return None
+    return _Rows(
+        np.concatenate(viewers),
+        np.concatenate(labels),
+        np.concatenate(predictions),
+        np.concatenate(scores) if scores else None,
+    )
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _pair(interval: Interval) -> Pair | None:
+    return (interval.low, interval.high) if np.isfinite(interval.low) else None
