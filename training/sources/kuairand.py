@@ -81,7 +81,8 @@ class KuaiRandSource(Source):
         found = kuairand_layout(Path(folder))
         if found is None:
             raise SourceError(
-                f"{folder}: expected {' or '.join(STANDARD_LOGS)} (.csv or .csv.gz, there or in data/), found none"
+                f"{folder}: expected {' or '.join(STANDARD_LOGS)}, as .csv or .csv.gz, there or in data/, "
+                "found none of them"
             )
         self._logs = [path for stem in STANDARD_LOGS if (path := _find(found, stem))]
         if include_random:

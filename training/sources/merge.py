@@ -46,7 +46,9 @@ class TimeMerge:
     """Iterates over the rows of all chunks, oldest first, as tables of varying size.
 
     Rows of the same time come in the order of the chunks, then of the rows in them, and within one table,
-    unless the reorder buffer had to give up rows early.
+    unless the reorder buffer had to give up rows early. An earlier `until_ms` yields the start of the same
+    rows. A later `since_ms` yields their end, unless rows are late: the chunks before it are not read, take
+    no room in the buffer, and so leave less to be late.
 
     Attributes:
         late_rows: Rows dropped so far because later ones had been passed on.
@@ -100,14 +102,16 @@ class TimeMerge:
             self.most_buffered_rows = max(self.most_buffered_rows, buffered)
 
             last = opened == len(self._unopened)
-            before_ms = self._until_ms if last else self._unopened[opened][1].first_ms
+            before_ms = _BOUNDS_MS.max if last else self._unopened[opened][1].first_ms
             if not last and self._reorder_rows is not None and buffered > self._reorder_rows:
                 before_ms = max(before_ms, _end_of_oldest(waiting, buffered - self._reorder_rows))
-            ready = [part for piece in waiting if len((part := piece.before(before_ms)).time_ms)]
-            waiting = [part for piece in waiting if len((part := piece.since(before_ms)).time_ms)]
-            if ready:
-                reached_ms = max(int(piece.time_ms[-1]) for piece in ready)
-                yield _interleave(ready)
+            ready = _with_rows(piece.before(before_ms) for piece in waiting)
+            waiting = _with_rows(piece.since(before_ms) for piece in waiting)
+            reached_ms = max((int(piece.time_ms[-1]) for piece in ready), default=reached_ms)
+            # Cut only here: rows after the end take part in what is late, so an earlier end changes no row.
+            inside = _with_rows(piece.since(self._since_ms).before(self._until_ms) for piece in ready)
+            if inside:
+                yield _interleave(inside)
         if self.late_rows:
             logger.warning(
                 "dropped %d rows that came late by more than the %s rows that may wait",
@@ -124,7 +128,7 @@ class TimeMerge:
         if np.any(time_ms[1:] < time_ms[:-1]):
             by_time = np.argsort(time_ms, kind="stable")
             table, time_ms = table.take(by_time), time_ms[by_time]
-        piece = _Piece(place, table, time_ms).since(self._since_ms).before(self._until_ms)
+        piece = _Piece(place, table, time_ms)
         late_rows = int(np.searchsorted(piece.time_ms, reached_ms))
         if late_rows and self._late == "refuse":
             raise SourceError(
@@ -150,6 +154,10 @@ class _Piece:
     def since(self, time_ms: int) -> "_Piece":
         cut = int(np.searchsorted(self.time_ms, time_ms))
         return _Piece(self.place, self.table.slice(cut), self.time_ms[cut:])
+
+
+def _with_rows(pieces: Iterable[_Piece]) -> list[_Piece]:
+    return [piece for piece in pieces if len(piece.time_ms)]
 
 
 def _end_of_oldest(pieces: list[_Piece], rows: int) -> int:

@@ -8,6 +8,7 @@ from ranker.errors import SourceError
 from training.sources.base import Source
 from training.sources.kuairand import STANDARD_LOGS, KuaiRandSource, kuairand_layout
 from training.sources.parquet import ParquetSource
+from training.sources.simulated import SimulatedSource
 
 SOURCES = ("kuairand", "parquet", "simulated")
 
@@ -29,8 +30,6 @@ def open_source(data: str | None, source: str | None = None) -> Source:
     if source == "simulated":
         if data is not None:
             raise SourceError(f"--source simulated makes its own log: expected no --data, found '{data}'")
-        from training.sources.simulated import SimulatedSource
-
         return SimulatedSource()
     if data is None:
         raise SourceError(f"--source {source}: expected --data, found none")
@@ -44,8 +43,8 @@ def _recognise(data: str) -> str:
     if "://" in data or has_magic(data) or path.suffix == ".parquet" or any(path.rglob("*.parquet")):
         return "parquet"
     raise SourceError(
-        f"--data {data}: expected KuaiRand's {', '.join(STANDARD_LOGS)} (.csv or .csv.gz, there or in data/), "
-        f"or *.parquet files, a glob or a URL; found {_contents(path)}"
+        f"--data {data}: expected KuaiRand's {' or '.join(STANDARD_LOGS)}, as .csv or .csv.gz, there or in "
+        f"data/, or *.parquet files, a glob or a URL; found {_contents(path)}"
     )
 
 
