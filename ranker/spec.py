@@ -151,6 +151,9 @@ class NetworkSpec(SpecModel):
         (128,), min_length=1, description="Widths of each expert's layers."
     )
     tower: tuple[PositiveInt, ...] = Field((64,), description="Widths of each task's own layers.")
+    linear: bool = Field(
+        True, description="A linear part from the input straight to every head, beside the rest."
+    )
     gate_dropout: float = Field(
         0.1, ge=0, lt=1, description="Chance that a gate ignores an expert in training."
     )

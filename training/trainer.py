@@ -96,7 +96,7 @@ class Trainer:
         loss = self.loss(outputs.logit, torch.from_numpy(labels).to(self.device), self._weights(batch))
         if not torch.isfinite(loss.total):
             self._refuse(batch, loss.heads)
-        result = StepResult(float(loss.total), natural_units(outputs.prediction, self.spec.tasks), labels)
+        result = StepResult(loss.total.item(), natural_units(outputs.prediction, self.spec.tasks), labels)
         time_ms = batch.column(TIME_MS).to_numpy()
         self.metrics.update(time_ms, result.predictions, labels)
 
@@ -104,6 +104,8 @@ class Trainer:
         self.dense.step()
         self.dense.zero_grad()
         self.sparse.step(rows, gathered)
+        if self.rows == 0:
+            self.model.towers.start_at(self.loss.base_outputs(torch.from_numpy(labels)))
         self.rows += batch.num_rows
         self.watermark_ms = int(time_ms[-1])
         return result

@@ -5,6 +5,7 @@ Shape letters: B rows, T tasks, D width of a representation.
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from ranker.networks.layers import BatchedLinear, relu_layers
@@ -17,6 +18,16 @@ class Towers(nn.Module):
         super().__init__()
         self.hidden = relu_layers(width, widths, networks=tasks)
         self.output = BatchedLinear(tasks, (width, *widths)[-1], 1)
+
+    @torch.no_grad()
+    def start_at(self, output_t: Tensor) -> None:
+        """Make every task's output bias a given constant, so that learning starts from its base rate.
+
+        Args:
+            output_t: (T,) logits or transformed values; NaN leaves a task's bias as it is.
+        """
+        bias = self.output.bias[:, 0, 0]
+        bias.copy_(torch.where(output_t.isnan(), bias, output_t.to(bias)))
 
     def forward(self, representation_btd: Tensor) -> Tensor:
         """Apply tower t to representation[:, t].

@@ -68,6 +68,22 @@ class MultitaskLoss:
         heads = torch.where(known, loss * weight, 0.0).sum(dim=0) / weight.sum(dim=0).clamp_min(1e-12)
         return Losses((heads * self.weights.to(device)).sum(), heads)
 
+    def base_outputs(self, label_bt: Tensor) -> Tensor:
+        """The constant outputs that fit some labels best.
+
+        Args:
+            label_bt: (B, T) in natural units, NaN where missing.
+
+        Returns:
+            (T,) the logit of the (smoothed) rate, or the mean transformed label; NaN without labels.
+        """
+        known = ~label_bt.isnan()
+        count = known.sum(dim=0)
+        rate = (label_bt.nan_to_num().sum(dim=0) + 0.5) / (count + 1)
+        transformed = torch.where(self.log1p, label_bt.clamp_min(0).log1p(), label_bt)
+        output = torch.where(self.binary, rate.clamp(1e-6, 1 - 1e-6).logit(), transformed.nanmean(dim=0))
+        return torch.where(count > 0, output, torch.nan)
+
 
 def natural_units(output_bt: Tensor, tasks: Sequence[Task]) -> NDArray[np.float64]:
     """Turn the network's outputs into predictions.

@@ -1,10 +1,10 @@
 """Connecting to Redis: to the server that a URL names, or to the private one in watchnext's data folder."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
 
 import redis
 import redis.asyncio
@@ -99,8 +99,7 @@ def unreachable(url: str, error: Exception) -> StoreError:
 
 def without_password(url: str) -> str:
     """The URL as it may be shown: without user name, password and options."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return re.sub("//.*@", "//", url.partition("?")[0])
 
 
 def _not_a_url(url: str, error: ValueError) -> StoreError:

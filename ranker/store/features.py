@@ -74,7 +74,7 @@ def _ids(batch: pa.RecordBatch, name: str) -> list[str]:
         if pa.types.is_floating(column.type):
             column = column.cast(pa.int64())  # 712.0 is the id 712
         ids: list[str] = column.cast(pa.string()).to_pylist()
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise FeatureError(f"{name}: expected ids, found {error}", feature=name) from error
     return ids
 

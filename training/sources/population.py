@@ -53,18 +53,18 @@ class WorldConfig(BaseModel):
         1.0, description="Noise of the logging policy, in logits of relevance."
     )
     promotion: float = Field(
-        0.8,
+        1.6,
         ge=0,
         description="How far the logging policy favours authors beyond their merit, in the same logits.",
     )
     examination_decay: tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat] = Field(
-        (0.40, 0.25, 0.08, 0.15),
+        (0.6, 0.3, 0.1, 0.2),
         description="k in examination = 1 / (1 + k (position - 1)) on phone, tablet, tv and desktop.",
     )
     click_bait: float = Field(0.9, ge=0, le=10, description="What click-bait adds to the logit of relevance.")
     disappointment: float = Field(1.2, ge=0, le=10, description="What click-bait takes from satisfaction.")
     taste_period_days: PositiveFloat = Field(
-        60.0, description="Typical days in which a taste turns full circle."
+        90.0, description="Typical days in which a taste turns full circle."
     )
     popularity_half_life_days: PositiveFloat = Field(
         7.0, description="Age at which a video is shown half as often."
@@ -87,7 +87,8 @@ class Viewers:
     """The viewers, by index, which is their id.
 
     `age_group` and `country` (V,) index the constants above, -1 where unknown; `share` (V,) is the cumulative
-    share of requests; tastes (V, K) are in logits, `turn` (V,) in radians a day.
+    share of requests; tastes are in logits, the lasting one (V, K), the passing one (2, V, K), which `turn`
+    (K,) leads from the first to the second and on to the opposites, in radians a day.
     """
 
     age_group: Ints
@@ -98,7 +99,7 @@ class Viewers:
     generosity: Floats
     surveyed: Bools
     lasting_taste: Floats
-    passing_taste: tuple[Floats, Floats]
+    passing_taste: Floats
     turn: Floats
     fashion_phase: Floats
 
@@ -111,8 +112,9 @@ class Viewers:
         register_days = np.floor(rng.exponential(400, size)).astype(np.int64)
         activity = 1 + rng.pareto(1.6, size)
         tastes = np.random.default_rng([seed, _TASTES])
-        by_age = tastes.normal(0, 0.6, (len(AGE_GROUPS), topics))
-        by_country = tastes.normal(0, 0.4, (len(COUNTRIES), topics))
+        by_age = tastes.normal(0, 0.8, (2, len(AGE_GROUPS), topics))
+        by_country = tastes.normal(0, 0.5, (len(COUNTRIES), topics))
+        own = tastes.normal(0, 0.35, (3, size, topics))
         return cls(
             age_group=np.where(rng.random(size) < _MISSING_PROFILE, -1, age),
             country=np.where(rng.random(size) < _MISSING_PROFILE, -1, country),
@@ -121,9 +123,9 @@ class Viewers:
             share=np.cumsum(activity) / activity.sum(),
             generosity=rng.normal(0, 0.5, size) - 0.15 * (np.log1p(register_days) - 5.4),
             surveyed=rng.random(size) < config.surveyed,
-            lasting_taste=by_age[age] + by_country[country] + tastes.normal(0, 0.6, (size, topics)),
-            passing_taste=(tastes.normal(0, 0.6, (size, topics)), tastes.normal(0, 0.6, (size, topics))),
-            turn=2 * np.pi / config.taste_period_days * tastes.uniform(0.5, 1.5, size),
+            lasting_taste=by_country[country] + own[0],
+            passing_taste=by_age[:, age] + own[1:],
+            turn=2 * np.pi / config.taste_period_days * tastes.uniform(0.5, 1.5, topics),
             fashion_phase=tastes.uniform(0, 2 * np.pi, topics),
         )
 
@@ -137,7 +139,7 @@ class Viewers:
         Returns:
             (R, K) logits: what lasts, what turns with time, and the fashion that all viewers share.
         """
-        angle = (self.turn[viewer] * days)[:, None]
+        angle = self.turn * days[:, None]
         first, second = self.passing_taste
         fashion = 0.3 * np.sin(2 * np.pi * days[:, None] / 14 + self.fashion_phase)
         passing = np.cos(angle) * first[viewer] + np.sin(angle) * second[viewer]

@@ -165,7 +165,7 @@ class World:
         mood = self.viewers.generosity[requests.viewer] + 0.2 * np.cos(2 * np.pi * (days - 21 / 24))
         own = 0.5 * videos.quality + self.config.click_bait * videos.click_bait
         return np.asarray(
-            -2.0
+            -1.75
             + mood[:, None]
             + 0.8 * self._match(requests, days, video)
             + own[video]
@@ -239,7 +239,7 @@ class World:
         taste = self.viewers.taste(requests.viewer, days)
         row = np.flatnonzero(requests.query >= 0)
         query = requests.query[row]
-        taste[row[:, None], self.videos.topics[query]] += 1.2 * self.videos.topic_share[query]
+        taste[row[:, None], self.videos.topics[query]] += 1.6 * self.videos.topic_share[query]
         match = np.zeros(video.shape)
         for part in range(2):
             topic, share = self.videos.topics[video, part], self.videos.topic_share[video, part]
