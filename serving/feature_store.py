@@ -48,9 +48,9 @@ class FeatureStore:
         keys = [user_key(user_id), video_key(query_video_id or ""), *map(video_key, video_ids)]
         try:
             values = await self._client.mget(keys)
-            user, query_video, *candidates = [None if v is None else orjson.loads(v) for v in values]
-        except (redis.RedisError, OSError, orjson.JSONDecodeError) as error:
+        except (redis.RedisError, OSError) as error:
             raise StoreError(f"expected the request's features from Redis, found {error!r}") from error
+        user, query_video, *candidates = map(_record, keys, values)
         return Stored(user, query_video, candidates)
 
     async def ping(self) -> None:
@@ -67,3 +67,15 @@ class FeatureStore:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+
+def _record(key: str, value: bytes | str | None) -> Record | None:
+    if value is None:
+        return None
+    try:
+        record = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        record = None
+    if not isinstance(record, dict):
+        raise StoreError(f"{key}: expected an object of columns in JSON, found {value!r:.80}")
+    return record

@@ -29,6 +29,8 @@ class JsonRequest(Request):
                 body += chunk
                 if len(body) > limit:
                     raise problems.body_too_large(limit)
+            if not body:
+                raise problems.not_json("an empty body")
             self._body = bytes(body)
         return self._body
 

@@ -34,6 +34,14 @@ KINDS: Final[Mapping[int, tuple[str, str]]] = {
 }
 """The last part of `type`, and the title, by status."""
 
+WORDINGS: Final[Mapping[str, str]] = {
+    "extra_forbidden": "unknown field",
+    "missing": "expected this field, found none",
+    "model_attributes_type": "expected an object",
+    "dict_type": "expected an object",
+}
+"""Messages of pydantic, by its type of error, that speak of Python instead of JSON."""
+
 
 class Place(NamedTuple):
     """One mistake in a request: where, as a JSON pointer (RFC 6901), and what was expected there."""
@@ -96,6 +104,16 @@ def not_ready(reason: str) -> HTTPException:
     return HTTPException(503, reason)
 
 
+def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Problem documents in the description of a route, one for each status that it may answer with."""
+    schema = ProblemDocument.model_json_schema()
+    schema["properties"]["errors"]["items"] = schema.pop("$defs")[PlaceDocument.__name__]
+    return {
+        status: {"description": KINDS[status][1], "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in statuses
+    }
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of the app with a problem document."""
     app.add_exception_handler(HTTPException, _http_problem)
@@ -137,13 +155,7 @@ async def _internal_problem(request: Request, error: Exception) -> Response:
 
 def _place(detail: Mapping[str, Any]) -> Place:
     """Name the place of one of pydantic's complaints; its first part only says that it is in the body."""
-    parts = detail["loc"][1:]
-    message = str(detail["msg"])
-    if detail["type"] == "extra_forbidden":
-        message = "unknown field"
-    if detail["type"] == "missing":
-        message = "expected this field, found none"
-    return Place(pointer(parts), message)
+    return Place(pointer(detail["loc"][1:]), WORDINGS.get(detail["type"], str(detail["msg"])))
 
 
 def _invalid(request: Request, places: Sequence[Place]) -> Response:

@@ -111,7 +111,8 @@ class RequestFeatures:
             places = [(body.candidates[error.row].features, column, ("candidates", error.row, "features"))]
         for features, name, where in places:
             if name in features:
-                return Place(pointer((*where, name)), str(error))
+                message = str(error).removeprefix(f"{error.feature}: ").removesuffix(f" in row {error.row}")
+                return Place(pointer((*where, name)), message)
         return None
 
 

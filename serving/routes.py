@@ -1,6 +1,6 @@
 """The paths of the HTTP interface."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
@@ -30,19 +30,7 @@ def ranking_service(request: Request) -> RankingService:
 Ranking = Annotated[RankingService, Depends(ranking_service)]
 
 
-def _answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Problem documents for the interface's description."""
-    schema = {"$ref": "#/components/schemas/ProblemDocument"}
-    return {
-        status: {
-            "description": problems.KINDS[status][1],
-            "content": {problems.MEDIA_TYPE: {"schema": schema}},
-        }
-        for status in statuses
-    }
-
-
-@router.post("/v1/rank", response_model_exclude_none=True, responses=_answers(400, 413, 415, 422))
+@router.post("/v1/rank", response_model_exclude_none=True, responses=problems.described(400, 413, 415, 422))
 async def rank(body: RankRequest, request: Request, ranking: Ranking) -> RankResponse:
     """Rank candidate videos for one viewer.
 
@@ -76,7 +64,7 @@ async def healthz() -> Health:
     return Health()
 
 
-@router.get("/readyz", responses=_answers(503))
+@router.get("/readyz", responses=problems.described(503))
 async def readyz(ranking: Ranking) -> Readiness:
     """Whether requests are ranked with a model and stored features; the process starts only with a model."""
     try:

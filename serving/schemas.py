@@ -81,7 +81,7 @@ class RankRequest(Schema):
         }
     )
 
-    user: UserInput
+    user: UserInput = Field(description="Who asks.")
     query_video_id: Id | None = Field(None, description="The video that is on now.", examples=["5239"])
     query_features: Features = Field(
         {}, description="Columns of the query video, without `query_`; they replace the stored ones."
@@ -111,7 +111,7 @@ class Unknown(Schema):
 class RankedVideo:
     """One candidate in its place."""
 
-    id: str
+    id: Annotated[str, Field(description="The candidate's id, as text.")]
     position: Annotated[int, Field(description="1 is the best.")]
     score: Annotated[float, Field(description="What it was ranked by, together with its position.")]
     predictions: Annotated[
@@ -130,16 +130,16 @@ class RankResponse(Schema):
     """The ranked videos, best first."""
 
     request_id: str = Field(description="Also the header X-Request-ID.")
-    model_version: str
+    model_version: str = Field(description="The bundle that predicted.")
     score_version: str = Field(description="A short hash of the score's terms.")
     took_ms: float = Field(description="Time in the service.")
-    unknown: Unknown
+    unknown: Unknown = Field(description="Who was ranked without features.")
     degraded: list[str] = Field(
         description="What was missing when this was ranked. `feature_store`: Redis did not answer, "
         "`stored_features`: a stored value has the wrong type; either way only the request's own features "
         "were used."
     )
-    items: list[RankedVideo]
+    items: list[RankedVideo] = Field(description="The candidates, best first, at most `limit`.")
 
 
 class FeatureInfo(Schema):

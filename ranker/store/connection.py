@@ -69,7 +69,8 @@ def connect(redis_url: str | None, home: Path) -> Iterator[redis.Redis]:
 def connect_async(url: str, *, timeout_s: float) -> redis.asyncio.Redis:
     """Make a client for an event loop; it connects when it is first used.
 
-    A command that meets a dropped connection is tried once more on a new one, without a pause.
+    A command that meets a dropped connection is tried once more on a new one, without a pause; one that
+    takes too long is not.
 
     Args:
         url: A running server.
@@ -83,7 +84,7 @@ def connect_async(url: str, *, timeout_s: float) -> redis.asyncio.Redis:
             url,
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
-            retry=AsyncRetry(NoBackoff(), 1),
+            retry=AsyncRetry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
     except ValueError as error:
         raise _not_a_url(url, error) from error

@@ -1,0 +1,55 @@
+import socket
+import threading
+from contextlib import contextmanager
+
+import httpx
+import pytest
+import uvicorn
+
+from ranker.store.connection import store_url
+from serving.app import create_app
+from serving.settings import ServingSettings
+from tests.serving.small_ranker import publish_small_ranker
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("registry")
+    publish_small_ranker(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory):
+    with store_url(None, tmp_path_factory.mktemp("home")) as url:
+        yield url
+
+
+@contextmanager
+def serving(app):
+    """Serve an app over HTTP from a thread of the test's process."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None))
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()  # requests that come before the server does wait in the listener's queue
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=60) as client:
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.fixture(scope="session")
+def client(registry, redis_url):
+    """A client of the service, whose body limit is one that tests can reach."""
+    settings = ServingSettings(registry=registry, redis_url=redis_url, max_body_bytes=100_000)
+    with serving(create_app(settings)) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def client_without_redis(registry):
+    settings = ServingSettings(registry=registry, redis_url="redis://127.0.0.1:1")
+    with serving(create_app(settings)) as client:
+        yield client

@@ -1,0 +1,31 @@
+"""`watchnext serve` as a process of its own, as anyone would start it."""
+
+import re
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+
+SERVE = [sys.executable, "-m", "watchnext", "serve"]
+
+
+@contextmanager
+def service_process(*arguments):
+    """Run the service on a free port; yield the process and the URL that it announced."""
+    command = [*SERVE, "--port", "0", *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            said = []
+            for line in process.stderr:
+                said.append(line)
+                if announced := re.search(r"serving \S+ at (http://\S+)", line):
+                    break
+            else:
+                raise AssertionError("".join(said))
+            rest = threading.Thread(target=process.stderr.read)  # or its log would fill the pipe
+            rest.start()
+            yield process, announced[1]
+        finally:
+            process.terminate()
+            process.wait()
+            rest.join()

@@ -1,0 +1,56 @@
+import pytest
+from pydantic import ValidationError
+
+from serving.schemas import RankRequest
+
+BODY = {"user": {"id": "u"}, "candidates": [{"id": "a"}]}
+
+
+def validated_features(features):
+    return RankRequest.model_validate({**BODY, "context": features}).context
+
+
+def test_values_keep_their_types():
+    features = {"text": "1", "whole": 1, "number": 1.0, "flag": True, "ids": ["a", 1], "none": None}
+    found = validated_features(features)
+    assert found == features
+    assert {name: type(value) for name, value in found.items()} == {
+        name: type(value) for name, value in features.items()
+    }
+
+
+@pytest.mark.parametrize("value", [{}, [1.5], [None], [["a"]], float("nan"), float("inf")])
+def test_what_no_feature_can_be_is_refused_with_one_message(value):
+    with pytest.raises(ValidationError) as caught:
+        validated_features({"hour": value})
+    [error] = caught.value.errors()
+    assert error["loc"] == ("context", "hour")
+    assert "finite number" in error["msg"]
+
+
+def test_whole_numbers_are_ids():
+    body = RankRequest.model_validate({"user": {"id": 712}, "candidates": [{"id": 2**70}]})
+    assert body.user.id == "712"
+    assert body.candidates[0].id == str(2**70)
+
+
+@pytest.mark.parametrize("video_id", ["", "x" * 257, 10**300, 1.0, True, None, ["a"]])
+def test_what_is_no_id_is_refused(video_id):
+    with pytest.raises(ValidationError) as caught:
+        RankRequest.model_validate({**BODY, "candidates": [{"id": video_id}]})
+    assert {error["loc"] for error in caught.value.errors()} == {("candidates", 0, "id")}
+
+
+@pytest.mark.parametrize(("count", "accepted"), [(0, False), (1, True), (1000, True), (1001, False)])
+def test_a_request_has_one_to_a_thousand_candidates(count, accepted):
+    body = {**BODY, "candidates": [{"id": i} for i in range(count)]}
+    if accepted:
+        assert len(RankRequest.model_validate(body).candidates) == count
+    else:
+        with pytest.raises(ValidationError, match="candidates"):
+            RankRequest.model_validate(body)
+
+
+def test_the_example_is_a_request():
+    [example] = RankRequest.model_json_schema()["examples"]
+    assert RankRequest.model_validate(example).explain is True
