@@ -159,7 +159,7 @@ def test_tastes_drift_with_the_days(world: World) -> None:
 
     next_day, next_month = (np.corrcoef(taste(0), taste(day))[0, 1] for day in (1, 30))
     assert next_day > 0.97
-    assert 0.1 < next_month < 0.8
+    assert -0.2 < next_month < 0.8
 
 
 def test_the_evening_is_busier_than_the_night_and_a_few_viewers_busier_than_most(
