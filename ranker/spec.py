@@ -7,12 +7,9 @@ before the first row is read.
 
 from collections import Counter
 from enum import StrEnum
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import pyarrow as pa
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -21,11 +18,10 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     StringConstraints,
-    ValidationError,
     model_validator,
 )
 
-from ranker.errors import SourceError, SpecError
+from ranker.errors import SourceError
 from ranker.records import QUERY_PREFIX, USER_ID, VIDEO_ID, check_records
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=64)]
@@ -296,69 +292,6 @@ class RankerSpec(SpecModel):
                 )
 
 
-def load_spec(name_or_path: str) -> RankerSpec:
-    """Load a preset by name, or a spec from a YAML file.
-
-    Args:
-        name_or_path: `kuairand`, or a path that ends in .yaml or .yml.
-
-    Raises:
-        SpecError: No such preset or file, not YAML, or a mistake in it; the message names the key.
-    """
-    if name_or_path.endswith((".yaml", ".yml")):
-        path = Path(name_or_path)
-        if not path.is_file():
-            raise SpecError(f"{path}: expected a spec, found no such file")
-        return parse_spec(path.read_text(encoding="utf-8"), where=str(path))
-    presets = preset_names()
-    if name_or_path not in presets:
-        raise SpecError(
-            f"--spec: expected a .yaml file or a preset ({', '.join(presets)}), found '{name_or_path}'"
-        )
-    text = (resources.files("ranker") / "presets" / f"{name_or_path}.yaml").read_text(encoding="utf-8")
-    return parse_spec(text, where=f"preset {name_or_path}")
-
-
-def preset_names() -> list[str]:
-    """The names of the specs that ship with watchnext."""
-    folder = resources.files("ranker") / "presets"
-    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
-
-
-def parse_spec(text: str, *, where: str) -> RankerSpec:
-    """Parse a spec from YAML.
-
-    Args:
-        text: The YAML document.
-        where: What to name in messages, such as the file.
-
-    Raises:
-        SpecError: Not YAML, or a mistake in it; the message names the key and what was expected.
-    """
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SpecError(f"{where}: expected YAML, found {' '.join(str(error).split())}") from error
-    if not isinstance(document, dict):
-        raise SpecError(
-            f"{where}: expected a mapping with name, features, tasks, score, found {document!r:.80}"
-        )
-    try:
-        return RankerSpec.model_validate(document)
-    except ValidationError as error:
-        lines = [_explain(dict(detail), document) for detail in error.errors(include_url=False)]
-        raise SpecError(f"{where}: " + "; ".join(lines)) from error
-
-
-def dump_spec(spec: RankerSpec) -> str:
-    """Write a spec as YAML that `parse_spec` reads back to an equal one."""
-    document = spec.model_dump(mode="json", exclude_none=True)
-    for feature in document["features"]:
-        if "shares" in feature:  # the table's sizes stand with its owner
-            del feature["buckets"], feature["dim"]
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-
-
 def _unique(names: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
@@ -392,30 +325,3 @@ def _check_feature(feature: Feature, features: dict[str, Feature]) -> None:
             f"feature '{feature.name}': shares the table of '{feature.shares}', "
             f"so expected no '{min(given)}' of its own"
         )
-
-
-def _explain(detail: dict[str, Any], document: dict[str, Any]) -> str:
-    """One line for one of pydantic's complaints: the key, what was expected, what was found."""
-    place: list[str] = []
-    node: Any = document
-    for part in detail["loc"]:
-        if isinstance(node, list) and isinstance(part, int) and part < len(node):
-            node = node[part]
-            name = node.get("name", node.get("head")) if isinstance(node, dict) else None
-            place.append(f"{part}" if name is None else f"{part} ('{name}')")
-        elif isinstance(node, dict) and part in node:
-            node = node[part]
-            place.append(str(part))
-        elif not (
-            isinstance(node, dict) and part == node.get("kind")
-        ):  # the union's tag is no key of the file
-            place.append(str(part))
-    where = " > ".join(place)
-    if detail["type"] == "extra_forbidden":
-        return f"{where}: unknown key"
-    if detail["type"] == "missing":
-        return f"{where}: expected this key, found none"
-    message = str(detail["msg"]).removeprefix("Value error, ")
-    if detail["type"] == "value_error":
-        return f"{where}: {message}" if where else message
-    return f"{where}: {message}, found {detail['input']!r:.80}"

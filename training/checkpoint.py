@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ranker.errors import CheckpointError
 from ranker.features.encoder import EncoderState
-from ranker.spec import dump_spec
+from ranker.spec_file import dump_spec
 from training.trainer import Trainer
 
 FORMAT = 1

@@ -13,7 +13,8 @@ from rich.logging import RichHandler
 from ranker.bundles.registry import Registry
 from ranker.errors import UserError
 from ranker.networks.model import RankingModel
-from ranker.spec import NetworkSpec, load_spec
+from ranker.spec import NetworkSpec
+from ranker.spec_file import load_spec
 from ranker.store.connection import connect, default_home
 from training.demo import DemoConfig, run_demo
 from training.evaluate import evaluate as evaluate_bundle

@@ -24,7 +24,8 @@ from rich.table import Table
 
 from ranker.errors import UserError, WatchnextError
 from ranker.records import QUERY_VIDEO_ID, USER_ID, VIDEO_ID
-from ranker.spec import RankerSpec, Side, load_spec
+from ranker.spec import RankerSpec, Side
+from ranker.spec_file import load_spec
 from ranker.store.connection import connect
 from training.chart import auc_chart
 from training.load_features import load_features

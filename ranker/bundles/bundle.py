@@ -30,7 +30,8 @@ from ranker.features.encoder import Encoder, EncoderState
 from ranker.features.values import FeatureValue
 from ranker.networks.model import RankingModel
 from ranker.objectives.losses import natural_units
-from ranker.spec import RankerSpec, dump_spec, parse_spec
+from ranker.spec import RankerSpec
+from ranker.spec_file import dump_spec, parse_spec
 
 MANIFEST: Final = "manifest.json"
 SPEC: Final = "spec.yaml"

@@ -10,7 +10,7 @@ from ranker.bundles.manifest import Manifest
 from ranker.bundles.registry import Registry
 from ranker.features.encoder import Encoder
 from ranker.networks.model import RankingModel
-from ranker.spec import parse_spec
+from ranker.spec_file import parse_spec
 
 SPEC = parse_spec(
     """

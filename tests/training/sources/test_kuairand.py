@@ -11,7 +11,7 @@ import pyarrow.csv as pa_csv
 import pytest
 
 from ranker.errors import SourceError
-from ranker.spec import load_spec
+from ranker.spec_file import load_spec
 from tests.data_location import kuairand_folder
 from tests.training.sources.small_kuairand import EXCERPT, impression, log_csv, write_kuairand
 from training.sources.kuairand import KuaiRandSource
