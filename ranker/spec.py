@@ -18,6 +18,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     StringConstraints,
+    field_validator,
     model_validator,
 )
 
@@ -31,6 +32,14 @@ class SpecModel(BaseModel):
     """A frozen part of the spec that refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_known_keys(cls, given: Any) -> Any:
+        unknown = [key for key in given if key not in cls.model_fields] if isinstance(given, dict) else []
+        if unknown:
+            raise ValueError(f"expected the keys {', '.join(cls.model_fields)}, found '{unknown[0]}'")
+        return given
 
 
 class Side(StrEnum):
@@ -87,6 +96,17 @@ class CategoryFeature(FeatureBase):
     )
     capacity: PositiveInt = Field(64, description="Most values that are learned from the data.")
     dim: PositiveInt = Field(8, description="Width of the embedding.")
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _refuse_what_no_log_holds(cls, values: Any) -> Any:
+        for value in values if isinstance(values, list | tuple) else ():
+            if isinstance(value, bool) or not isinstance(value, str | int):
+                raise ValueError(
+                    f"expected strings or whole numbers, found {value!r:.80}; "
+                    "quote a string that YAML reads as something else"
+                )
+        return values
 
     @property
     def size(self) -> int:
@@ -310,6 +330,8 @@ def _check_feature(feature: Feature, features: dict[str, Feature]) -> None:
             f"feature '{feature.name}': side query expects a column '{QUERY_PREFIX}...', "
             f"found '{feature.source_column}'"
         )
+    if isinstance(feature, CategoryFeature):
+        _refuse_doubles([str(value) for value in feature.values or ()], f"values of '{feature.name}'")
     if not isinstance(feature, TableFeature) or feature.shares is None:
         return
     owner = features.get(feature.shares)

@@ -24,7 +24,11 @@ def load_spec(name_or_path: str) -> RankerSpec:
         path = Path(name_or_path)
         if not path.is_file():
             raise SpecError(f"{path}: expected a spec, found no such file")
-        return parse_spec(path.read_text(encoding="utf-8"), where=str(path))
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise SpecError(f"{path}: expected UTF-8, found {error}") from error
+        return parse_spec(text, where=str(path))
     presets = preset_names()
     if name_or_path not in presets:
         raise SpecError(
@@ -52,7 +56,8 @@ def parse_spec(text: str, *, where: str) -> RankerSpec:
     """
     try:
         document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    # PyYAML lets the errors of its constructors through, such as ValueError for a 30th of February.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise SpecError(f"{where}: expected YAML, found {' '.join(str(error).split())}") from error
     if not isinstance(document, dict):
         raise SpecError(
@@ -71,7 +76,7 @@ def dump_spec(spec: RankerSpec) -> str:
     for feature in document["features"]:
         if "shares" in feature:  # the table's sizes stand with its owner
             del feature["buckets"], feature["dim"]
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(document, sort_keys=False)
 
 
 def _explain(detail: dict[str, Any], document: dict[str, Any]) -> str:
@@ -91,10 +96,13 @@ def _explain(detail: dict[str, Any], document: dict[str, Any]) -> str:
         ):  # the union's tag is no key of the file
             place.append(str(part))
     where = " > ".join(place)
-    if detail["type"] == "extra_forbidden":
-        return f"{where}: unknown key"
     if detail["type"] == "missing":
         return f"{where}: expected this key, found none"
+    if detail["type"] == "union_tag_not_found":
+        return f"{where} > kind: expected this key, found none"
+    if detail["type"] == "union_tag_invalid":
+        context = detail["ctx"]
+        return f"{where} > kind: expected one of {context['expected_tags']}, found '{context['tag']}'"
     message = str(detail["msg"]).removeprefix("Value error, ")
     if detail["type"] == "value_error":
         return f"{where}: {message}" if where else message
