@@ -1,0 +1,232 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ranker.errors import SpecError
+from ranker.spec import RankerSpec
+from ranker.spec_file import dump_spec, load_spec, parse_spec, preset_names
+from tests.ranker.small_spec import SMALL_SPEC, SMALL_YAML
+
+LINES = SMALL_YAML.splitlines()
+SYMBOLS = [*"{}[]:,-&*!%@`'\"#|>?~", "x", "- "]
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(SpecError) as error:
+        parse_spec(text, where="ranker.yaml")
+    return str(error.value)
+
+
+def changed(old: str, new: str) -> str:
+    assert SMALL_YAML.count(old) == 1
+    return SMALL_YAML.replace(old, new)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_presets_load_and_survive_writing(name: str) -> None:
+    spec = load_spec(name)
+
+    assert spec.name == name
+    assert parse_spec(dump_spec(spec), where="dumped") == spec
+
+
+def test_the_named_presets_ship() -> None:
+    assert {"kuairand", "simulated"} <= set(preset_names())
+
+
+def test_a_spec_survives_writing() -> None:
+    assert parse_spec(dump_spec(SMALL_SPEC), where="dumped") == SMALL_SPEC
+
+
+@given(
+    values=st.lists(st.text(max_size=5) | st.integers(), min_size=1, unique_by=str),
+    weight=st.floats(allow_nan=False, allow_infinity=False),
+)
+def test_values_and_weights_survive_writing_exactly(values: list[str | int], weight: float) -> None:
+    document = SMALL_SPEC.model_dump(exclude_unset=True)
+    document["features"][10]["values"] = values
+    document["score"]["terms"][0]["weight"] = weight
+    spec = RankerSpec.model_validate(document)
+
+    assert parse_spec(dump_spec(spec), where="dumped") == spec
+
+
+def test_a_spec_is_loaded_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "my.yml"
+    path.write_text(SMALL_YAML, encoding="utf-8")
+
+    assert load_spec(str(path)) == SMALL_SPEC
+
+
+def test_a_mistake_in_a_file_is_told_with_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text("name: 3", encoding="utf-8")
+
+    with pytest.raises(SpecError, match=r"my\.yaml: "):
+        load_spec(str(path))
+
+
+def test_an_absent_file_is_named() -> None:
+    with pytest.raises(SpecError, match=r"nowhere/my\.yaml: expected a spec, found no such file"):
+        load_spec("nowhere/my.yaml")
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_bytes(b"name: \xff\xfe")
+
+    with pytest.raises(SpecError, match=r"my\.yaml: expected UTF-8"):
+        load_spec(str(path))
+
+
+def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(SpecError, match=r"preset \(.*kuairand.*simulated.*\), found 'youtube'"):
+        load_spec("youtube")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "buckets: 64, dim: 4}",
+            "bucket: 64, dim: 4}",
+            "features > 0 ('user_id'): expected the keys name, side, column, kind, buckets, dim, shares, "
+            "found 'bucket'",
+        ),
+        (
+            "experts: 3,",
+            "expert_count: 3,",
+            "network: expected the keys kind, shared, experts, expert, tower, linear, gate_dropout, "
+            "position_dropout, found 'expert_count'",
+        ),
+        (
+            "name: small\n",
+            "name: small\nauthor: me\n",
+            "expected the keys name, hash_seed, features, tasks, network, training, score, found 'author'",
+        ),
+        (
+            "{head: like, offset: 1}",
+            "{head: like, power: 1}",
+            "score > terms > 2 ('like'): expected the keys head, weight, offset, transform, low, high, "
+            "scale, found 'power'",
+        ),
+        ("name: country", "name: user_id", "expected one each, found two features named 'user_id'"),
+        (
+            "shares: video_id",
+            "shares: movie_id",
+            "feature 'query_video_id': shares expects a feature with a table of its own "
+            "(user_id, interests, video_id, tags, last_author), found 'movie_id'",
+        ),
+        (
+            "head: click, weight",
+            "head: share, weight",
+            "score term: expected a head out of click, watch_time, like, rating, found 'share'",
+        ),
+        (
+            "side: context, kind: category",
+            "side: context, kind: enum",
+            "features > 7 ('hour') > kind: expected one of 'id', 'ids', 'category', 'number', found 'enum'",
+        ),
+        (
+            "name: age, side: user, kind: number",
+            "name: age, side: user",
+            "features > 3 ('age') > kind: expected this key, found none",
+        ),
+        (
+            "name: age, side: user",
+            "name: age, side: viewer",
+            "features > 3 ('age') > side: Input should be 'user', 'query', 'context', 'candidate', 'pair' "
+            "or 'bias', found 'viewer'",
+        ),
+        ("name: age, side: user", "name: age", "features > 3 ('age') > side: expected this key, found none"),
+        (
+            "side: user, kind: id, buckets: 64",
+            "side: user, kind: id, buckets: 0",
+            "features > 0 ('user_id') > buckets: Input should be greater than 0, found 0",
+        ),
+        (
+            "values: [1, 2, 3]",
+            "values: [1, yes, 3]",
+            "features > 14 ('position') > values: expected strings or whole numbers, found True; "
+            "quote a string that YAML reads as something else",
+        ),
+        (
+            "expert: [8, 6]",
+            "expert: []",
+            "network > expert: Tuple should have at least 1 item after validation, not 0, found []",
+        ),
+        (
+            "transform: log1p, offset: 1",
+            "transform: clip, offset: 1",
+            "score > terms > 1 ('watch_time'): term 'watch_time': clip expects 'high' above 'low', "
+            "found low 0.0, high None",
+        ),
+        (
+            "name: small",
+            "name: small ranker",
+            "name: String should match pattern '^[A-Za-z][A-Za-z0-9_]*$', found 'small ranker'",
+        ),
+    ],
+)
+def test_a_mistake_is_answered_with_the_key_what_was_expected_and_what_was_found(
+    old: str, new: str, message: str
+) -> None:
+    assert refusal(changed(old, new)) == f"ranker.yaml: {message}"
+
+
+def test_every_mistake_is_told_at_once() -> None:
+    text = changed("capacity: 24", "capacity: none").replace("batch_size: 32", "batch_size: -1")
+
+    message = refusal(text)
+
+    assert "features > 7 ('hour') > capacity: Input should be a valid integer" in message
+    assert "; training > batch_size: Input should be greater than 0, found -1" in message
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "- a", "text", "7"])
+def test_a_document_without_keys_is_refused(text: str) -> None:
+    assert "expected a mapping with name, features, tasks, score, found " in refusal(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name: [",
+        "name: !!python/object/apply:os.system ['true']",
+        "when: 2020-99-99",
+        "n: !!int many",
+        "t: !!timestamp noon",
+        "b: !!bool maybe",
+        "[" * 10_000,
+        "name: \x00",
+    ],
+)
+def test_what_is_no_yaml_is_refused(text: str) -> None:
+    assert refusal(text).startswith("ranker.yaml: expected YAML, found ")
+
+
+@pytest.mark.parametrize("text", ["&a {name: *a, features: *a}", "1: 2", "name: {1: 2}\nfeatures: [1, [2]]"])
+def test_documents_of_an_odd_shape_are_refused(text: str) -> None:
+    assert refusal(text).startswith("ranker.yaml: ")
+
+
+@given(st.data())
+def test_any_garbled_spec_is_read_or_refused(data: st.DataObject) -> None:
+    line = data.draw(st.integers(0, len(LINES) - 1))
+    words = data.draw(st.lists(st.sampled_from([*LINES[line].split(), *SYMBOLS])))
+    text = "\n".join([*LINES[:line], " ".join(words), *LINES[line + 1 :]])
+
+    try:
+        parse_spec(text, where="ranker.yaml")
+    except SpecError as refusal:
+        message = str(refusal)
+    else:
+        return
+    assert message.startswith("ranker.yaml: ")
+
+
+@given(st.text() | st.text(alphabet="{}[]:,-&*!%@`'\"#|>?~ \n\tab01", max_size=30))
+def test_any_text_is_refused_in_words(text: str) -> None:
+    assert refusal(text).startswith("ranker.yaml: ")
