@@ -1,0 +1,1 @@
+"""The contenders of the training benchmark, each in its own documented training loop."""
