@@ -86,6 +86,7 @@ class Trainer:
         Raises:
             NonFiniteLossError: The loss is not a finite number; nothing was learned from the batch.
             FeatureError: A column has the wrong type.
+            SourceError: A label or weight is out of range.
         """
         labels = label_matrix(batch, self.spec)
         encoded = self.encoder.encode_examples(batch, observe=True).to(self.device)
@@ -105,7 +106,7 @@ class Trainer:
         self.dense.zero_grad()
         self.sparse.step(rows, gathered)
         if self.rows == 0:
-            self.model.towers.start_at(self.loss.base_outputs(torch.from_numpy(labels)))
+            self.model.towers.start_at(self.loss.base_outputs(torch.from_numpy(labels)).to(self.device))
         self.rows += batch.num_rows
         self.watermark_ms = int(time_ms[-1])
         return result
@@ -113,8 +114,9 @@ class Trainer:
     def _weights(self, batch: pa.RecordBatch) -> Tensor | None:
         if WEIGHT not in batch.schema.names:
             return None
-        weights = batch.column(WEIGHT).to_numpy(zero_copy_only=False).astype(np.float32)
-        return torch.from_numpy(weights).to(self.device)
+        weights = _numbers(batch, WEIGHT)
+        _refuse_wrong(batch, WEIGHT, ~(weights >= 0), "example weights of at least 0")
+        return torch.tensor(weights, device=self.device)
 
     def _refuse(self, batch: pa.RecordBatch, heads: Tensor) -> None:
         broken = [
@@ -135,20 +137,38 @@ def label_matrix(batch: pa.RecordBatch, spec: RankerSpec) -> NDArray[np.float32]
         (B, T) float32 in natural units, NaN where missing.
 
     Raises:
-        SourceError: A label is outside 0 to 1 (binary), negative (log1p) or infinite.
+        SourceError: A label is no number, outside 0 to 1 (binary), negative (log1p) or infinite.
     """
     labels = np.empty((batch.num_rows, len(spec.tasks)), np.float32)
     for place, task in enumerate(spec.tasks):
-        column = batch.column(task.label_column).cast(pa.float32())
-        labels[:, place] = column.to_numpy(zero_copy_only=False)
+        value = _numbers(batch, task.label_column)
         least = 0.0 if task.kind == "binary" or task.transform == "log1p" else -np.inf
         greatest = 1.0 if task.kind == "binary" else np.inf
-        value = labels[:, place]
-        wrong = np.flatnonzero((value < least) | (value > greatest) | np.isinf(value))
-        if len(wrong):
-            row = int(wrong[0])
-            raise SourceError(
-                f"label '{task.label_column}': expected {task.kind} labels from {least:g} to {greatest:g}, "
-                f"found {value[row]:g} at time_ms {batch.column(TIME_MS)[row]}"
-            )
+        wrong = (value < least) | (value > greatest) | np.isinf(value)
+        _refuse_wrong(
+            batch,
+            task.label_column,
+            wrong,
+            f"{task.kind} labels from {least:g} to {greatest:g}, none infinite",
+        )
+        labels[:, place] = value
     return labels
+
+
+def _numbers(batch: pa.RecordBatch, name: str) -> NDArray[np.float32]:
+    """A column as (B,) float32, NaN where missing."""
+    column = batch.column(name)
+    try:
+        numbers: NDArray[np.float32] = column.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
+    except pa.ArrowException as error:
+        raise SourceError(f"column '{name}': expected numbers, found {column.type}: {error}") from error
+    return numbers
+
+
+def _refuse_wrong(batch: pa.RecordBatch, name: str, wrong: NDArray[np.bool_], expected: str) -> None:
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise SourceError(
+            f"column '{name}': expected {expected}, found {batch.column(name)[row]} "
+            f"at time_ms {batch.column(TIME_MS)[row]}"
+        )
