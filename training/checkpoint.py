@@ -1,9 +1,11 @@
 """A checkpoint: everything that a run needs to go on as if it had never stopped, in one file.
 
 The file is a safetensors file: model, optimisers, random state and metric state as tensors, the rest (spec,
-encoder, position in the source) as JSON in its header. It is written beside the old one and then renamed.
+encoder, position in the source) as JSON in its header, with a digest of all that. It is written beside the
+old one and then renamed.
 """
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -58,9 +60,10 @@ def save(path: Path, trainer: Trainer, run: Position) -> None:
     """
     position = run.model_copy(update={"rows": trainer.rows, "watermark_ms": trainer.watermark_ms})
     header = {"position": position.model_dump_json(), "encoder": trainer.encoder.state().model_dump_json()}
+    tensors = {name: tensor.contiguous() for name, tensor in _tensors(trainer).items()}
     fresh = path.with_name(path.name + ".new")
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: t.contiguous() for name, t in _tensors(trainer).items()}, fresh, metadata=header)
+    save_file(tensors, fresh, metadata={**header, "digest": _digest(header, tensors)})
     sync(fresh)
     os.replace(fresh, path)
     sync(path.parent)
@@ -86,10 +89,15 @@ def restore(path: Path, trainer: Trainer, run: Position) -> Position:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         position = Position.model_validate_json(header["position"])
         encoder = EncoderState.model_validate_json(header["encoder"])
+        digest = header.pop("digest")
     except (SafetensorError, KeyError, ValidationError, OSError) as error:
         raise CheckpointError(
             f"{path}: expected a checkpoint, found {' '.join(str(error).split())}"
         ) from error
+    if digest != _digest(header, tensors):
+        raise CheckpointError(
+            f"{path}: expected digest {digest}, found {_digest(header, tensors)}: the file was changed"
+        )
     for field in ("format", "source", "since_ms", "until_ms", "seed", "spec"):
         expected, found = getattr(run, field), getattr(position, field)
         if expected != found:
@@ -134,6 +142,17 @@ def _tensors(trainer: Trainer) -> dict[str, Tensor]:
     for place, state in trainer.dense.state_dict()["state"].items():
         tensors |= {f"dense/{place}/{name}": tensor for name, tensor in state.items()}
     return tensors
+
+
+def _digest(header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    """sha256 of everything that a checkpoint holds; safetensors itself keeps no checksum."""
+    digest = hashlib.sha256()
+    for name in sorted(header):
+        digest.update(f"{name}={header[name]}\n".encode())
+    for name in sorted(tensors):
+        digest.update(f"{name}\n".encode())
+        digest.update(tensors[name].flatten().cpu().numpy().data)
+    return digest.hexdigest()
 
 
 def _load_tensors(trainer: Trainer, tensors: Mapping[str, Tensor]) -> None:

@@ -26,18 +26,17 @@ class Report:
     """The display and the files of one run; a context manager.
 
     Args:
-        folder: Where metrics.parquet and TensorBoard's events go.
+        folder: Where metrics.parquet and TensorBoard's events go; a window's number is TensorBoard's step.
         trainer: The run's trainer, whose metrics are shown; its finished windows are not written again.
         console: Where to print.
         live: Whether to show the table while training.
     """
 
     def __init__(self, folder: Path, trainer: Trainer, console: Console, *, live: bool) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._trainer = trainer
-        self._writer = SummaryWriter(str(folder), purge_step=trainer.rows)
         self._written = trainer.metrics.rows().num_rows
+        self._writer = SummaryWriter(str(folder), purge_step=self._written // len(trainer.spec.tasks))
         self._live = Live(console=console, auto_refresh=False, transient=True) if live else None
         self._started, self._start_rows, self._shown = time.monotonic(), trainer.rows, 0.0
 
@@ -64,12 +63,14 @@ class Report:
         """Write the finished windows: TensorBoard's new ones, Parquet whole and in one step."""
         windows = self._trainer.metrics.rows(with_open=True)
         finished = self._trainer.metrics.rows()
-        for row in finished.slice(self._written).to_pylist():
+        for place, row in enumerate(finished.slice(self._written).to_pylist(), self._written):
+            window = place // len(self._trainer.spec.tasks)
             for name in PLOTTED:
                 if row[name] is not None:
                     self._writer.add_scalar(
-                        f"{name}/{row['head']}", row[name], self._trainer.rows, row["window_end_ms"] / 1000
+                        f"{name}/{row['head']}", row[name], window, row["window_end_ms"] / 1000
                     )
+        self._writer.flush()
         self._written = finished.num_rows
         write_table(self._folder / METRICS_FILE, windows)
 
@@ -86,16 +87,9 @@ class Report:
 def metrics_table(trainer: Trainer) -> Table:
     """Progressive metrics per head: of the newest window and of the whole run."""
     table = Table(title="Progressive validation: every row predicted before it was learned")
-    for name in (
-        "head",
-        "AUC, newest window",
-        "AUC, whole run",
-        "log loss",
-        "RMSE",
-        "calibration",
-        "positives",
-    ):
-        table.add_column(name, justify="left" if name == "head" else "right")
+    table.add_column("head")
+    for name in ("AUC,\nnewest", "AUC,\nwhole run", "log loss\nor RMSE", "calibration", "positives"):
+        table.add_column(name, justify="right", no_wrap=True)
     newest = {row["head"]: row for row in trainer.metrics.rows(with_open=True).to_pylist()}
     for task in trainer.spec.tasks:
         total = trainer.metrics.total()[task.name]
@@ -104,8 +98,9 @@ def metrics_table(trainer: Trainer) -> Table:
             task.name,
             number(window.get("auc")),
             number(total["auc"]),
-            number(total["log_loss"]),
-            number(total["rmse"], digits=2, unit=task.unit),
+            number(total["rmse"], digits=2, unit=task.unit)
+            if task.kind == "regression"
+            else number(total["log_loss"]),
             number(total["calibration"], digits=2),
             "" if task.kind == "regression" else f"{total['positives']:,}",
         )

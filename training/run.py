@@ -9,7 +9,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from ranker.bundles.registry import Registry, is_local
-from ranker.errors import SourceError
+from ranker.errors import RegistryError, SourceError
 from ranker.spec import RankerSpec
 from training import checkpoint
 from training.device import choose_device, fast_bfloat16
@@ -68,16 +68,22 @@ def run(config: RunConfig, console: Console, *, live: bool = True) -> RunResult:
 
     Raises:
         SourceError: The source lacks what the spec needs, or has no rows within the bounds.
+        RegistryError: The run's folder cannot be written.
         CheckpointError: The checkpoint to resume from is damaged or of another run.
         NonFiniteLossError: The loss became infinite or NaN; the last good checkpoint stays.
     """
     spec, source = config.spec, config.source
     spec.check_schema(source.schema, where=source.name)
+    sample = _sample(config)
     device = choose_device(config.device)
     trainer = Trainer(spec, seed=config.seed, device=device, bfloat16=fast_bfloat16(device))
     position = checkpoint.new_run(
         trainer, source=source.name, since_ms=config.since_ms, until_ms=config.until_ms, seed=config.seed
     )
+    try:
+        config.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RegistryError(f"{config.folder}: expected a folder to write to, found: {error}") from error
     path = config.folder / CHECKPOINT_FILE
     if config.resume and path.exists():
         checkpoint.restore(path, trainer, position)
@@ -88,12 +94,12 @@ def run(config: RunConfig, console: Console, *, live: bool = True) -> RunResult:
             trainer.step(batch)
             report.update()
             if trainer.rows - saved >= spec.training.checkpoint_rows:
-                checkpoint.save(path, trainer, position)
                 report.write()
+                checkpoint.save(path, trainer, position)
                 saved = trainer.rows
-        checkpoint.save(path, trainer, position)
         report.write()
-    version = publish(trainer, Registry(config.registry), position, _sample(config))
+        checkpoint.save(path, trainer, position)
+    version = publish(trainer, Registry(config.registry), position, sample)
     return RunResult(version, trainer)
 
 
