@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ranker.errors import SourceError
+
 Floats = NDArray[np.float64]
 
 
@@ -33,13 +35,21 @@ class SmoothedRates:
         self._total = np.zeros((len(self.labels), 2))
 
     def fit(self, batches: Iterable[pa.RecordBatch]) -> None:
-        """Count; memory grows with the number of distinct values, not of rows."""
+        """Count; memory grows with the number of distinct values, not of rows.
+
+        Raises:
+            SourceError: There are no rows.
+        """
+        rows = 0
         for batch in batches:
+            rows += batch.num_rows
             labels = np.stack([_floats(batch.column(name)) for name in self.labels], axis=1)
             counts = np.stack([np.nan_to_num(labels), ~np.isnan(labels)], axis=2)  # (B, L, 2)
             self._total += counts.sum(axis=0)
             for key, table in self._tables.items():
                 table.add(batch.column(key), counts)
+        if not rows:
+            raise SourceError("smoothed rates: expected the rows that the bundle was trained on, found none")
 
     def score(self, batch: pa.RecordBatch) -> Floats:
         """Score rows.

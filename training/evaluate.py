@@ -5,6 +5,7 @@ Shape letters: N rows, T tasks, L binary tasks.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +29,7 @@ Pair = tuple[float, float]
 
 
 class HeadReport(BaseModel):
-    """One head's metrics; null where undefined or not of the head's kind.
+    """One head's metrics; None where undefined, unset where not of the head's kind.
 
     Attributes:
         rows: Rows with a label.
@@ -94,7 +95,8 @@ def evaluate(
         source: The log.
         since_ms: First event time; None for the bundle's watermark, after which it has seen nothing.
         until_ms: First event time to leave out.
-        with_baseline: Also fit `SmoothedRates` on the bundle's own training range and compare.
+        with_baseline: Also fit `SmoothedRates` on the bundle's own training range, read from the same source,
+            and compare.
         replicates: Draws of viewers for the intervals.
 
     Raises:
@@ -106,8 +108,8 @@ def evaluate(
         since_ms = watermark + 1
     if watermark is not None and since_ms is not None and since_ms <= watermark:
         raise SourceError(
-            f"--since: expected a time after the bundle's training, which reached time_ms {watermark}; "
-            f"found {since_ms}: rows that were learned from say nothing"
+            f"--since: expected a time after the bundle's training, which reached {_time(watermark)}, "
+            f"found {_time(since_ms)}: rows that were learned from say nothing"
         )
     baseline = _fitted_baseline(bundle, source) if with_baseline else None
     rows = _gather(bundle, source.batches(BATCH_ROWS, since_ms=since_ms, until_ms=until_ms), baseline)
@@ -190,6 +192,10 @@ def _gather(
         np.concatenate(predictions),
         np.concatenate(scores) if scores else None,
     )
+
+
+def _time(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 def _finite(value: float) -> float | None:
