@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -103,15 +104,25 @@ def ranked_table(body: dict[str, Any], answer: dict[str, Any]) -> Table:
     table = Table(
         title=f"viewer {body['user']['id']}: {len(body['candidates'])} candidates, "
         f"{answer['took_ms']:.1f} ms",
-        caption="prediction, and in brackets its contribution to the score"
+        caption="prediction, and below it its contribution to the score"
         + (f"; the {SHOWN_HEADS} heads that decide most" if len(spread) > SHOWN_HEADS else ""),
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        collapse_padding=True,
     )
-    for name in ("", "video", "score", *heads):
+    for name in ("", "video", "score", *(head.replace("_", "_\n") for head in heads)):
         table.add_column(name, justify="right", no_wrap=True)
     for item in items:
-        cells = [f"{item['predictions'][h]:.3g} ({item['contributions'][h]:+.2f})" for h in heads]
+        cells = [
+            f"{_short(item['predictions'][head])}\n[dim]{item['contributions'][head]:+.2f}[/]"
+            for head in heads
+        ]
         table.add_row(str(item["position"]), item["id"], f"{item['score']:.3f}", *cells)
     return table
+
+
+def _short(prediction: float) -> str:
+    return f"{prediction:.2g}" if abs(prediction) < 1 else f"{prediction:.1f}"
 
 
 def _preset(source: Source) -> str:
@@ -203,12 +214,13 @@ def _free_port(wanted: int) -> int:
 
 def _next_steps(console: Console, config: DemoConfig, url: str, chart: Path, registry: Path) -> None:
     console.rule("where to go next")
-    console.print(f"AUC over event time      {chart}")
-    console.print(f"the HTTP interface       {url}/docs")
-    console.print(f"metrics in TensorBoard   tensorboard --logdir {registry / 'runs'}")
+    home = config.out / "home"
     console.print(
-        f"serve it again           watchnext serve --registry {registry} --home {config.out / 'home'}"
-    )
-    console.print(
-        "your own log             watchnext train --spec my.yaml --data my-events/ --registry my-registry"
+        f"AUC over event time      {chart}\n"
+        f"the HTTP interface       {url}/docs\n"
+        f"metrics in TensorBoard   tensorboard --logdir {registry / 'runs'}\n"
+        f"serve it again           watchnext serve --registry {registry} --home {home}\n"
+        "your own log             watchnext train --spec my.yaml --data my-events/ --registry my-registry",
+        markup=False,
+        soft_wrap=True,
     )

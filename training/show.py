@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 
+from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from ranker.spec import RankerSpec
-from training.evaluate import EvaluationReport, HeadReport
+from training.evaluate import EvaluationReport
+from training.report import number
 
 
 def sizes_table(spec: RankerSpec, kinds: Mapping[str, Mapping[str, int]]) -> Table:
@@ -22,40 +25,49 @@ def sizes_table(spec: RankerSpec, kinds: Mapping[str, Mapping[str, int]]) -> Tab
 
 
 def evaluation_table(report: EvaluationReport) -> Table:
-    """A row a head; the baseline's columns only if there is one."""
-    compared = any(head.baseline_auc is not None for head in report.heads.values())
+    """A row a head."""
     table = Table(
-        title=f"{report.model_version} on {report.rows:,} rows", caption="[] 95 % interval over viewers"
+        title=f"{report.model_version} on {report.rows:,} rows",
+        caption="in brackets: 95 % interval over viewers",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
     )
     table.add_column("head")
-    columns = ["rows", "positives", "AUC", "log loss", "RMSE", "calibration"]
-    for name in columns + (["smoothed rates", "gain"] if compared else []):
-        table.add_column(name, justify="right")
+    for name in ("rows", "positives", "AUC", "log loss\nor RMSE", "calibration"):
+        table.add_column(name, justify="right", no_wrap=True)
     for name, head in report.heads.items():
-        cells = [
+        table.add_row(
+            name,
             f"{head.rows:,}",
             "" if head.positives is None else f"{head.positives:,}",
-            _with_interval(head.auc, head.auc_ci),
-            "" if head.log_loss is None else f"{head.log_loss:.4f}",
-            "" if head.rmse is None else f"{head.rmse:.2f}",
-            "" if head.calibration is None else f"{head.calibration:.2f}",
-        ]
-        table.add_row(name, *cells, *(_compared(head) if compared else []))
+            _with_interval(head.auc, head.auc_ci, separator="\n"),
+            number(head.rmse, digits=2) or number(head.log_loss),
+            number(head.calibration, digits=2),
+        )
     return table
 
 
-def _compared(head: HeadReport) -> list[str]:
-    if head.auc is None or head.baseline_auc is None:
-        return ["", ""]
-    gain = head.auc - head.baseline_auc
-    return [
-        _with_interval(head.baseline_auc, head.baseline_auc_ci),
-        _with_interval(gain, head.gain_ci, sign="+"),
-    ]
+def comparison_table(report: EvaluationReport) -> Table:
+    """A row for each head that has a baseline."""
+    table = Table(title="AUC against smoothed rates", caption="in brackets: 95 % interval over viewers")
+    table.add_column("head")
+    for name in ("smoothed rates", "gain"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, head in report.heads.items():
+        if head.auc is not None and head.baseline_auc is not None:
+            table.add_row(
+                name,
+                _with_interval(head.baseline_auc, head.baseline_auc_ci),
+                _with_interval(head.auc - head.baseline_auc, head.gain_ci, sign="+"),
+            )
+    return table
 
 
-def _with_interval(value: float | None, interval: tuple[float, float] | None, *, sign: str = "") -> str:
+def _with_interval(
+    value: float | None, interval: tuple[float, float] | None, *, sign: str = "", separator: str = " "
+) -> str:
     if value is None:
         return ""
-    bounds = "" if interval is None else f" [{interval[0]:{sign}.4f}, {interval[1]:{sign}.4f}]"
-    return f"{value:{sign}.4f}" + bounds.replace("[", r"\[")
+    bounds = "" if interval is None else f"{separator}[{interval[0]:{sign}.4f}, {interval[1]:{sign}.4f}]"
+    return escape(f"{value:{sign}.4f}{bounds}")
