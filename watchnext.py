@@ -5,6 +5,7 @@ from importlib.metadata import entry_points
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from ranker.errors import UserError, WatchnextError
 
@@ -26,7 +27,8 @@ def main() -> None:
     try:
         app()
     except WatchnextError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {error}", highlight=False)
+        message = Text(" ".join(str(error).splitlines()))
+        Console(stderr=True, soft_wrap=True).print("[bold red]error:[/]", message, highlight=False)
         sys.exit(2 if isinstance(error, UserError) else 1)
 
 

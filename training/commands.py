@@ -2,6 +2,8 @@
 
 import json
 import logging
+import signal
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +23,7 @@ from training.evaluate import evaluate as evaluate_bundle
 from training.load_features import load_features
 from training.report import metrics_table
 from training.run import RunConfig, run
-from training.show import evaluation_table, sizes_table
+from training.show import comparison_table, evaluation_table, sizes_table
 from training.simulate import write_simulation
 from training.sources.download import download_kuairand
 from training.sources.recognise import open_source
@@ -54,29 +56,38 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 @app.command()
 def train(
-    registry: RegistryOption,
+    registry: Annotated[
+        str | None,
+        typer.Option(help="Folder or fsspec URL to publish the bundle in; only --dry-run needs none."),
+    ] = None,
     spec: SpecOption = "simulated",
     data: DataOption = None,
     source: SourceOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
-    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint of this run.")] = False,
-    seed: Annotated[int, typer.Option(help="Of initial weights and dropout.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint of this run, if there is one.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of initial weights and dropout.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: JsonOption = False,
-    dry_run: Annotated[bool, typer.Option(help="Check everything and print the network's size.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check spec and data, and print the network's size.")
+    ] = False,
 ) -> None:
     """Train on a log in temporal order and publish the bundle.
 
-    Every batch is predicted before it is learned, so the figures shown are of rows not yet seen. Checkpoints
-    and metrics (Parquet, TensorBoard) go to REGISTRY/runs/NAME.
+    Every batch is predicted before it is learned: the figures are of rows not yet seen.
+
+    Checkpoints and metrics (Parquet, TensorBoard) go to REGISTRY/runs/NAME.
     """
-    console = Console()
-    _log_to(console)
+    console = _console()
+    if registry is None and not dry_run:
+        raise UserError("--registry: expected a folder or fsspec URL to publish the bundle in, found none")
     config = RunConfig(
         spec=load_spec(spec),
         source=open_source(data, source),
-        registry=registry,
+        registry=registry or "",
         since_ms=parse_time(since, "--since"),
         until_ms=parse_time(until, "--until"),
         resume=resume,
@@ -102,7 +113,11 @@ def train(
         console.print_json(json.dumps(report))
         return
     console.print(metrics_table(trainer))
-    console.print(f"published [bold]{result.model_version}[/] in {registry} after {trainer.rows:,} rows")
+    console.print(
+        f"published {result.model_version} in {registry} after {trainer.rows:,} rows",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 @app.command()
@@ -113,12 +128,13 @@ def evaluate(
     source: SourceOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
-    baseline: Annotated[bool, typer.Option(help="Compare with smoothed rates of the training rows.")] = False,
+    baseline: Annotated[
+        bool, typer.Option("--baseline", help="Compare with smoothed rates of the training rows in --data.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Judge a bundle on rows after its training, with 95 % intervals over viewers."""
-    console = Console()
-    _log_to(console)
+    console = _console()
     report = evaluate_bundle(
         Registry(registry).read(bundle),
         open_source(data, source),
@@ -127,9 +143,11 @@ def evaluate(
         with_baseline=baseline,
     )
     if as_json:
-        console.print_json(report.model_dump_json(exclude_none=True))
-    else:
-        console.print(evaluation_table(report))
+        console.print_json(report.model_dump_json(exclude_unset=True))
+        return
+    console.print(evaluation_table(report))
+    if baseline:
+        console.print(comparison_table(report))
 
 
 @features.command()
@@ -141,8 +159,7 @@ def load(
     home: HomeOption = None,
 ) -> None:
     """Fill the feature store with a source's users and videos."""
-    console = Console()
-    _log_to(console)
+    console = _console()
     with connect(redis_url, home or default_home()) as client:
         loaded = load_features(client, load_spec(spec), open_source(data, source), console)
     console.print(f"loaded {loaded.users:,} users and {loaded.videos:,} videos")
@@ -151,19 +168,18 @@ def load(
 @data.command()
 def kuairand(out: Annotated[Path, typer.Option(help="Where the folder KuaiRand-Pure is to be.")]) -> None:
     """Download KuaiRand-Pure from its official place, check its md5 and unpack it."""
-    Console().print(f"KuaiRand-Pure is in {download_kuairand(out)}")
+    Console().print(f"KuaiRand-Pure is in {download_kuairand(out)}", markup=False, soft_wrap=True)
 
 
 @app.command()
 def simulate(
     out: Annotated[Path, typer.Option(help="Folder for the Parquet files.")],
     days: Annotated[int, typer.Option(min=1, help="Days of the world.")] = 10,
-    seed: Annotated[int, typer.Option(help="Of the world.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the world.")] = 0,
 ) -> None:
     """Write days of the simulated world as Parquet: a log a day, users and videos."""
-    console = Console()
     rows = write_simulation(out, days, seed)
-    console.print(f"wrote {rows:,} impressions to {out}")
+    Console().print(f"wrote {rows:,} impressions to {out}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -179,8 +195,9 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="Stop after the first rankings.")] = False,
 ) -> None:
     """From a log to a ranking: train, export, serve, rank, and keep serving."""
-    console = Console()
-    _log_to(console)
+    console = _console()
+    # so that the service that the demo has started ends with it
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     run_demo(DemoConfig(data=data, spec=spec, out=out, port=port, once=once), console)
 
 
@@ -212,7 +229,8 @@ def _sized(config: RunConfig, kind: str) -> dict[str, int]:
     }
 
 
-def _log_to(console: Console) -> None:
-    logging.basicConfig(
-        level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
-    )
+def _console() -> Console:
+    """The console of results; the log goes to standard error, so that --json stays JSON."""
+    handler = RichHandler(console=Console(stderr=True), show_path=False)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
+    return Console()

@@ -35,7 +35,7 @@ def load_features(client: redis.Redis, spec: RankerSpec, source: Source, console
     """
     writer = FeatureWriter(client)
     columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed:,}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
 
         def write(what: str, batches: Iterable[pa.RecordBatch], put: Callable[[pa.RecordBatch], int]) -> int:
             task = progress.add_task(what, total=None)
