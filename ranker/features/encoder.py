@@ -4,6 +4,7 @@ Shape letters: R rows, N numbers, S single-valued features of one width.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +31,8 @@ from ranker.spec import (
 
 ColumnOf = Callable[[Feature], pa.Array]
 MISSING, OTHER, FIRST_VALUE = 0, 1, 2
+LARGEST: Final = 1e100
+"""Numbers are cut here: their squares must add up to something finite."""
 
 
 class EncoderState(BaseModel):
@@ -148,9 +151,11 @@ class Encoder:
         hashed = self._buckets(column, feature)
         return first + np.where(_is_null(column), MISSING, hashed)
 
-    def _buckets(self, strings: pa.Array, feature: TableFeature) -> NDArray[np.int64]:
+    def _buckets(
+        self, strings: pa.Array, feature: TableFeature, owner: NDArray[np.int64] | None = None
+    ) -> NDArray[np.int64]:
         """Rows of the ids inside the feature's range: 1 to `buckets`."""
-        hashed = hash_strings(strings, seed=self.spec.hash_seed, name=feature.source_column)
+        hashed = hash_strings(strings, seed=self.spec.hash_seed, name=feature.source_column, rows=owner)
         buckets = np.uint64(self.layout.owner(feature).buckets)
         return (hashed % buckets).astype(np.int64) + 1
 
@@ -171,12 +176,11 @@ class Encoder:
         flat = filled.flatten()
         lengths = pc.list_value_length(filled).to_numpy(zero_copy_only=False).astype(np.int64)
         owner = np.repeat(np.arange(len(column)), lengths)
-        rows = np.where(missing[owner], MISSING, self._buckets(flat, feature)) + self.layout.first_row(
-            feature
-        )
+        buckets = self._buckets(flat, feature, owner)
+        rows = np.where(missing[owner], MISSING, buckets) + self.layout.first_row(feature)
         kept = ~_is_null(flat)
         lengths = np.bincount(owner[kept], minlength=len(column))
-        offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+        offsets = np.cumsum(lengths) - lengths
         return Bag(torch.from_numpy(rows[kept]), torch.from_numpy(offsets), self.layout.width(feature))
 
     def _numbers(self, group: Group, count: int, column: ColumnOf, observe: bool) -> Tensor:
@@ -198,6 +202,7 @@ def _is_null(column: pa.Array) -> NDArray[np.bool_]:
 
 def _transformed(column: pa.Array, feature: NumberFeature) -> NDArray[np.float64]:
     values: NDArray[np.float64] = column.to_numpy(zero_copy_only=False).astype(np.float64)
+    values = values.clip(-LARGEST, LARGEST)
     if feature.transform == "log1p":
         return np.sign(values) * np.log1p(np.abs(values))
     return values

@@ -21,13 +21,16 @@ _MIX_1: Final = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2: Final = np.uint64(0x94D049BB133111EB)
 
 
-def hash_strings(column: pa.StringArray, *, seed: int, name: str) -> NDArray[np.uint64]:
+def hash_strings(
+    column: pa.StringArray, *, seed: int, name: str, rows: NDArray[np.int64] | None = None
+) -> NDArray[np.uint64]:
     """Hash every value of a column.
 
     Args:
         column: Strings; the hash of a null is of no meaning.
         seed: Another seed gives another, independent hash.
         name: The feature's column, for messages.
+        rows: The row that each value belongs to, for messages; None for its own place.
 
     Returns:
         (len(column),) uint64.
@@ -42,7 +45,8 @@ def hash_strings(column: pa.StringArray, *, seed: int, name: str) -> NDArray[np.
     lengths = np.diff(offsets)
     longest = int(lengths.max(initial=0))
     if longest > MAX_BYTES:
-        row = int(lengths.argmax())
+        place = int(lengths.argmax())
+        row = place if rows is None else int(rows[place])
         raise FeatureError(
             f"{name}: expected an id of at most {MAX_BYTES} bytes, found {longest} in row {row}",
             feature=name,

@@ -6,7 +6,7 @@ numbers become float64. Null and NaN mean missing.
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,9 @@ import pyarrow.compute as pc
 
 from ranker.errors import FeatureError
 from ranker.spec import Feature, IdsFeature, NumberFeature
+
+INTEGER_LIMIT: Final = 2.0**63
+"""Whole floats below it are written as integers, others as Arrow writes floats."""
 
 FeatureValue = str | int | float | bool | list[str | int] | None
 
@@ -62,12 +65,17 @@ def _form(feature: Feature) -> pa.DataType:
 
 def _strings(column: pa.Array, feature: Feature) -> pa.Array:
     if pa.types.is_floating(column.type):
-        numbers = pc.if_else(pc.is_nan(column), None, column)
-        if pc.all(pc.equal(pc.trunc(numbers), numbers)).as_py() is not False:
-            column = numbers.cast(pa.int64(), safe=False)
+        return _digits(_numbers(column, feature))
     if not _is_plain(column.type):
         raise _wrong_type(feature, f"a column of {column.type}", None)
     return column.cast(pa.string())
+
+
+def _digits(numbers: pa.DoubleArray) -> pa.StringArray:
+    """Floats in digits, each the same whatever its neighbours are: whole ones as integers have them."""
+    whole = pc.and_(pc.equal(pc.trunc(numbers), numbers), pc.less(pc.abs(numbers), INTEGER_LIMIT))
+    integers = pc.if_else(whole, numbers, None).cast(pa.int64()).cast(pa.string())
+    return pc.coalesce(integers, numbers.cast(pa.string()))
 
 
 def _is_plain(kind: pa.DataType) -> bool:
@@ -77,7 +85,6 @@ def _is_plain(kind: pa.DataType) -> bool:
             pa.types.is_string,
             pa.types.is_large_string,
             pa.types.is_integer,
-            pa.types.is_floating,
             pa.types.is_boolean,
         )
     )
@@ -126,11 +133,13 @@ def _scalar(value: Any, feature: Feature, row: int) -> Any:
 
 
 def _text(value: Any, feature: Feature, row: int) -> str:
-    if isinstance(value, str):
-        return value
+    if isinstance(value, str) and (value.isascii() or value.encode(errors="ignore").decode() == value):
+        return value  # text without half a surrogate pair, which JSON can spell but no log can hold
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+    if isinstance(value, int) or (
+        isinstance(value, float) and value.is_integer() and abs(value) < INTEGER_LIMIT
+    ):
         return str(int(value))
     if isinstance(value, float) and math.isfinite(value):
         return str(pa.scalar(value).cast(pa.string()).as_py())  # Arrow's digits, as in a log
