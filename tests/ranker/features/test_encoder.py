@@ -1,0 +1,438 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ranker.errors import FeatureError
+from ranker.features.batch import Encoded, GroupInputs
+from ranker.features.encoder import Encoder, EncoderState
+from ranker.features.hashing import MAX_BYTES
+from ranker.features.layout import Group
+from ranker.features.values import FeatureValue
+from ranker.spec import CategoryFeature, Feature, IdsFeature, NumberFeature, RankerSpec, Side
+from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of
+
+Column = tuple[pa.Array, list[FeatureValue]]
+"""A log's column, and the same values as a request has them."""
+
+REQUEST_FEATURES = SMALL_SPEC.side(Side.USER, Side.QUERY, Side.CONTEXT)
+CANDIDATE_FEATURES = SMALL_SPEC.side(Side.CANDIDATE, Side.PAIR)
+whole = st.integers(-(2**53) + 1, 2**53 - 1)
+
+
+def texts(values: list[Any]) -> list[str | None]:
+    return [None if value is None else str(value) for value in values]
+
+
+def nans(values: list[Any]) -> pa.Array:
+    return pa.array([np.nan if value is None else float(value) for value in values], pa.float64())
+
+
+LOG_FORMS: list[Callable[[list[Any]], pa.Array]] = [
+    lambda values: pa.array(values, pa.int64()),
+    lambda values: pa.array(values, pa.float64()),
+    nans,
+    lambda values: pa.array(texts(values), pa.string()),
+    lambda values: pa.array(texts(values), pa.large_string()),
+    lambda values: pa.array(texts(values), pa.string()).dictionary_encode(),
+    lambda values: pa.array([None, *texts(values)], pa.string()).slice(1),
+]
+
+
+@st.composite
+def whole_numbers(draw: st.DrawFn, rows: int) -> Column:
+    """712 in the log as an integer, a float or text; in the request likewise, value by value."""
+    values = draw(st.lists(st.none() | whole | st.integers(0, 9), min_size=rows, max_size=rows))
+    forms = draw(st.lists(st.sampled_from([int, float, str]), min_size=rows, max_size=rows))
+    request = [None if v is None else form(v) for v, form in zip(values, forms, strict=True)]
+    return draw(st.sampled_from(LOG_FORMS))(values), request
+
+
+@st.composite
+def plain_values(draw: st.DrawFn, rows: int) -> Column:
+    """Text, floats and booleans that a log and a request write alike."""
+    kinds: list[tuple[st.SearchStrategy[Any], pa.DataType]] = [
+        (st.text(max_size=12) | st.sampled_from(["news", "music", "is", "no"]), pa.string()),
+        (st.floats(allow_nan=False, allow_infinity=False), pa.float64()),
+        (st.booleans(), pa.bool_()),
+    ]
+    elements, kind = draw(st.sampled_from(kinds))
+    values = draw(st.lists(st.none() | elements, min_size=rows, max_size=rows))
+    return pa.array(values, kind), values
+
+
+@st.composite
+def numbers(draw: st.DrawFn, rows: int) -> Column:
+    """Numbers as integers, floats or booleans; missing as null or NaN."""
+    kinds: list[tuple[st.SearchStrategy[Any], Callable[[list[Any]], pa.Array]]] = [
+        (st.integers(-(2**63), 2**63 - 1), lambda values: pa.array(values, pa.int64())),
+        (st.floats(allow_nan=False, allow_infinity=False), lambda values: pa.array(values, pa.float64())),
+        (st.floats(allow_nan=False, allow_infinity=False), nans),
+        (
+            st.floats(width=32, allow_nan=False, allow_infinity=False),
+            lambda values: pa.array(values, pa.float32()),
+        ),
+        (st.booleans(), lambda values: pa.array(values, pa.bool_())),
+    ]
+    elements, form = draw(st.sampled_from(kinds))
+    values = draw(st.lists(st.none() | elements, min_size=rows, max_size=rows))
+    return form(values), values
+
+
+@st.composite
+def bags(draw: st.DrawFn, rows: int) -> Column:
+    """Bags of text or integers, empty ones, missing ones and ones with gaps."""
+    kinds: list[tuple[st.SearchStrategy[Any], pa.DataType]] = [
+        (st.text(max_size=6), pa.list_(pa.string())),
+        (st.text(max_size=6), pa.large_list(pa.large_string())),
+        (whole, pa.list_(pa.int64())),
+    ]
+    elements, kind = draw(st.sampled_from(kinds))
+    bag = st.none() | st.lists(st.none() | elements, max_size=4)
+    values = draw(st.lists(bag, min_size=rows, max_size=rows))
+    as_text = draw(st.booleans())
+    request: list[Any] = [None if v is None else texts(v) if as_text else v for v in values]
+    return pa.array(values, kind), request
+
+
+def column(feature: Feature, rows: int) -> st.SearchStrategy[Column]:
+    if isinstance(feature, IdsFeature):
+        return bags(rows)
+    return numbers(rows) if isinstance(feature, NumberFeature) else whole_numbers(rows) | plain_values(rows)
+
+
+def same(left: GroupInputs, right: GroupInputs) -> None:
+    assert left.count == right.count
+    assert left.singles.keys() == right.singles.keys()
+    for width in left.singles:
+        torch.testing.assert_close(left.singles[width], right.singles[width], rtol=0, atol=0)
+    assert [bag.width for bag in left.bags] == [bag.width for bag in right.bags]
+    for one, other in zip(left.bags, right.bags, strict=True):
+        torch.testing.assert_close(one.rows, other.rows, rtol=0, atol=0)
+        torch.testing.assert_close(one.offsets, other.offsets, rtol=0, atol=0)
+    torch.testing.assert_close(left.numbers, right.numbers, rtol=0, atol=0)
+
+
+def repeated(inputs: GroupInputs, times: int) -> GroupInputs:
+    """The inputs of a group with one row, as if a log had that row several times."""
+    starts = torch.arange(times)
+    return GroupInputs(
+        times,
+        {width: rows.repeat(times, 1) for width, rows in inputs.singles.items()},
+        tuple(type(b)(b.rows.repeat(times), starts * len(b.rows), b.width) for b in inputs.bags),
+        inputs.numbers.repeat(times, 1),
+    )
+
+
+@given(st.data(), st.integers(1, 5))
+def test_a_log_and_a_request_are_encoded_alike(data: st.DataObject, rows: int) -> None:
+    columns: dict[str, pa.Array] = {}
+    request: dict[str, FeatureValue] = {}
+    candidates: list[dict[str, FeatureValue]] = [{} for _ in range(rows)]
+    for feature in REQUEST_FEATURES:
+        one, (value,) = data.draw(column(feature, 1), feature.name)
+        columns[feature.source_column] = pa.concat_arrays([one] * rows)
+        if value is not None or data.draw(st.booleans()):
+            request[feature.source_column] = value
+    for feature in CANDIDATE_FEATURES:
+        columns[feature.source_column], values = data.draw(column(feature, rows), feature.name)
+        for candidate, value in zip(candidates, values, strict=True):
+            candidate[feature.source_column] = value
+    for feature in SMALL_SPEC.side(Side.BIAS):
+        columns[feature.source_column] = pa.nulls(rows)
+    batch = pa.RecordBatch.from_pydict(columns)
+    encoder = Encoder(SMALL_SPEC)
+    encoder.encode_examples(random_records(20), observe=True)
+    encoder.encode_examples(batch, observe=True)
+
+    from_log = encoder.encode_examples(batch)
+    from_request = encoder.encode_request(request, candidates)
+
+    same(from_log.groups[Group.CANDIDATE], from_request.groups[Group.CANDIDATE])
+    same(from_log.groups[Group.PAIR], from_request.groups[Group.PAIR])
+    same(from_log.groups[Group.REQUEST], repeated(from_request.groups[Group.REQUEST], rows))
+
+
+def test_what_is_in_a_log_can_be_asked_for() -> None:
+    encoder = Encoder(SMALL_SPEC)
+    records = random_records(30, nulls=0.4)
+    encoder.encode_examples(records, observe=True)
+
+    from_log = encoder.encode_examples(records)
+    from_request = encoder.encode_request(*request_of(records, 3))
+
+    same(from_log.groups[Group.CANDIDATE], from_request.groups[Group.CANDIDATE])
+    same(from_log.groups[Group.PAIR], from_request.groups[Group.PAIR])
+    assert from_request.bias is None
+
+
+ONE_OF_EACH: dict[str, dict[str, Any]] = {
+    "id": {"kind": "id", "buckets": 8, "dim": 2},
+    "ids": {"kind": "ids", "buckets": 8, "dim": 2},
+    "given": {"kind": "category", "values": ["a", "b"], "dim": 2},
+    "learned": {"kind": "category", "capacity": 2, "dim": 2},
+    "number": {"kind": "number"},
+}
+
+
+def alone(kind: str, side: str = "candidate") -> Encoder:
+    """An encoder of one feature `x`."""
+    spec = RankerSpec.model_validate(
+        {
+            "name": "alone",
+            "features": [{"name": "x", "side": side, **ONE_OF_EACH[kind]}],
+            "tasks": [{"name": "click", "group": "engagement", "kind": "binary"}],
+            "score": {"terms": [{"head": "click"}]},
+        }
+    )
+    return Encoder(spec)
+
+
+def rows(encoder: Encoder, values: list[Any], *, observe: bool = False) -> list[int]:
+    """The table rows of a column of single values."""
+    encoded = encoder.encode_examples(pa.RecordBatch.from_pydict({"x": values}), observe=observe)
+    found: list[int] = encoded.groups[Group.CANDIDATE].singles[2][:, 0].tolist()
+    return found
+
+
+def bag_rows(encoder: Encoder, values: list[Any]) -> list[list[int]]:
+    encoded = encoder.encode_examples(
+        pa.RecordBatch.from_pydict({"x": pa.array(values, pa.list_(pa.string()))})
+    )
+    (bag,) = encoded.groups[Group.CANDIDATE].bags
+    return [part.tolist() for part in torch.tensor_split(bag.rows, bag.offsets[1:])]
+
+
+def test_missing_has_a_row_that_no_id_has() -> None:
+    encoder = alone("id")
+
+    assert rows(encoder, [None]) == [0]
+    assert set(rows(encoder, [str(i) for i in range(1000)] + [""])) == set(range(1, 9))
+
+
+def test_a_missing_bag_has_a_row_that_no_id_has_and_an_empty_bag_none() -> None:
+    encoder = alone("ids")
+
+    assert bag_rows(encoder, [None, [], [None], ["a", None, "a"]]) == [[0], [], [], [4, 4]]
+    assert set(bag_rows(encoder, [[str(i) for i in range(1000)]])[0]) == set(range(1, 9))
+
+
+def test_an_id_has_the_same_row_alone_and_in_a_bag() -> None:
+    values = [str(i) for i in range(100)]
+
+    assert bag_rows(alone("ids"), [values]) == [rows(alone("id"), values)]
+
+
+def test_a_value_that_was_not_given_is_other() -> None:
+    assert rows(alone("given"), ["b", "a", "c", None, "c"]) == [3, 2, 1, 0, 1]
+
+
+def test_given_values_are_not_learned() -> None:
+    encoder = alone("given")
+    rows(encoder, ["c", "d"], observe=True)
+
+    assert rows(encoder, ["c", "d"]) == [1, 1]
+
+
+def test_values_are_learned_in_the_order_they_appear_until_there_is_no_room() -> None:
+    encoder = alone("learned")
+
+    assert rows(encoder, ["q", None, "a", "q", "m"], observe=True) == [1, 0, 1, 1, 1]
+    assert rows(encoder, ["a", "q", "m", None], observe=True) == [3, 2, 1, 0]
+    assert encoder.state().vocabularies == {"x": ["q", "a"]}
+
+
+def test_room_that_is_left_is_filled_later() -> None:
+    encoder = alone("learned")
+    rows(encoder, ["q", "q"], observe=True)
+    rows(encoder, ["q", "z", "y"], observe=True)
+
+    assert encoder.state().vocabularies == {"x": ["q", "z"]}
+
+
+def test_nothing_is_learned_unasked() -> None:
+    encoder = Encoder(SMALL_SPEC)
+    before = encoder.state()
+
+    encoder.encode_examples(random_records(10))
+    encoder.encode_request(*request_of(random_records(10), 0))
+
+    assert encoder.state() == before
+
+
+def everything(encoded: Encoded) -> list[torch.Tensor]:
+    parts = [encoded.bias] if encoded.bias is not None else []
+    for inputs in encoded.groups.values():
+        parts += [*inputs.singles.values(), inputs.numbers]
+        parts += [part for bag in inputs.bags for part in (bag.rows, bag.offsets)]
+    return parts
+
+
+def test_a_row_is_encoded_with_what_earlier_batches_told() -> None:
+    first, second = random_records(40, seed=1), random_records(40, seed=2)
+    observing, still = Encoder(SMALL_SPEC), Encoder(SMALL_SPEC)
+    for encoder in (observing, still):
+        encoder.encode_examples(first, observe=True)
+
+    torch.testing.assert_close(
+        everything(observing.encode_examples(second, observe=True)),
+        everything(still.encode_examples(second)),
+        rtol=0,
+        atol=0,
+    )
+    assert observing.state() != still.state()
+
+
+def test_all_kinds_learn_from_each_side() -> None:
+    encoder = Encoder(SMALL_SPEC)
+    encoder.encode_examples(random_records(200), observe=True)
+    state = encoder.state()
+
+    learned = {f.name for f in SMALL_SPEC.features if isinstance(f, CategoryFeature)}
+    assert {name for name, values in state.vocabularies.items() if values} == learned
+    assert [len(state.vocabularies[name]) for name in ("country", "device")] == [3, 2]
+    assert {group: min(s.count) > 0 for group, s in state.statistics.items()} == dict.fromkeys(Group, True)
+
+
+def test_numbers_are_transformed_then_standardised_and_missing_ones_marked() -> None:
+    encoder = Encoder(SMALL_SPEC)
+    records = random_records(300)
+    encoder.encode_examples(records, observe=True)
+    duration = np.array(records.column("duration_s").to_pylist(), float)  # None becomes NaN
+    logs = np.log1p(duration)
+
+    numbers = encoder.encode_examples(records).groups[Group.CANDIDATE].numbers.numpy()
+
+    expected = np.nan_to_num((logs - np.nanmean(logs)) / np.nanstd(logs))
+    np.testing.assert_allclose(numbers[:, 0], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(numbers[:, 1], np.isnan(duration))
+
+
+def test_log1p_keeps_the_sign_and_the_order() -> None:
+    spec = SMALL_SPEC.model_copy(
+        update={
+            "features": tuple(
+                f.model_copy(update={"transform": "log1p"}) if f.name == "affinity" else f
+                for f in SMALL_SPEC.features
+            )
+        }
+    )
+    encoder = Encoder(spec)
+    encoder.encode_examples(random_records(50), observe=True)
+    values = [-100.0, -0.5, 0.0, 0.5, 100.0]
+
+    numbers = encoder.encode_request({}, [{"affinity": v} for v in values]).groups[Group.PAIR].numbers[:, 0]
+
+    assert (numbers.diff() > 0).all()
+
+
+@pytest.mark.parametrize("extreme", [1.7e308, -1.7e308])
+def test_an_absurd_number_leaves_the_state_finite(extreme: float) -> None:
+    encoder = alone("number")
+    for values in ([extreme, 1.0, 2.0], [extreme, -extreme]):
+        encoder.encode_examples(pa.RecordBatch.from_pydict({"x": values}), observe=True)
+
+    state = EncoderState.model_validate_json(encoder.state().model_dump_json())
+
+    assert state == encoder.state()
+    assert encoder.encode_request({}, [{"x": extreme}]).groups[Group.CANDIDATE].numbers.isfinite().all()
+
+
+def test_a_state_survives_json_bit_for_bit() -> None:
+    encoder, copy = Encoder(SMALL_SPEC), Encoder(SMALL_SPEC)
+    for seed in range(5):
+        encoder.encode_examples(random_records(30, seed=seed), observe=True)
+
+    copy.load(EncoderState.model_validate_json(encoder.state().model_dump_json()))
+
+    assert copy.state() == encoder.state()
+    fresh = random_records(30, seed=9)
+    for _ in range(2):
+        torch.testing.assert_close(
+            everything(copy.encode_examples(fresh, observe=True)),
+            everything(encoder.encode_examples(fresh, observe=True)),
+            rtol=0,
+            atol=0,
+        )
+    assert copy.state() == encoder.state()
+
+
+def test_a_saved_state_does_not_change_when_learning_goes_on() -> None:
+    encoder = Encoder(SMALL_SPEC)
+    encoder.encode_examples(random_records(1), observe=True)
+    saved = encoder.state()
+    frozen = saved.model_dump_json()
+    encoder.load(saved)
+
+    encoder.encode_examples(random_records(50, seed=1), observe=True)
+
+    assert saved.model_dump_json() == frozen
+
+
+def test_bias_features_are_categories_in_the_order_of_the_spec() -> None:
+    encoder = Encoder(SMALL_SPEC)
+    records = random_records(4).set_column(15, "position", pa.array([3, 1, None, 9]))
+    records = records.set_column(16, "device", pa.array(["tv", None, "web", "tv"]))
+    encoder.encode_examples(records, observe=True)
+
+    bias = encoder.encode_examples(records).bias
+
+    assert bias is not None
+    assert bias.tolist() == [[4, 2], [2, 0], [0, 3], [1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("column", "values"), [("video_id", [b"a", b"b"]), ("tags", ["a", "b"]), ("duration_s", ["1", "2"])]
+)
+def test_a_column_of_the_wrong_type_is_named(column: str, values: list[Any]) -> None:
+    records = random_records(2)
+    records = records.set_column(records.schema.get_field_index(column), column, pa.array(values))
+
+    with pytest.raises(FeatureError, match=f"^{column}: expected ") as error:
+        Encoder(SMALL_SPEC).encode_examples(records)
+
+    assert error.value.feature == column
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("video_id", ["a"]),
+        ("tags", "a"),
+        ("tags", ["a", "b", "x" * (MAX_BYTES + 1)]),
+        ("video_id", "x" * (MAX_BYTES + 1)),
+        ("duration_s", "long"),
+        ("affinity", float("inf")),
+        ("last_author_id", {}),
+    ],
+)
+def test_a_candidates_value_of_the_wrong_type_is_named_with_its_row(column: str, value: Any) -> None:
+    candidates: list[dict[str, FeatureValue]] = [{"tags": ["a"]}, {}, {column: value}]
+
+    with pytest.raises(FeatureError, match=f"^{column}: expected .* in row 2") as error:
+        Encoder(SMALL_SPEC).encode_request({}, candidates)
+
+    assert (error.value.feature, error.value.row) == (column, 2)
+
+
+def test_an_id_that_is_too_long_is_named_with_its_row_of_the_log() -> None:
+    column = pa.array([["a", "b"], None, ["x" * (MAX_BYTES + 1)]])
+    records = random_records(3)
+    records = records.set_column(records.schema.get_field_index("tags"), "tags", column)
+
+    with pytest.raises(FeatureError, match=r"^tags: .* in row 2$") as error:
+        Encoder(SMALL_SPEC).encode_examples(records)
+
+    assert error.value.row == 2
+
+
+def test_no_rows_are_encoded_to_no_rows() -> None:
+    encoded = Encoder(SMALL_SPEC).encode_examples(random_records(0), observe=True)
+
+    assert {inputs.count for inputs in encoded.groups.values()} == {0}
+    assert all(len(part) == 0 for part in everything(encoded))
