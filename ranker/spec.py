@@ -186,6 +186,12 @@ class TrainingSpec(SpecModel):
     embedding_learning_rate: PositiveFloat = Field(0.05, description="Row-wise Adagrad's, for the tables.")
     position_learning_rate: PositiveFloat = Field(1e-2, description="Adam's, for the position tower.")
     embedding_scale: NonNegativeFloat = Field(0.01, description="Standard deviation of fresh embeddings.")
+    weight_average: float = Field(
+        0.98,
+        ge=0,
+        lt=1,
+        description="Share of the exported average of dense weights that a step keeps; 0 for none.",
+    )
     metrics_window_s: PositiveInt = Field(
         21_600, description="Event time that one progressive metric covers."
     )

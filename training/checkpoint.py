@@ -133,6 +133,7 @@ def _tensors(trainer: Trainer) -> dict[str, Tensor]:
     parts: dict[str, Mapping[str, Any]] = {
         "model": trainer.model.state_dict(),
         "sparse": trainer.sparse.state(),
+        "average": trainer.average.state(),
         "metrics": {name: torch.from_numpy(array) for name, array in trainer.metrics.state().items()},
         "random": {"cpu": torch.get_rng_state()},
     }
@@ -158,6 +159,7 @@ def _digest(header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
 def _load_tensors(trainer: Trainer, tensors: Mapping[str, Tensor]) -> None:
     trainer.model.load_state_dict(_part(tensors, "model"))
     trainer.sparse.load(_part(tensors, "sparse"))
+    trainer.average.load(_part(tensors, "average"))
     trainer.metrics.load_state({name: tensor.numpy() for name, tensor in _part(tensors, "metrics").items()})
     dense = trainer.dense.state_dict()
     dense["state"] = {

@@ -45,10 +45,9 @@ def publish(trainer: Trainer, registry: Registry, run: Position, sample: pa.Reco
         files={},
     )
     trainer.model.eval()
-    try:
+    with trainer.average.applied():
         contents = pack(manifest, trainer.encoder, trainer.model, golden_requests(sample, trainer.spec))
-    finally:
-        trainer.model.train()
+    trainer.model.train()
     return registry.publish(contents)
 
 

@@ -19,6 +19,7 @@ from ranker.networks.model import RankingModel
 from ranker.objectives.losses import MultitaskLoss, natural_units
 from ranker.records import TIME_MS, WEIGHT
 from ranker.spec import RankerSpec
+from training.average import WeightAverage
 from training.optimisers import RowwiseAdagrad
 
 
@@ -71,6 +72,7 @@ class Trainer:
             {"params": position, "lr": training.position_learning_rate},
         ]
         self.dense = torch.optim.Adam(groups, fused=True)
+        self.average = WeightAverage(self.model.dense_parameters(), training.weight_average)
         self.sparse = RowwiseAdagrad(self.model.embedding, training.embedding_learning_rate)
         kinds = {task.name: task.kind for task in spec.tasks}
         self.metrics = ProgressiveMetrics(kinds, training.metrics_window_s * 1000)
@@ -107,6 +109,7 @@ class Trainer:
         self.sparse.step(rows, gathered)
         if self.rows == 0:
             self.model.towers.start_at(self.loss.base_outputs(torch.from_numpy(labels)).to(self.device))
+        self.average.update()
         self.rows += batch.num_rows
         self.watermark_ms = int(time_ms[-1])
         return result

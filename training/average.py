@@ -1,0 +1,53 @@
+"""An exponential average of the dense weights: what is exported in place of the last step's weights.
+
+Source: Polyak and Juditsky, SIAM J. Control Optim. 30, 1992, https://doi.org/10.1137/0330046.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+
+class WeightAverage:
+    """Follows parameters with average += (1 - decay) * (parameter - average) a step.
+
+    Args:
+        parameters: What to average; embedding tables are left out, of which a step changes few rows.
+        decay: Share of the average that a step keeps; 0 exports the last weights.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], decay: float) -> None:
+        self.parameters = list(parameters)
+        self.decay = decay
+        self.average = [parameter.detach().clone() for parameter in self.parameters]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take the parameters as they are now into the average."""
+        torch._foreach_lerp_(self.average, self.parameters, 1 - self.decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Put the average in the parameters' place, for as long as the context lasts."""
+        kept = [parameter.detach().clone() for parameter in self.parameters]
+        self._fill(self.average)
+        try:
+            yield
+        finally:
+            self._fill(kept)
+
+    def state(self) -> dict[str, Tensor]:
+        """The averages, in the parameters' order."""
+        return {str(place): tensor for place, tensor in enumerate(self.average)}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Go on from saved averages."""
+        for place, tensor in state.items():
+            self.average[int(place)].copy_(tensor)
+
+    @torch.no_grad()
+    def _fill(self, values: Sequence[Tensor]) -> None:
+        for parameter, value in zip(self.parameters, values, strict=True):
+            parameter.copy_(value)
