@@ -82,7 +82,10 @@ class FusedEmbedding(nn.Module):
 
     @staticmethod
     def _group_input(inputs: GroupInputs, take: Take) -> Tensor:
-        parts = [take(width, rows.numel()).view(inputs.count, -1) for width, rows in inputs.singles.items()]
+        parts = [
+            take(width, rows.numel()).view(inputs.count, rows.shape[1] * width)
+            for width, rows in inputs.singles.items()
+        ]
         for bag in inputs.bags:
             embeddings = take(bag.width, len(bag.rows))
             places = torch.arange(len(bag.rows), device=embeddings.device)

@@ -39,7 +39,8 @@ class SidesLinear(nn.Module):
         for group, part in zip(groups, parts, strict=True):
             if group.shape[1]:
                 total = total + group @ part.T
-        return total.expand(max(rows), -1)
+        count = max(rows - {1})
+        return total if len(total) == count else total.repeat(count, 1)
 
 
 class BatchedLinear(nn.Module):

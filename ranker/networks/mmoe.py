@@ -3,12 +3,17 @@
 Shape letters: B rows, H width of the shared layer, E experts, D expert width, T tasks.
 """
 
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 
 from ranker.networks.layers import multiplications, relu_layers
 from ranker.networks.shared import Representations, Sharing
 from ranker.spec import NetworkSpec
+
+LEAST_WEIGHT: Final = 1e-6
+"""Less weight than this is none: scaling it up to 1 would make rounding errors into gradients."""
 
 
 class MMoE(Sharing):
@@ -71,7 +76,7 @@ def mix(gate_bte: Tensor, expert_ebd: Tensor) -> Tensor:
 def drop_experts(gate_bte: Tensor, chance: float) -> Tensor:
     """Set each weight to 0 with the given chance and scale the rest of its gate back to 1.
 
-    A gate whose experts would all be dropped keeps them all.
+    A gate that would lose all its weight keeps all its experts.
 
     Args:
         gate_bte: (B, T, E), sums to 1 over E.
@@ -82,4 +87,4 @@ def drop_experts(gate_bte: Tensor, chance: float) -> Tensor:
     """
     kept = gate_bte * (torch.rand_like(gate_bte) >= chance)
     total = kept.sum(dim=-1, keepdim=True)
-    return torch.where(total > 0, kept / total.clamp_min(1e-12), gate_bte)
+    return torch.where(total > LEAST_WEIGHT, kept / total.clamp_min(LEAST_WEIGHT), gate_bte)

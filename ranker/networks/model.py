@@ -123,7 +123,7 @@ class RankingModel(nn.Module):
 
     def _represent(self, groups: list[Tensor]) -> Representations:
         if self.first is None:
-            count = max(len(group) for group in groups)
+            count = max({len(group) for group in groups} - {1}, default=1)
             hidden = torch.cat([group.expand(count, -1) for group in groups], dim=1)
         else:
             hidden = self.further(self.first(groups).relu_())
