@@ -13,6 +13,9 @@ from torch import Tensor
 class WeightAverage:
     """Follows parameters with average += (1 - decay) * (parameter - average) a step.
 
+    The first steps count for more, so that the weights before training are soon forgotten: after n steps,
+    the decay is at most n / (n + 10).
+
     Args:
         parameters: What to average; embedding tables are left out, of which a step changes few rows.
         decay: Share of the average that a step keeps; 0 exports the last weights.
@@ -22,11 +25,14 @@ class WeightAverage:
         self.parameters = list(parameters)
         self.decay = decay
         self.average = [parameter.detach().clone() for parameter in self.parameters]
+        self.steps = torch.zeros((), dtype=torch.int64)
 
     @torch.no_grad()
     def update(self) -> None:
         """Take the parameters as they are now into the average."""
-        torch._foreach_lerp_(self.average, self.parameters, 1 - self.decay)
+        steps = int(self.steps)
+        torch._foreach_lerp_(self.average, self.parameters, 1 - min(self.decay, steps / (steps + 10)))
+        self.steps += 1
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -39,13 +45,13 @@ class WeightAverage:
             self._fill(kept)
 
     def state(self) -> dict[str, Tensor]:
-        """The averages, in the parameters' order."""
-        return {str(place): tensor for place, tensor in enumerate(self.average)}
+        """The averages, in the parameters' order, and the number of steps."""
+        return {"steps": self.steps} | {str(place): tensor for place, tensor in enumerate(self.average)}
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Go on from saved averages."""
-        for place, tensor in state.items():
-            self.average[int(place)].copy_(tensor)
+        for name, tensor in self.state().items():
+            tensor.copy_(state[name])
 
     @torch.no_grad()
     def _fill(self, values: Sequence[Tensor]) -> None:
