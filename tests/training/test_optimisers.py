@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+import torch
+
+from ranker.features.layout import Layout
+from ranker.networks.embedding import FusedEmbedding
+from tests.ranker.small_spec import SMALL_SPEC
+from training.optimisers import EPSILON, RowwiseAdagrad
+
+RATE = 0.3
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda",
+        marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")],
+    ),
+]
+
+
+def tables(device: str = "cpu") -> FusedEmbedding:
+    torch.manual_seed(0)
+    return FusedEmbedding(Layout(SMALL_SPEC), scale=0.1).to(device)
+
+
+def gathered_with_gradients(
+    embedding: FusedEmbedding, seed: int, *, least: int = 0
+) -> tuple[dict[int, torch.Tensor], dict[int, torch.Tensor]]:
+    """Random rows of every table from `least` on, many of them repeated, with random gradients."""
+    random = torch.Generator().manual_seed(seed)
+    rows, gathered = {}, {}
+    for width, table in embedding.tables.items():
+        drawn = torch.randint(least, min(least + 9, len(table)), (40,), generator=random)
+        rows[int(width)] = drawn.to(table.device)
+    for width, copies in embedding.gather(rows).items():
+        copies.grad = torch.randn(copies.shape, generator=random).to(copies.device)
+        gathered[width] = copies
+    return rows, gathered
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_steps_equal_a_loop_over_rows(device: str) -> None:
+    embedding = tables(device)
+    optimiser = RowwiseAdagrad(embedding, RATE)
+    expected = {w: table.detach().cpu().double().numpy() for w, table in embedding.tables.items()}
+    squares = {w: np.zeros(len(table)) for w, table in expected.items()}
+
+    for seed in range(4):
+        rows, gathered = gathered_with_gradients(embedding, seed)
+        optimiser.step(rows, gathered)
+        for width, copies in gathered.items():
+            assert copies.grad is not None
+            sums: dict[int, np.ndarray] = {}
+            for row, gradient in zip(rows[width].tolist(), copies.grad.cpu().double().numpy(), strict=True):
+                sums[row] = sums.get(row, 0) + gradient
+            for row, gradient in sums.items():
+                squares[str(width)][row] += np.mean(gradient**2)
+                scale = RATE / (np.sqrt(squares[str(width)][row]) + EPSILON)
+                expected[str(width)][row] -= scale * gradient
+
+    for width, table in embedding.tables.items():
+        np.testing.assert_allclose(table.detach().cpu().numpy(), expected[width], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(optimiser.state()[width].cpu().numpy(), squares[width], rtol=1e-5)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_rows_outside_the_batch_keep_their_bytes(device: str) -> None:
+    embedding = tables(device)
+    optimiser = RowwiseAdagrad(embedding, RATE)
+    optimiser.step(*gathered_with_gradients(embedding, 0))
+    before = {width: table.clone() for width, table in embedding.tables.items()}
+    squares = {width: sums.clone() for width, sums in optimiser.state().items()}
+
+    rows, gathered = gathered_with_gradients(embedding, 1, least=4)
+    optimiser.step(rows, gathered)
+
+    for width, table in embedding.tables.items():
+        outside = torch.ones(len(table), dtype=torch.bool, device=table.device)
+        outside[rows[int(width)]] = False
+        assert outside.any()
+        assert torch.equal(table[outside], before[width][outside])
+        assert torch.equal(optimiser.state()[width][outside], squares[width][outside])
+        assert (table[~outside] != before[width][~outside]).any(dim=1).all()
+
+
+def test_the_first_step_of_a_row_is_as_long_as_the_learning_rate() -> None:
+    embedding = tables()
+    before = embedding.tables["4"].clone()
+    copies = embedding.gather({4: torch.tensor([7])})[4]
+    copies.grad = torch.full_like(copies, 1e-3)
+
+    RowwiseAdagrad(embedding, RATE).step({4: torch.tensor([7])}, {4: copies})
+
+    torch.testing.assert_close(before[7] - embedding.tables["4"][7], torch.full((4,), RATE))
+
+
+def test_a_row_without_gradient_stays_where_it_is() -> None:
+    embedding = tables()
+    before = embedding.tables["4"].clone()
+    copies = embedding.gather({4: torch.tensor([7])})[4]
+    copies.grad = torch.zeros_like(copies)
+
+    RowwiseAdagrad(embedding, RATE).step({4: torch.tensor([7])}, {4: copies})
+
+    assert torch.equal(embedding.tables["4"], before)
+
+
+def test_a_loaded_state_goes_on_as_the_saved_one() -> None:
+    first, second = tables(), tables()
+    ours, theirs = RowwiseAdagrad(first, RATE), RowwiseAdagrad(second, RATE)
+    ours.step(*gathered_with_gradients(first, 0))
+    theirs.load(ours.state())
+    second.load_state_dict(first.state_dict())
+    for embedding, optimiser in ((first, ours), (second, theirs)):
+        optimiser.step(*gathered_with_gradients(embedding, 1))
+
+    for width, table in first.tables.items():
+        assert torch.equal(table, second.tables[width])
+        assert torch.equal(ours.state()[width], theirs.state()[width])
