@@ -123,7 +123,21 @@ class NumberFeature(FeatureBase):
     )
 
 
-Feature = Annotated[IdFeature | IdsFeature | CategoryFeature | NumberFeature, Field(discriminator="kind")]
+class CrossFeature(SpecModel):
+    """The combination of other features' values as one id, such as the viewer's id with the tab.
+
+    Source: Cheng et al. 2016, arXiv 1606.07792.
+    """
+
+    kind: Literal["cross"]
+    name: Name = Field(description="Unique name.")
+    of: tuple[Name, ...] = Field(min_length=2, description="Names of the `id` and `category` features.")
+    buckets: PositiveInt = Field(65536, description="Rows of the table that combinations are hashed into.")
+    dim: PositiveInt = Field(16, description="Width of the embedding.")
+
+
+ColumnFeature = IdFeature | IdsFeature | CategoryFeature | NumberFeature
+Feature = Annotated[ColumnFeature | CrossFeature, Field(discriminator="kind")]
 TableFeature = IdFeature | IdsFeature
 
 
@@ -183,8 +197,11 @@ class TrainingSpec(SpecModel):
 
     batch_size: PositiveInt = Field(1024, description="Rows of a step.")
     learning_rate: PositiveFloat = Field(1e-3, description="Adam's, for the dense part.")
-    embedding_learning_rate: PositiveFloat = Field(0.05, description="Row-wise Adagrad's, for the tables.")
+    embedding_learning_rate: PositiveFloat = Field(0.5, description="Row-wise Adagrad's, for the tables.")
     position_learning_rate: PositiveFloat = Field(1e-2, description="Adam's, for the position tower.")
+    embedding_damping: NonNegativeFloat = Field(
+        0.1, description="Squared gradient that every row of a table starts with; more moves rare ids less."
+    )
     embedding_scale: NonNegativeFloat = Field(0.01, description="Standard deviation of fresh embeddings.")
     weight_average: float = Field(
         0.98,
@@ -263,8 +280,11 @@ class RankerSpec(SpecModel):
                     f"score term: expected a head out of {', '.join(heads)}, found '{term.head}'"
                 )
         for feature in self.features:
-            _check_feature(feature, features)
-        if not any(f.side is not Side.BIAS for f in self.features):
+            if isinstance(feature, CrossFeature):
+                _check_cross(feature, features)
+            else:
+                _check_feature(feature, features)
+        if len(self.side(Side.BIAS)) == len(self.features):
             raise ValueError("features: expected at least one outside side bias, found none")
         for task in self.tasks:
             if task.position_bias and not self.side(Side.BIAS):
@@ -272,14 +292,14 @@ class RankerSpec(SpecModel):
                     f"task '{task.name}': position_bias expects a feature with side bias, found none"
                 )
         labels = {t.label_column for t in self.tasks}
-        for feature in self.features:
+        for feature in self.side(*Side):
             if feature.source_column in labels:
                 raise ValueError(f"feature '{feature.name}': its column '{feature.source_column}' is a label")
         return self
 
-    def side(self, *sides: Side) -> tuple[Feature, ...]:
-        """The features of the given sides, in the spec's order."""
-        return tuple(f for f in self.features if f.side in sides)
+    def side(self, *sides: Side) -> tuple[ColumnFeature, ...]:
+        """The features with a column of their own on the given sides, in the spec's order."""
+        return tuple(f for f in self.features if not isinstance(f, CrossFeature) and f.side in sides)
 
     @property
     def user_columns(self) -> tuple[str, ...]:
@@ -304,7 +324,7 @@ class RankerSpec(SpecModel):
             SourceError: A feature's column or a label is not there.
         """
         check_records(schema, where=where)
-        for feature in self.features:
+        for feature in self.side(*Side):
             if feature.source_column not in schema.names:
                 raise SourceError(
                     f"{where}: feature '{feature.name}' expects a column '{feature.source_column}', "
@@ -328,7 +348,7 @@ def _refuse_doubles(names: list[str], what: str) -> None:
         raise ValueError(f"expected one each, found two {what} '{doubles[0]}'")
 
 
-def _check_feature(feature: Feature, features: dict[str, Feature]) -> None:
+def _check_feature(feature: ColumnFeature, features: dict[str, Feature]) -> None:
     if feature.side is Side.BIAS and feature.kind != "category":
         raise ValueError(f"feature '{feature.name}': side bias expects kind category, found {feature.kind}")
     if feature.side is Side.QUERY and not feature.source_column.startswith(QUERY_PREFIX):
@@ -353,3 +373,18 @@ def _check_feature(feature: Feature, features: dict[str, Feature]) -> None:
             f"feature '{feature.name}': shares the table of '{feature.shares}', "
             f"so expected no '{min(given)}' of its own"
         )
+
+
+def _check_cross(cross: CrossFeature, features: dict[str, Feature]) -> None:
+    for name in cross.of:
+        part = features.get(name)
+        if not isinstance(part, IdFeature | CategoryFeature) or part.side is Side.BIAS:
+            usable = [
+                f.name
+                for f in features.values()
+                if isinstance(f, IdFeature | CategoryFeature) and f.side is not Side.BIAS
+            ]
+            raise ValueError(
+                f"feature '{cross.name}': a cross expects features of kind id or category "
+                f"({', '.join(usable)}), found '{name}'"
+            )

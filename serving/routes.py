@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 
 from ranker.errors import StoreError
+from ranker.spec import Side
 from serving import problems
 from serving.json_body import JsonRoute
 from serving.ranking import RankingService
@@ -50,7 +51,8 @@ async def model(ranking: Ranking) -> ModelResponse:
         spec=spec.name,
         watermark_ms=manifest.watermark_ms,
         features=[
-            FeatureInfo(name=f.name, column=f.source_column, side=f.side, kind=f.kind) for f in spec.features
+            FeatureInfo(name=f.name, column=f.source_column, side=f.side, kind=f.kind)
+            for f in spec.side(*Side)
         ],
         tasks=[TaskInfo(name=t.name, group=t.group, kind=t.kind, unit=t.unit) for t in spec.tasks],
         score=spec.score,

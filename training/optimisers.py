@@ -18,30 +18,35 @@ class RowwiseAdagrad:
 
     Args:
         embedding: The tables, which are changed in place.
-        learning_rate: Size of the first step of a row.
+        learning_rate: Size of a step is this, divided by the root of the row's squared gradients.
+        damping: Squared gradient that every row starts with: gradients well below its root take small
+            steps, so that a rare id is not thrown far by its first example.
     """
 
-    def __init__(self, embedding: FusedEmbedding, learning_rate: float) -> None:
+    def __init__(self, embedding: FusedEmbedding, learning_rate: float, damping: float) -> None:
         self.embedding = embedding
         self.learning_rate = learning_rate
         self.squares = {
-            int(width): torch.zeros(len(table), device=table.device)
+            int(width): torch.full((len(table),), damping, device=table.device)
             for width, table in embedding.tables.items()
         }
 
     @torch.no_grad()
-    def step(self, rows: dict[int, Tensor], gathered: dict[int, Tensor]) -> None:
+    def step(self, rows: dict[int, Tensor], gathered: dict[int, Tensor], batch_rows: int) -> None:
         """Move every row that the batch used against its gradient.
 
         Args:
             rows: For each width, (M,) int64 rows of the table, with repeats.
             gathered: For each width, (M, W): the copies of these rows, with their gradients.
+            batch_rows: Examples in the batch. The loss is their mean; steps are sized by their sum, so that
+                they mean the same in batches of any size.
         """
         for width, copies in gathered.items():
             if copies.grad is None:
                 continue
             used, places = torch.unique(rows[width], return_inverse=True)
             gradient = copies.grad.new_zeros(len(used), width).index_add_(0, places, copies.grad)
+            gradient *= batch_rows
             squares = self.squares[width][used] + gradient.square().mean(dim=1)
             self.squares[width][used] = squares
             step = gradient * (self.learning_rate / (squares.sqrt() + EPSILON))[:, None]

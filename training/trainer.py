@@ -73,7 +73,9 @@ class Trainer:
         ]
         self.dense = torch.optim.Adam(groups, fused=True)
         self.average = WeightAverage(self.model.dense_parameters(), training.weight_average)
-        self.sparse = RowwiseAdagrad(self.model.embedding, training.embedding_learning_rate)
+        self.sparse = RowwiseAdagrad(
+            self.model.embedding, training.embedding_learning_rate, training.embedding_damping
+        )
         kinds = {task.name: task.kind for task in spec.tasks}
         self.metrics = ProgressiveMetrics(kinds, training.metrics_window_s * 1000)
         self.rows = 0
@@ -106,7 +108,7 @@ class Trainer:
         loss.total.backward()  # type: ignore[no-untyped-call]
         self.dense.step()
         self.dense.zero_grad()
-        self.sparse.step(rows, gathered)
+        self.sparse.step(rows, gathered, batch.num_rows)
         if self.rows == 0:
             self.model.towers.start_at(self.loss.base_outputs(torch.from_numpy(labels)).to(self.device))
         self.average.update()

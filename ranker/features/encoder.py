@@ -16,21 +16,23 @@ from torch import Tensor
 
 from ranker.features.batch import Bag, Encoded, GroupInputs
 from ranker.features.hashing import hash_strings
-from ranker.features.layout import Group, Layout
+from ranker.features.layout import SIDES, Group, Layout, SingleFeature
 from ranker.features.standardise import Standardiser, Statistics
 from ranker.features.values import FeatureValue, canonical, column_of
 from ranker.spec import (
     CategoryFeature,
-    Feature,
-    IdFeature,
+    ColumnFeature,
+    CrossFeature,
     IdsFeature,
     NumberFeature,
     RankerSpec,
     TableFeature,
 )
 
-ColumnOf = Callable[[Feature], pa.Array]
+ColumnOf = Callable[[ColumnFeature], pa.Array]
 MISSING, OTHER, FIRST_VALUE = 0, 1, 2
+SEPARATOR, NO_VALUE = "\x1f", "\x00"
+"""Between and in place of a cross's parts: control characters that ids do not hold."""
 LARGEST: Final = 1e100
 """Numbers are cut here: their squares must add up to something finite."""
 
@@ -76,7 +78,7 @@ class Encoder:
             FeatureError: A column has the wrong type; the message names it.
         """
 
-        def column(feature: Feature) -> pa.Array:
+        def column(feature: ColumnFeature) -> pa.Array:
             return canonical(batch.column(feature.source_column), feature)
 
         groups = {group: self._group(group, batch.num_rows, column, observe) for group in Group}
@@ -100,14 +102,17 @@ class Encoder:
             FeatureError: A value has the wrong type; the error names the column and the candidate's row.
         """
 
-        def request_column(feature: Feature) -> pa.Array:
+        def request_column(feature: ColumnFeature) -> pa.Array:
             return column_of([request.get(feature.source_column)], feature)
 
-        def candidate_column(feature: Feature) -> pa.Array:
+        count = len(candidates)
+
+        def candidate_column(feature: ColumnFeature) -> pa.Array:
             name = feature.source_column
+            if feature.side in SIDES[Group.REQUEST]:  # a cross's part
+                return column_of([request.get(name)] * count, feature)
             return column_of([candidate.get(name) for candidate in candidates], feature)
 
-        count = len(candidates)
         return Encoded(
             {
                 Group.REQUEST: self._group(Group.REQUEST, 1, request_column, observe=False),
@@ -137,27 +142,29 @@ class Encoder:
             if features:
                 rows = np.empty((count, len(features)), np.int64)
                 for place, feature in enumerate(features):
-                    rows[:, place] = self._rows(column(feature), feature, observe)
+                    rows[:, place] = self.layout.first_row(feature) + self._rows(column, feature, observe)
                 singles[width] = torch.from_numpy(rows)
         bags = tuple(self._bag(column(f), f) for f in self.layout.bags(group))
         return GroupInputs(count, singles, bags, self._numbers(group, count, column, observe))
 
-    def _rows(
-        self, column: pa.Array, feature: IdFeature | CategoryFeature, observe: bool
-    ) -> NDArray[np.int64]:
-        first = self.layout.first_row(feature)
+    def _rows(self, column: ColumnOf, feature: SingleFeature, observe: bool) -> NDArray[np.int64]:
+        """The row of every value, inside the feature's range."""
         if isinstance(feature, CategoryFeature):
-            return first + self._categories(column, feature, observe)
-        hashed = self._buckets(column, feature)
-        return first + np.where(_is_null(column), MISSING, hashed)
+            return self._categories(column(feature), feature, observe)
+        if isinstance(feature, CrossFeature):
+            values = _joined([column(part) for part in self.layout.parts(feature)])
+        else:
+            values = column(feature)
+        return np.where(_is_null(values), MISSING, self._buckets(values, feature))
 
     def _buckets(
-        self, strings: pa.Array, feature: TableFeature, owner: NDArray[np.int64] | None = None
+        self, strings: pa.Array, feature: TableFeature | CrossFeature, owner: NDArray[np.int64] | None = None
     ) -> NDArray[np.int64]:
         """Rows of the ids inside the feature's range: 1 to `buckets`."""
-        hashed = hash_strings(strings, seed=self.spec.hash_seed, name=feature.source_column, rows=owner)
-        buckets = np.uint64(self.layout.owner(feature).buckets)
-        return (hashed % buckets).astype(np.int64) + 1
+        table = feature if isinstance(feature, CrossFeature) else self.layout.owner(feature)
+        name = feature.name if isinstance(feature, CrossFeature) else feature.source_column
+        hashed = hash_strings(strings, seed=self.spec.hash_seed, name=name, rows=owner)
+        return (hashed % np.uint64(table.buckets)).astype(np.int64) + 1
 
     def _categories(self, column: pa.Array, feature: CategoryFeature, observe: bool) -> NDArray[np.int64]:
         vocabulary = self._vocabularies[feature.name]
@@ -193,6 +200,14 @@ class Encoder:
         if observe:
             standardiser.observe(values)
         return torch.from_numpy(np.concatenate([scaled, np.isnan(values).astype(np.float32)], axis=1))
+
+
+def _joined(columns: list[pa.Array]) -> pa.Array:
+    """The values side by side as one string; null where all are."""
+    joined = pc.binary_join_element_wise(
+        *columns, SEPARATOR, null_handling="replace", null_replacement=NO_VALUE
+    )
+    return pc.if_else(pa.array(np.logical_and.reduce([_is_null(c) for c in columns])), None, joined)
 
 
 def _is_null(column: pa.Array) -> NDArray[np.bool_]:

@@ -9,6 +9,7 @@ from typing import Final
 
 from ranker.spec import (
     CategoryFeature,
+    CrossFeature,
     Feature,
     IdFeature,
     IdsFeature,
@@ -17,6 +18,9 @@ from ranker.spec import (
     Side,
     TableFeature,
 )
+
+SingleFeature = IdFeature | CategoryFeature | CrossFeature
+"""A feature with one table row per value."""
 
 
 class Group(StrEnum):
@@ -47,8 +51,10 @@ class Layout:
         self.bias: tuple[CategoryFeature, ...] = tuple(
             f for f in spec.side(Side.BIAS) if isinstance(f, CategoryFeature)
         )
-        self._features = {group: spec.side(*sides) for group, sides in SIDES.items()}
         self._by_name = {f.name: f for f in spec.features}
+        self._features: dict[Group, tuple[Feature, ...]] = {
+            group: tuple(f for f in spec.features if self._group_of(f) is group) for group in Group
+        }
         self._first_row: dict[str, int] = {}
         for feature in spec.features:
             rows = self._own_rows(feature)
@@ -57,13 +63,25 @@ class Layout:
                 self._first_row[feature.name] = self.table_rows.get(width, 0)
                 self.table_rows[width] = self._first_row[feature.name] + rows
 
+    def parts(self, cross: CrossFeature) -> tuple[IdFeature | CategoryFeature, ...]:
+        """The features that a cross combines."""
+        parts = (self._by_name[name] for name in cross.of)
+        return tuple(part for part in parts if isinstance(part, IdFeature | CategoryFeature))
+
+    def _group_of(self, feature: Feature) -> Group | None:
+        """A cross has the rows of its parts, or those of the pairs if its parts differ; bias has no group."""
+        if isinstance(feature, CrossFeature):
+            groups = {self._group_of(part) for part in self.parts(feature)}
+            return groups.pop() if len(groups) == 1 else Group.PAIR
+        return next((group for group, sides in SIDES.items() if feature.side in sides), None)
+
     @staticmethod
     def _own_rows(feature: Feature) -> int:
         if isinstance(feature, CategoryFeature) and feature.side is not Side.BIAS:
             return feature.size
-        if isinstance(feature, TableFeature) and feature.shares is None:
-            return feature.buckets + 1
-        return 0
+        if isinstance(feature, TableFeature) and feature.shares is not None:
+            return 0
+        return feature.buckets + 1 if isinstance(feature, TableFeature | CrossFeature) else 0
 
     def owner(self, feature: TableFeature) -> TableFeature:
         """The feature whose range of rows this one uses."""
@@ -75,19 +93,17 @@ class Layout:
         """Width of a feature's embedding; of a number's value and indicator."""
         if isinstance(feature, TableFeature):
             return self.owner(feature).dim
-        return feature.dim if isinstance(feature, CategoryFeature) else 2
+        return 2 if isinstance(feature, NumberFeature) else feature.dim
 
-    def first_row(self, feature: TableFeature | CategoryFeature) -> int:
+    def first_row(self, feature: TableFeature | CategoryFeature | CrossFeature) -> int:
         """The feature's first row in the fused table of its width."""
         owner = self.owner(feature) if isinstance(feature, TableFeature) else feature
         return self._first_row[owner.name]
 
-    def singles(self, group: Group, width: int) -> tuple[IdFeature | CategoryFeature, ...]:
+    def singles(self, group: Group, width: int) -> tuple[SingleFeature, ...]:
         """The group's features of this width with one table row each, in the order of their columns."""
         return tuple(
-            f
-            for f in self._features[group]
-            if isinstance(f, IdFeature | CategoryFeature) and self.width(f) == width
+            f for f in self._features[group] if isinstance(f, SingleFeature) and self.width(f) == width
         )
 
     def bags(self, group: Group) -> tuple[IdsFeature, ...]:

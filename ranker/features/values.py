@@ -13,15 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ranker.errors import FeatureError
-from ranker.spec import Feature, IdsFeature, NumberFeature
+from ranker.spec import ColumnFeature, IdsFeature, NumberFeature
 
 INTEGER_LIMIT: Final = 2.0**63
 """Whole floats below it are written as integers, others as Arrow writes floats."""
 
-FeatureValue = str | int | float | bool | list[str | int] | None
+FeatureValue = str | int | float | bool | list[str | int | None] | None
 
 
-def canonical(column: pa.Array | pa.ChunkedArray, feature: Feature) -> pa.Array:
+def canonical(column: pa.Array | pa.ChunkedArray, feature: ColumnFeature) -> pa.Array:
     """Bring a column to the form that its feature is encoded from.
 
     Args:
@@ -47,7 +47,7 @@ def canonical(column: pa.Array | pa.ChunkedArray, feature: Feature) -> pa.Array:
     return _strings(column, feature)
 
 
-def column_of(values: Sequence[FeatureValue], feature: Feature) -> pa.Array:
+def column_of(values: Sequence[FeatureValue], feature: ColumnFeature) -> pa.Array:
     """Make the canonical column out of JSON values, one a row.
 
     Raises:
@@ -57,13 +57,13 @@ def column_of(values: Sequence[FeatureValue], feature: Feature) -> pa.Array:
     return pa.array(rows, _form(feature))
 
 
-def _form(feature: Feature) -> pa.DataType:
+def _form(feature: ColumnFeature) -> pa.DataType:
     if isinstance(feature, IdsFeature):
         return pa.list_(pa.string())
     return pa.float64() if isinstance(feature, NumberFeature) else pa.string()
 
 
-def _strings(column: pa.Array, feature: Feature) -> pa.Array:
+def _strings(column: pa.Array, feature: ColumnFeature) -> pa.Array:
     if pa.types.is_floating(column.type):
         return _digits(_numbers(column, feature))
     if not _is_plain(column.type):
@@ -90,7 +90,7 @@ def _is_plain(kind: pa.DataType) -> bool:
     )
 
 
-def _lists(column: pa.Array, feature: Feature) -> pa.Array:
+def _lists(column: pa.Array, feature: ColumnFeature) -> pa.Array:
     if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
         raise _wrong_type(feature, f"a column of {column.type}", None)
     if column.type == pa.list_(pa.string()):
@@ -100,7 +100,7 @@ def _lists(column: pa.Array, feature: Feature) -> pa.Array:
     return column.cast(pa.list_(pa.string()))
 
 
-def _numbers(column: pa.Array, feature: Feature) -> pa.Array:
+def _numbers(column: pa.Array, feature: ColumnFeature) -> pa.Array:
     if not (
         pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
     ) and not pa.types.is_boolean(column.type):
@@ -112,7 +112,7 @@ def _numbers(column: pa.Array, feature: Feature) -> pa.Array:
     return pc.if_else(pc.is_nan(numbers), None, numbers)
 
 
-def _scalar(value: Any, feature: Feature, row: int) -> Any:
+def _scalar(value: Any, feature: ColumnFeature, row: int) -> Any:
     if value is None:
         return None
     if isinstance(feature, IdsFeature):
@@ -132,7 +132,7 @@ def _scalar(value: Any, feature: Feature, row: int) -> Any:
     return number
 
 
-def _text(value: Any, feature: Feature, row: int) -> str:
+def _text(value: Any, feature: ColumnFeature, row: int) -> str:
     if isinstance(value, str) and (value.isascii() or value.encode(errors="ignore").decode() == value):
         return value  # text without half a surrogate pair, which JSON can spell but no log can hold
     if isinstance(value, bool):
@@ -146,7 +146,7 @@ def _text(value: Any, feature: Feature, row: int) -> str:
     raise _wrong_type(feature, repr(value), row)
 
 
-def _wrong_type(feature: Feature, found: str, row: int | None) -> FeatureError:
+def _wrong_type(feature: ColumnFeature, found: str, row: int | None) -> FeatureError:
     expected = {
         "id": "an id (a string or a whole number)",
         "ids": "a list of ids",
