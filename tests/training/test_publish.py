@@ -1,0 +1,96 @@
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from ranker.bundles.registry import Registry
+from ranker.objectives.losses import natural_units
+from tests.ranker.small_spec import SMALL_SPEC, random_records
+from training.checkpoint import Position, new_run
+from training.publish import GOLDEN_CANDIDATES, GOLDEN_REQUESTS, golden_requests, publish
+from training.sources.merge import rebatch
+from training.trainer import Trainer
+
+RECORDS = random_records(128)
+BATCHES = list(rebatch([pa.Table.from_batches([RECORDS])], 32))
+SAMPLE = RECORDS.slice(0, GOLDEN_REQUESTS * GOLDEN_CANDIDATES)
+
+
+def trained(batches: int = 4, *, seed: int = 0) -> Trainer:
+    trainer = Trainer(SMALL_SPEC, seed=seed)
+    for batch in BATCHES[:batches]:
+        trainer.step(batch)
+    return trainer
+
+
+def run_of(trainer: Trainer) -> Position:
+    return new_run(trainer, source="test_publish.py", since_ms=5, until_ms=None, seed=0)
+
+
+def test_the_bundle_predicts_as_the_trainer_with_its_averaged_weights(tmp_path: Path) -> None:
+    trainer = trained()
+    publish(trainer, Registry(str(tmp_path)), run_of(trainer), SAMPLE)
+
+    bundle = Registry(str(tmp_path)).read()
+    records = random_records(50, seed=3)
+    with torch.no_grad(), trainer.average.applied():
+        expected = trainer.model.eval()(trainer.encoder.encode_examples(records))
+    with torch.no_grad():
+        found = bundle.model(bundle.encoder.encode_examples(records))
+    np.testing.assert_allclose(
+        natural_units(found, SMALL_SPEC.tasks), natural_units(expected, SMALL_SPEC.tasks)
+    )
+
+
+def test_the_manifest_says_what_was_learned_and_from_where(tmp_path: Path) -> None:
+    registry, trainer = Registry(str(tmp_path)), trained()
+    first = publish(trained(2), registry, run_of(trainer), SAMPLE)
+    version = publish(trainer, registry, run_of(trainer), SAMPLE)
+
+    manifest = registry.manifest(version)
+    newest_ms = RECORDS.column("time_ms")[-1].as_py()
+    assert (manifest.rows, manifest.watermark_ms, manifest.parent) == (128, newest_ms, first)
+    assert (manifest.source, manifest.since_ms, manifest.until_ms) == ("test_publish.py", 5, None)
+    assert manifest.metrics == trainer.metrics.total()
+    stamp = datetime.fromtimestamp(newest_ms / 1000, UTC).strftime("%Y%m%dT%H%M%SZ")
+    assert version.startswith(f"small-{stamp}-")
+
+
+def test_the_same_training_has_the_same_version_and_another_one_another(tmp_path: Path) -> None:
+    versions = [
+        publish(trainer, Registry(str(tmp_path / str(place))), run_of(trainer), SAMPLE)
+        for place, trainer in enumerate((trained(), trained(), trained(seed=1)))
+    ]
+    assert versions[0] == versions[1] != versions[2]
+
+
+def test_publishing_does_not_disturb_the_training(tmp_path: Path) -> None:
+    undisturbed = trained()
+    disturbed = trained(3)
+    publish(disturbed, Registry(str(tmp_path)), run_of(disturbed), SAMPLE)
+    assert disturbed.model.training
+    disturbed.step(BATCHES[3])
+    for name, tensor in undisturbed.model.state_dict().items():
+        assert torch.equal(disturbed.model.state_dict()[name], tensor), name
+
+
+def test_golden_requests_are_of_the_first_viewers_for_the_sampled_videos() -> None:
+    requests = golden_requests(SAMPLE, SMALL_SPEC)
+
+    assert len(requests) == GOLDEN_REQUESTS
+    users = [str(user) for user in SAMPLE.column("user_id").to_pylist()]
+    assert [request.request["user_id"] for request in requests] == users[:GOLDEN_REQUESTS]
+    videos = [video["video_id"] for request in requests for video in request.candidates]
+    assert sorted(videos) == sorted(map(str, SAMPLE.column("video_id").to_pylist()))
+    request, candidate = requests[0].request, requests[0].candidates[0]
+    assert request.keys() & candidate.keys() == set()
+    assert "position" not in request.keys() | candidate.keys()
+    assert {"hour", "query_tags"} <= request.keys()
+    assert {"duration_s", "affinity"} <= candidate.keys()
+
+
+def test_a_single_row_makes_a_golden_request() -> None:
+    (request,) = golden_requests(SAMPLE.slice(0, 1), SMALL_SPEC)
+    assert len(request.candidates) == 1

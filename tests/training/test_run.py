@@ -1,0 +1,144 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from rich.console import Console
+
+from ranker.bundles.registry import Registry
+from ranker.errors import CheckpointError, NonFiniteLossError, RegistryError, SourceError
+from tests.ranker.small_spec import SMALL_SPEC, random_records
+from tests.training.record_source import RecordSource
+from training.report import METRICS_FILE
+from training.run import CHECKPOINT_FILE, RunConfig, RunResult, run
+from training.trainer import Trainer
+
+RECORDS = random_records(400)  # the spec saves every 64 rows and learns 32 at a time
+TIMES = RECORDS.column("time_ms").to_numpy()
+
+
+def config(folder: Path, records: pa.RecordBatch = RECORDS, **other: object) -> RunConfig:
+    return RunConfig(SMALL_SPEC, RecordSource(records), str(folder), **other)  # type: ignore[arg-type]
+
+
+def start(config: RunConfig) -> RunResult:
+    return run(config, Console(file=io.StringIO()))
+
+
+def interrupt(config: RunConfig, monkeypatch: pytest.MonkeyPatch, *, after_rows: int) -> None:
+    """Start a run that ends in the middle."""
+    step = Trainer.step
+
+    def interrupted(trainer: Trainer, batch: pa.RecordBatch) -> object:
+        if trainer.rows >= after_rows:
+            raise KeyboardInterrupt
+        return step(trainer, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            start(config)
+
+
+def weights(result: RunResult) -> dict[str, bytes]:
+    return {name: tensor.numpy().tobytes() for name, tensor in result.trainer.model.state_dict().items()}
+
+
+def test_a_run_publishes_what_it_has_learned(tmp_path: Path) -> None:
+    result = start(config(tmp_path))
+
+    registry = Registry(str(tmp_path))
+    assert registry.current() == result.model_version
+    manifest = registry.manifest(result.model_version)
+    assert (manifest.rows, manifest.watermark_ms, manifest.source) == (400, TIMES[-1], "records")
+    assert manifest.metrics == result.trainer.metrics.total()
+
+
+def test_bounds_choose_the_rows_and_are_in_the_manifest(tmp_path: Path) -> None:
+    since_ms, until_ms = int(TIMES[100]), int(TIMES[300])
+    result = start(config(tmp_path, since_ms=since_ms, until_ms=until_ms))
+
+    manifest = Registry(str(tmp_path)).manifest(result.model_version)
+    assert (manifest.rows, manifest.since_ms, manifest.until_ms) == (200, since_ms, until_ms)
+    assert manifest.watermark_ms == TIMES[299]
+
+
+@pytest.mark.parametrize("after_rows", [32, 64, 200, 384])
+def test_a_resumed_run_publishes_the_bundle_of_one_never_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after_rows: int
+) -> None:
+    whole = start(config(tmp_path / "whole"))
+    interrupt(config(tmp_path / "other"), monkeypatch, after_rows=after_rows)
+    assert (config(tmp_path / "other").folder / CHECKPOINT_FILE).exists() == (after_rows >= 64)
+    torch.rand(17)  # what else the process draws must not matter
+
+    resumed = start(config(tmp_path / "other", resume=True))
+
+    assert weights(resumed) == weights(whole)
+    assert resumed.model_version == whole.model_version
+    tables = [pq.read_table(tmp_path / name / "runs/small" / METRICS_FILE) for name in ("whole", "other")]
+    assert tables[0].equals(tables[1])
+    assert tables[0].num_rows > 4
+
+
+def test_resuming_a_finished_run_publishes_the_same_bundle_again(tmp_path: Path) -> None:
+    first = start(config(tmp_path))
+    assert start(config(tmp_path, resume=True)).model_version == first.model_version
+
+
+def test_without_resume_a_run_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = start(config(tmp_path / "whole"))
+    interrupt(config(tmp_path / "other"), monkeypatch, after_rows=200)
+    assert weights(start(config(tmp_path / "other"))) == weights(whole)
+
+
+def test_a_run_with_another_seed_is_not_resumed(tmp_path: Path) -> None:
+    start(config(tmp_path))
+    with pytest.raises(CheckpointError, match="expected seed 1, found 0; train without --resume"):
+        start(config(tmp_path, resume=True, seed=1))
+
+
+def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
+    weight = RECORDS.column("weight").to_numpy().copy()
+    weight[150] = np.inf
+    broken = RECORDS.set_column(RECORDS.schema.get_field_index("weight"), "weight", pa.array(weight))
+    with pytest.raises(NonFiniteLossError, match="rows 128 to 159"):
+        start(config(tmp_path, broken))
+
+    resumed = start(config(tmp_path, RECORDS, resume=True))
+    assert weights(resumed) == weights(start(config(tmp_path / "whole")))
+
+
+def test_bounds_without_rows_leave_everything_as_it_was(tmp_path: Path) -> None:
+    start(config(tmp_path))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    with pytest.raises(
+        SourceError, match="records: expected examples within --since and --until, found none"
+    ):
+        start(config(tmp_path, since_ms=int(TIMES[-1]) + 1))
+
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_source_without_a_feature_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    records = RECORDS.drop_columns(["age"])
+    with pytest.raises(SourceError, match="records: feature 'age' expects a column 'age'"):
+        start(config(tmp_path, records))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_registry_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(RegistryError, match="taken/runs/small: expected a folder to write to"):
+        start(config(tmp_path / "taken"))
+
+
+def test_metrics_of_the_windows_are_kept_as_parquet(tmp_path: Path) -> None:
+    result = start(config(tmp_path))
+    found = pq.read_table(tmp_path / "runs" / "small" / METRICS_FILE)
+    assert found.equals(result.trainer.metrics.rows(with_open=True))
+    assert len(found["window_end_ms"].unique()) > 3
