@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -56,6 +56,9 @@ class Golden(Request):
     """A request with the predictions that the bundle must make for it, in the order of the tasks."""
 
     predictions: list[list[float]]
+
+
+GOLDENS: Final = TypeAdapter(list[Golden])
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ def pack(
     files = {name: sha256(content) for name, content in contents.items()}
     version = f"{manifest.model_version}-{sha256(json.dumps(files, sort_keys=True).encode())[:8]}"
     sealed = manifest.model_copy(update={"files": files, "model_version": version}).sealed()
-    return {**contents, MANIFEST: sealed.model_dump_json(indent=2).encode()}
+    return {**contents, MANIFEST: sealed.to_json()}
 
 
 def read_manifest(content: bytes, *, where: str) -> Manifest:
@@ -145,9 +148,10 @@ def read_manifest(content: bytes, *, where: str) -> Manifest:
         raise BundleError(
             f"{where}/{MANIFEST}: expected a manifest, found {' '.join(str(error).split())}"
         ) from error
-    if manifest.digest != manifest.expected_digest():
+    expected = manifest.expected_digest(content)
+    if manifest.digest != expected:
         raise BundleError(
-            f"{where}/{MANIFEST}: expected digest {manifest.expected_digest()}, found {manifest.digest}: "
+            f"{where}/{MANIFEST}: expected digest {expected}, found {manifest.digest}: "
             "the manifest was changed"
         )
     return manifest
@@ -183,7 +187,7 @@ def unpack(contents: Mapping[str, bytes], *, where: str) -> Bundle:
         with torch.device("meta"):
             model = RankingModel(spec)
         model.load_state_dict(load_tensors(contents[MODEL]), assign=True)
-        golden = [Golden.model_validate(item) for item in json.loads(contents[GOLDEN])]
+        golden = GOLDENS.validate_json(contents[GOLDEN])
     except (UserError, SafetensorError, RuntimeError, ValueError) as error:
         raise BundleError(
             f"{where}: expected a bundle's files, found {' '.join(str(error).split())}"

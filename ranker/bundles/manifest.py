@@ -1,8 +1,7 @@
 """What a bundle says of itself."""
 
 import hashlib
-import json
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,16 +28,20 @@ class Manifest(BaseModel):
         default_factory=dict, description="Progressive metrics of each head over the whole training."
     )
     files: dict[str, str] = Field(description="sha256 of every file.")
-    digest: str = Field("", description="sha256 of this manifest without this line.")
+    digest: str = Field("", description="sha256 of the manifest's file with an empty digest.")
 
     def sealed(self) -> Self:
         """The same manifest with its digest."""
-        return self.model_copy(update={"digest": self.expected_digest()})
+        bare = self.model_copy(update={"digest": ""})
+        return bare.model_copy(update={"digest": bare.expected_digest(bare.to_json())})
 
-    def expected_digest(self) -> str:
-        """What `digest` must be."""
-        fields: dict[str, Any] = self.model_dump(mode="json", exclude={"digest"})
-        return sha256(json.dumps(fields, sort_keys=True).encode())
+    def to_json(self) -> bytes:
+        """The manifest's file."""
+        return self.model_dump_json(indent=2).encode()
+
+    def expected_digest(self, content: bytes) -> str:
+        """What `digest` must be in a file of this content; every byte counts."""
+        return sha256(content.replace(self.digest.encode(), b""))
 
 
 def sha256(content: bytes) -> str:

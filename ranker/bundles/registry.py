@@ -152,6 +152,9 @@ class Registry:
                 _write_synced(fresh / name, contents[name])
             Path(folder).parent.mkdir(exist_ok=True)
             os.replace(fresh, folder)
+        except OSError:
+            if not Path(folder, MANIFEST).exists():  # else another process published the same version first
+                raise
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
@@ -160,8 +163,11 @@ class Registry:
             self._files.pipe_file(path, content)
             return
         fresh = Path(f"{path}.{uuid.uuid4().hex}")
-        _write_synced(fresh, content)
-        os.replace(fresh, path)
+        try:
+            _write_synced(fresh, content)
+            os.replace(fresh, path)
+        finally:
+            fresh.unlink(missing_ok=True)
 
 
 def _write_synced(path: Path, content: bytes) -> None:

@@ -185,10 +185,8 @@ class Encoder:
         owner = np.repeat(np.arange(len(column)), lengths)
         buckets = self._buckets(flat, feature, owner)
         rows = np.where(missing[owner], MISSING, buckets) + self.layout.first_row(feature)
-        kept = ~_is_null(flat)
-        lengths = np.bincount(owner[kept], minlength=len(column))
         offsets = np.cumsum(lengths) - lengths
-        return Bag(torch.from_numpy(rows[kept]), torch.from_numpy(offsets), self.layout.width(feature))
+        return Bag(torch.from_numpy(rows), torch.from_numpy(offsets), self.layout.width(feature))
 
     def _numbers(self, group: Group, count: int, column: ColumnOf, observe: bool) -> Tensor:
         features = self.layout.numbers(group)

@@ -18,7 +18,7 @@ from ranker.spec import ColumnFeature, IdsFeature, NumberFeature
 INTEGER_LIMIT: Final = 2.0**63
 """Whole floats below it are written as integers, others as Arrow writes floats."""
 
-FeatureValue = str | int | float | bool | list[str | int | None] | None
+FeatureValue = str | int | float | bool | list[str | int] | None
 
 
 def canonical(column: pa.Array | pa.ChunkedArray, feature: ColumnFeature) -> pa.Array:
@@ -29,7 +29,8 @@ def canonical(column: pa.Array | pa.ChunkedArray, feature: ColumnFeature) -> pa.
         feature: What the column holds.
 
     Returns:
-        string for ids and categories, list<string> for bags, float64 without NaN for numbers.
+        string for ids and categories, list<string> without null items for bags, float64 without NaN for
+        numbers.
 
     Raises:
         FeatureError: The column's type does not fit the kind, or a number is infinite.
@@ -93,11 +94,16 @@ def _is_plain(kind: pa.DataType) -> bool:
 def _lists(column: pa.Array, feature: ColumnFeature) -> pa.Array:
     if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
         raise _wrong_type(feature, f"a column of {column.type}", None)
-    if column.type == pa.list_(pa.string()):
-        return column
     if not _is_plain(column.type.value_type) and not pa.types.is_null(column.type.value_type):
         raise _wrong_type(feature, f"a column of {column.type}", None)
-    return column.cast(pa.list_(pa.string()))
+    strings = column.cast(pa.list_(pa.string()))
+    items = strings.flatten()
+    if items.null_count == 0:
+        return strings
+    owner = pc.list_parent_indices(strings).filter(items.is_valid())
+    sizes = np.bincount(owner.to_numpy(), minlength=len(strings))
+    starts = pa.array(np.concatenate([[0], np.cumsum(sizes)]), pa.int32())
+    return pa.ListArray.from_arrays(starts, items.drop_null(), mask=strings.is_null())
 
 
 def _numbers(column: pa.Array, feature: ColumnFeature) -> pa.Array:
