@@ -121,5 +121,14 @@ def request_of(
         sides = [side for group in groups for side in SIDES[group]]
         return [feature.source_column for feature in spec.side(*sides)]
 
-    request: dict[str, FeatureValue] = records.slice(row, 1).select(columns(Group.REQUEST)).to_pylist()[0]
-    return request, records.select(columns(Group.CANDIDATE, Group.PAIR)).to_pylist()
+    def values(part: pa.RecordBatch) -> list[dict[str, FeatureValue]]:
+        return [
+            {
+                name: [item for item in value if item is not None] if isinstance(value, list) else value
+                for name, value in row.items()
+            }
+            for row in part.to_pylist()
+        ]
+
+    (request,) = values(records.slice(row, 1).select(columns(Group.REQUEST)))
+    return request, values(records.select(columns(Group.CANDIDATE, Group.PAIR)))

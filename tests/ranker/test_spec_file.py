@@ -127,7 +127,8 @@ def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
         (
             "side: context, kind: category",
             "side: context, kind: enum",
-            "features > 7 ('hour') > kind: expected one of 'id', 'ids', 'category', 'number', 'cross', found 'enum'",
+            "features > 7 ('hour') > kind: expected one of 'id', 'ids', 'category', 'number', 'cross', "
+            "found 'enum'",
         ),
         (
             "name: age, side: user, kind: number",

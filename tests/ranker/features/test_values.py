@@ -46,11 +46,12 @@ def test_ids_and_categories_become_strings(one: Feature, column: pa.Array, expec
 @pytest.mark.parametrize(
     ("column", "expected"),
     [
-        (pa.array([["a", None, "b"], [], None]), [["a", None, "b"], [], None]),
-        (pa.array([[712, None], [], None, [3]]), [["712", None], [], None, ["3"]]),
+        (pa.array([["a", None, "b"], [], None]), [["a", "b"], [], None]),
+        (pa.array([[712, None], [None], None, [3]]), [["712"], [], None, ["3"]]),
         (pa.array([["a"], None, []], pa.large_list(pa.large_string())), [["a"], None, []]),
-        (pa.array([[None], []]), [[None], []]),
+        (pa.array([[None], []]), [[], []]),
         (pa.array([[1], [2, 3], None, [4]]).slice(1), [["2", "3"], None, ["4"]]),
+        (pa.array([[None], ["b", None], None, ["c"]]).slice(1), [["b"], None, ["c"]]),
         (pa.nulls(2), [None, None]),
     ],
 )

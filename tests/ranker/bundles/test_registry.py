@@ -1,0 +1,304 @@
+import json
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+
+from ranker.bundles import registry as registry_module
+from ranker.bundles.bundle import FILES, GOLDEN, MANIFEST, MODEL, predict
+from ranker.bundles.registry import Registry, is_local
+from ranker.errors import BundleError, RegistryError
+from tests.ranker.bundles.small_bundle import CANDIDATES, REQUEST, packed, ranker, version_of
+
+FIRST, SECOND = packed(seed=1), packed(seed=2)
+FIRST_VERSION, SECOND_VERSION = version_of(FIRST), version_of(SECOND)
+ORDER = [*FILES, MANIFEST]
+
+
+@pytest.fixture(params=["folder", "file", "memory"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "memory":
+        root = f"/{uuid.uuid4().hex}"
+        yield f"memory:/{root}"
+        memory = fsspec.filesystem("memory")
+        if memory.exists(root):
+            memory.rm(root, recursive=True)
+    else:
+        folder = tmp_path / "new" / "registry"
+        yield str(folder) if request.param == "folder" else folder.as_uri()
+
+
+def test_what_is_published_is_current_and_predicts_the_same(url: str) -> None:
+    version = Registry(url).publish(FIRST)
+
+    registry = Registry(url)  # another process
+    bundle = registry.read()
+    assert version == registry.current() == bundle.manifest.model_version == FIRST_VERSION
+    np.testing.assert_array_equal(
+        bundle.predict(REQUEST, CANDIDATES), predict(*ranker(seed=1), REQUEST, CANDIDATES)
+    )
+
+
+def test_versions_are_listed_from_the_oldest(url: str) -> None:
+    registry = Registry(url)
+    registry.publish(SECOND)
+    registry.publish(FIRST)
+
+    assert registry.versions() == [FIRST_VERSION, SECOND_VERSION]
+    assert registry.current() == FIRST_VERSION
+
+
+def test_rolling_back_keeps_every_version(url: str) -> None:
+    registry = Registry(url)
+    registry.publish(FIRST)
+    registry.publish(SECOND)
+
+    registry.make_current(FIRST_VERSION)
+
+    assert registry.read().manifest.model_version == FIRST_VERSION
+    assert registry.read(SECOND_VERSION).manifest.model_version == SECOND_VERSION
+    assert registry.versions() == [FIRST_VERSION, SECOND_VERSION]
+
+
+def test_publishing_the_same_again_changes_nothing(url: str) -> None:
+    registry = Registry(url)
+    registry.publish(FIRST)
+
+    assert registry.publish(FIRST) == FIRST_VERSION
+    assert registry.versions() == [FIRST_VERSION]
+
+
+def test_an_empty_registry_says_so(url: str) -> None:
+    registry = Registry(url)
+
+    assert registry.versions() == []
+    assert registry.current_or_none() is None
+    with pytest.raises(RegistryError, match=r"expected a registry with a published bundle, found no current"):
+        registry.read()
+    with pytest.raises(RegistryError, match="expected a bundle 'absent', found none"):
+        registry.read("absent")
+
+
+def test_an_unknown_version_is_answered_with_the_known_ones(url: str) -> None:
+    registry = Registry(url)
+    registry.publish(FIRST)
+    registry.publish(SECOND)
+    message = f"expected a bundle 'absent', found {FIRST_VERSION}, {SECOND_VERSION}"
+
+    for attempt in (registry.read, registry.manifest, registry.make_current):
+        with pytest.raises(RegistryError, match=message):
+            attempt("absent")
+    assert registry.current() == SECOND_VERSION
+
+
+def test_a_bundle_that_does_not_verify_is_not_published(url: str) -> None:
+    registry = Registry(url)
+    registry.publish(FIRST)
+
+    with pytest.raises(BundleError, match="the new bundle/model"):
+        registry.publish({**SECOND, MODEL: FIRST[MODEL]})
+
+    assert (registry.versions(), registry.current()) == ([FIRST_VERSION], FIRST_VERSION)
+
+
+def files(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    system, root = fsspec.core.url_to_fs(url)
+    return system, f"{root}/bundles/{FIRST_VERSION}"
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_a_file_that_was_changed_in_place_is_named(url: str, name: str) -> None:
+    registry = Registry(url)
+    registry.publish(FIRST)
+    system, folder = files(url)
+    system.pipe_file(f"{folder}/{name}", FIRST[name][:-1] + b"?")
+
+    with pytest.raises(BundleError, match=f"{FIRST_VERSION}/{name}: expected "):
+        registry.read()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_was_lost_is_named(url: str, name: str) -> None:
+    registry = Registry(url)
+    registry.publish(FIRST)
+    system, folder = files(url)
+    system.rm_file(f"{folder}/{name}")
+
+    with pytest.raises(BundleError, match=f"{FIRST_VERSION}: expected a file {name}, found none"):
+        registry.read()
+
+
+def test_a_folder_without_a_manifest_is_no_bundle(url: str) -> None:
+    registry = Registry(url)
+    registry.publish(FIRST)
+    registry.publish(SECOND)
+    system, folder = files(url)
+    system.rm_file(f"{folder}/{MANIFEST}")
+
+    assert registry.versions() == [SECOND_VERSION]
+    with pytest.raises(RegistryError, match=f"expected a bundle '{FIRST_VERSION}', found {SECOND_VERSION}"):
+        registry.read(FIRST_VERSION)
+
+
+def test_a_bundle_in_anothers_place_is_refused(url: str) -> None:
+    registry = Registry(url)
+    registry.publish(FIRST)
+    system, folder = files(url)
+    for name, content in SECOND.items():
+        system.pipe_file(f"{folder}/{name}", content)
+
+    with pytest.raises(BundleError, match=f"expected version {FIRST_VERSION}, found {SECOND_VERSION}"):
+        registry.read(FIRST_VERSION)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'"x"', b"\xff"])
+def test_a_damaged_pointer_is_named(url: str, content: bytes) -> None:
+    registry = Registry(url)
+    registry.publish(FIRST)
+    system, root = fsspec.core.url_to_fs(url)
+    system.pipe_file(f"{root}/current.json", content)
+
+    with pytest.raises(BundleError, match=r"current\.json: expected a version, found "):
+        registry.read()
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_a_full_disk_leaves_everything_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    registry = Registry(str(tmp_path))
+    registry.publish(FIRST)
+    steps = iter(range(6))
+    write = registry_module._write_synced
+
+    def fail_at_step(path: Path, content: bytes) -> None:
+        if next(steps) == step:
+            path.write_bytes(content[:3])
+            raise OSError("No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(registry_module, "_write_synced", fail_at_step)
+    with pytest.raises(OSError, match="No space left"):
+        registry.publish(SECOND)
+
+    whole = [FIRST_VERSION] if step < 5 else [FIRST_VERSION, SECOND_VERSION]
+    assert (registry.versions(), registry.current()) == (whole, FIRST_VERSION)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundles", "current.json"]
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_a_broken_connection_leaves_no_half_bundle(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    registry = Registry(f"memory://{uuid.uuid4().hex}")
+    registry.publish(FIRST)
+    steps = iter(range(6))
+    memory = fsspec.filesystem("memory")
+    write = memory.pipe_file
+
+    def fail_at_step(path: str, content: bytes) -> None:
+        if next(steps) == step:
+            raise OSError("connection reset")
+        write(path, content)
+
+    monkeypatch.setattr(memory, "pipe_file", fail_at_step)
+    with pytest.raises(OSError, match="connection reset"):
+        registry.publish(SECOND)
+    monkeypatch.undo()
+
+    whole = [FIRST_VERSION] if step < 5 else [FIRST_VERSION, SECOND_VERSION]
+    assert (registry.versions(), registry.current()) == (whole, FIRST_VERSION)
+    assert registry.publish(SECOND) == registry.read().manifest.model_version == SECOND_VERSION
+
+
+KILLS = [("fsync", 3), ("replace", 1), ("fsync", 6), ("replace", 2)]
+KILLER = """
+import json, os, signal, sys
+from pathlib import Path
+from ranker.bundles.registry import Registry
+
+contents = {path.name: path.read_bytes() for path in Path(sys.argv[1]).iterdir()}
+for folder, name, call in json.loads(sys.argv[2]):
+    child = os.fork()
+    if child == 0:
+        real, calls = getattr(os, name), iter(range(call - 1))
+        def dying(*args):
+            if next(calls, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args)
+        setattr(os, name, dying)
+        Registry(folder).publish(contents)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_killed_process_leaves_no_half_bundle(tmp_path: Path) -> None:
+    contents = tmp_path / "contents"
+    contents.mkdir()
+    for name, content in SECOND.items():
+        (contents / name).write_bytes(content)
+    Registry(str(tmp_path / "before")).publish(FIRST)
+    folders = [tmp_path / f"{name}-{call}" for name, call in KILLS]
+    for folder in folders:
+        shutil.copytree(tmp_path / "before", folder)
+    plan = [(str(folder), *kill) for folder, kill in zip(folders, KILLS, strict=True)]
+
+    command = [sys.executable, "-c", KILLER, str(contents), json.dumps(plan)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+
+    assert done.stdout.split() == ["-9"] * len(KILLS)
+    for folder, kill in zip(folders, KILLS, strict=True):
+        registry = Registry(str(folder))
+        whole = [FIRST_VERSION, SECOND_VERSION] if kill in KILLS[2:] else [FIRST_VERSION]
+        assert (registry.versions(), registry.current()) == (whole, FIRST_VERSION)
+        assert registry.publish(SECOND) == registry.read().manifest.model_version == SECOND_VERSION
+
+
+def test_two_may_publish_the_same_version_at_once(url: str) -> None:
+    def publish(_: int) -> str:
+        return Registry(url).publish(FIRST)
+
+    with ThreadPoolExecutor(4) as threads:
+        versions = set(threads.map(publish, range(8)))
+
+    assert versions == {FIRST_VERSION}
+    assert Registry(url).read().manifest.model_version == FIRST_VERSION
+
+
+def test_losing_a_race_for_the_same_version_is_no_error(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loser = Registry(url)
+    write = loser._write
+
+    def write_too_late(folder: str, contents: dict[str, bytes]) -> None:
+        Registry(url).publish(FIRST)
+        write(folder, contents)
+
+    monkeypatch.setattr(loser, "_write", write_too_late)
+
+    assert loser.publish(FIRST) == FIRST_VERSION
+    assert loser.versions() == [FIRST_VERSION]
+    assert loser.read().manifest.model_version == FIRST_VERSION
+    assert not list(tmp_path.rglob(".fresh-*"))
+
+
+def test_golden_predictions_are_checked_on_every_reading(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry(url)
+    registry.publish(FIRST)
+    monkeypatch.setattr("ranker.bundles.bundle.natural_units", lambda output, tasks: output.double().numpy())
+
+    with pytest.raises(BundleError, match=f"{FIRST_VERSION}/{GOLDEN}: request 0: expected predictions"):
+        registry.read()
+
+
+def test_a_folder_is_local_and_memory_is_not(tmp_path: Path) -> None:
+    assert is_local(str(tmp_path))
+    assert is_local(tmp_path.as_uri())
+    assert not is_local("memory://registry")
