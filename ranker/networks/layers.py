@@ -64,7 +64,8 @@ class BatchedLinear(nn.Module):
         Returns:
             (G, B, O).
         """
-        return torch.baddbmm(self.bias, x_gbi, self.weight)
+        # Batched products of strided operands are copied inside, forward and backward; one copy here is less.
+        return torch.baddbmm(self.bias, x_gbi.contiguous(), self.weight)
 
 
 def relu_layers(width: int, widths: Sequence[int], *, networks: int | None = None) -> nn.Sequential:
