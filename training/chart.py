@@ -27,7 +27,7 @@ def auc_chart(windows: pa.Table, path: Path, title: str) -> None:
     rows = windows.to_pylist()
     for head in dict.fromkeys(row["head"] for row in rows):
         points = [
-            (datetime.fromtimestamp(row["window_end_ms"] / 1000, UTC), row["auc"])
+            (_time(row["window_end_ms"]), row["auc"])
             for row in rows
             if row["head"] == head and row["auc"] is not None and row["positives"] >= LEAST_POSITIVES
         ]
@@ -44,6 +44,12 @@ def auc_chart(windows: pa.Table, path: Path, title: str) -> None:
     locator = mdates.AutoDateLocator(maxticks=8)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
-    axes.margins(x=0.1)
+    if rows:
+        start, end = _time(rows[0]["window_start_ms"]), _time(rows[-1]["window_end_ms"])
+        axes.set_xlim(start, end + (end - start) / 8)  # type: ignore[arg-type]  # room for the names
     figure.savefig(path, dpi=130)
     plt.close(figure)
+
+
+def _time(time_ms: int) -> datetime:
+    return datetime.fromtimestamp(time_ms / 1000, UTC)

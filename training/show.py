@@ -30,8 +30,8 @@ def evaluation_table(report: EvaluationReport) -> Table:
         title=f"{report.model_version} on {report.rows:,} rows",
         caption="in brackets: 95 % interval over viewers",
         box=box.SIMPLE_HEAD,
-        pad_edge=False,
         show_edge=False,
+        collapse_padding=True,
     )
     table.add_column("head")
     for name in ("rows", "positives", "AUC", "log loss\nor RMSE", "calibration"):
