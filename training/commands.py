@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.logging import RichHandler
 
 from ranker.bundles.registry import Registry
 from ranker.errors import UserError
@@ -231,6 +230,5 @@ def _sized(config: RunConfig, kind: str) -> dict[str, int]:
 
 def _console() -> Console:
     """The console of results; the log goes to standard error, so that --json stays JSON."""
-    handler = RichHandler(console=Console(stderr=True), show_path=False)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     return Console()
