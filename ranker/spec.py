@@ -376,6 +376,7 @@ def _check_feature(feature: ColumnFeature, features: dict[str, Feature]) -> None
 
 
 def _check_cross(cross: CrossFeature, features: dict[str, Feature]) -> None:
+    _refuse_doubles(list(cross.of), f"parts of '{cross.name}'")
     for name in cross.of:
         part = features.get(name)
         if not isinstance(part, IdFeature | CategoryFeature) or part.side is Side.BIAS:

@@ -15,24 +15,23 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from ranker.features.batch import Bag, Encoded, GroupInputs
-from ranker.features.hashing import hash_strings
+from ranker.features.hashing import combine, hash_strings
 from ranker.features.layout import SIDES, Group, Layout, SingleFeature
 from ranker.features.standardise import Standardiser, Statistics
 from ranker.features.values import FeatureValue, canonical, column_of
 from ranker.spec import (
     CategoryFeature,
     ColumnFeature,
-    CrossFeature,
+    IdFeature,
     IdsFeature,
     NumberFeature,
     RankerSpec,
-    TableFeature,
 )
 
 ColumnOf = Callable[[ColumnFeature], pa.Array]
 MISSING, OTHER, FIRST_VALUE = 0, 1, 2
-SEPARATOR, NO_VALUE = "\x1f", "\x00"
-"""Between and in place of a cross's parts: control characters that ids do not hold."""
+NO_VALUE: Final = np.uint64(0)
+"""In place of the hash of a cross's part that is missing."""
 LARGEST: Final = 1e100
 """Numbers are cut here: their squares must add up to something finite."""
 
@@ -151,20 +150,20 @@ class Encoder:
         """The row of every value, inside the feature's range."""
         if isinstance(feature, CategoryFeature):
             return self._categories(column(feature), feature, observe)
-        if isinstance(feature, CrossFeature):
-            values = _joined([column(part) for part in self.layout.parts(feature)])
-        else:
+        if isinstance(feature, IdFeature):
             values = column(feature)
-        return np.where(_is_null(values), MISSING, self._buckets(values, feature))
+            buckets = _bucket(self._hash(values, feature), self.layout.owner(feature).buckets)
+            return np.where(_is_null(values), MISSING, buckets)
+        parts = [(part, column(part)) for part in self.layout.parts(feature)]
+        missing = [_is_null(values) for _, values in parts]
+        hashes = [self._hash(values, part) for part, values in parts]
+        combined = combine([np.where(gap, NO_VALUE, each) for gap, each in zip(missing, hashes, strict=True)])
+        return np.where(np.logical_and.reduce(missing), MISSING, _bucket(combined, feature.buckets))
 
-    def _buckets(
-        self, strings: pa.Array, feature: TableFeature | CrossFeature, owner: NDArray[np.int64] | None = None
-    ) -> NDArray[np.int64]:
-        """Rows of the ids inside the feature's range: 1 to `buckets`."""
-        table = feature if isinstance(feature, CrossFeature) else self.layout.owner(feature)
-        name = feature.name if isinstance(feature, CrossFeature) else feature.source_column
-        hashed = hash_strings(strings, seed=self.spec.hash_seed, name=name, rows=owner)
-        return (hashed % np.uint64(table.buckets)).astype(np.int64) + 1
+    def _hash(
+        self, strings: pa.Array, feature: ColumnFeature, owner: NDArray[np.int64] | None = None
+    ) -> NDArray[np.uint64]:
+        return hash_strings(strings, seed=self.spec.hash_seed, name=feature.source_column, rows=owner)
 
     def _categories(self, column: pa.Array, feature: CategoryFeature, observe: bool) -> NDArray[np.int64]:
         vocabulary = self._vocabularies[feature.name]
@@ -183,7 +182,7 @@ class Encoder:
         flat = filled.flatten()
         lengths = pc.list_value_length(filled).to_numpy(zero_copy_only=False).astype(np.int64)
         owner = np.repeat(np.arange(len(column)), lengths)
-        buckets = self._buckets(flat, feature, owner)
+        buckets = _bucket(self._hash(flat, feature, owner), self.layout.owner(feature).buckets)
         rows = np.where(missing[owner], MISSING, buckets) + self.layout.first_row(feature)
         offsets = np.cumsum(lengths) - lengths
         return Bag(torch.from_numpy(rows), torch.from_numpy(offsets), self.layout.width(feature))
@@ -200,12 +199,9 @@ class Encoder:
         return torch.from_numpy(np.concatenate([scaled, np.isnan(values).astype(np.float32)], axis=1))
 
 
-def _joined(columns: list[pa.Array]) -> pa.Array:
-    """The values side by side as one string; null where all are."""
-    joined = pc.binary_join_element_wise(
-        *columns, SEPARATOR, null_handling="replace", null_replacement=NO_VALUE
-    )
-    return pc.if_else(pa.array(np.logical_and.reduce([_is_null(c) for c in columns])), None, joined)
+def _bucket(hashed: NDArray[np.uint64], buckets: int) -> NDArray[np.int64]:
+    """Rows inside a feature's range: 1 to `buckets`."""
+    return (hashed % np.uint64(buckets)).astype(np.int64) + 1
 
 
 def _is_null(column: pa.Array) -> NDArray[np.bool_]:

@@ -5,6 +5,7 @@ state with the finaliser of splitmix64 (Steele, Lea and Flood, OOPSLA 2014, http
 The same value has the same hash on every machine and in every version: bundles depend on it.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -65,6 +66,21 @@ def hash_strings(
         folded = _finalise(state ^ words[:, place])
         state = np.where(lengths > 8 * place, folded, state)
     return _finalise(state)
+
+
+def combine(hashes: Sequence[NDArray[np.uint64]]) -> NDArray[np.uint64]:
+    """One hash of several values side by side; their order counts.
+
+    Args:
+        hashes: For each value, (R,) uint64.
+
+    Returns:
+        (R,) uint64.
+    """
+    state = np.zeros_like(hashes[0])
+    for hashed in hashes:
+        state = _finalise(state ^ hashed)
+    return state
 
 
 def _finalise(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
