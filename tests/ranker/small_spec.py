@@ -14,7 +14,7 @@ SMALL_YAML = """
 name: small
 hash_seed: 7
 features:
-  - {name: user_id, side: user, kind: id, buckets: 64, dim: 4}
+  - {name: user_id, side: user, kind: id, buckets: 48, dim: 4}
   - {name: country, side: user, kind: category, capacity: 3, dim: 4}
   - {name: interests, side: user, kind: ids, buckets: 16, dim: 3}
   - {name: age, side: user, kind: number}
@@ -30,6 +30,8 @@ features:
   - {name: affinity, side: pair, kind: number}
   - {name: position, side: bias, kind: category, values: [1, 2, 3]}
   - {name: device, side: bias, kind: category, capacity: 2}
+  - {name: user_hour, kind: cross, of: [user_id, hour, country], buckets: 32, dim: 2}
+  - {name: user_topic, kind: cross, of: [user_id, topic], buckets: 64, dim: 4}
 tasks:
   - {name: click, group: engagement, kind: binary, position_bias: true}
   - {name: watch_time, group: engagement, kind: regression, transform: log1p, unit: s, position_bias: true}
@@ -112,23 +114,32 @@ def random_records(rows: int, *, seed: int = 0, nulls: float = 0.2) -> pa.Record
     return pa.RecordBatch.from_pydict(columns)
 
 
+def shown_to(records: pa.RecordBatch, row: int, spec: RankerSpec = SMALL_SPEC) -> pa.RecordBatch:
+    """The records as if all of them had been shown in one row's request."""
+    request = set(_columns(spec, Group.REQUEST))
+    viewer = records.take(pa.array([row] * records.num_rows))
+    return pa.RecordBatch.from_pydict(
+        {name: (viewer if name in request else records).column(name) for name in records.schema.names}
+    )
+
+
 def request_of(
     records: pa.RecordBatch, row: int, spec: RankerSpec = SMALL_SPEC
 ) -> tuple[dict[str, FeatureValue], list[dict[str, FeatureValue]]]:
     """The request of one row's viewer for all the records' videos, as JSON values."""
+    (request,) = _values(records.slice(row, 1).select(_columns(spec, Group.REQUEST)))
+    return request, _values(records.select(_columns(spec, Group.CANDIDATE, Group.PAIR)))
 
-    def columns(*groups: Group) -> list[str]:
-        sides = [side for group in groups for side in SIDES[group]]
-        return [feature.source_column for feature in spec.side(*sides)]
 
-    def values(part: pa.RecordBatch) -> list[dict[str, FeatureValue]]:
-        return [
-            {
-                name: [item for item in value if item is not None] if isinstance(value, list) else value
-                for name, value in row.items()
-            }
-            for row in part.to_pylist()
-        ]
+def _columns(spec: RankerSpec, *groups: Group) -> list[str]:
+    return [f.source_column for f in spec.side(*(side for group in groups for side in SIDES[group]))]
 
-    (request,) = values(records.slice(row, 1).select(columns(Group.REQUEST)))
-    return request, values(records.select(columns(Group.CANDIDATE, Group.PAIR)))
+
+def _values(records: pa.RecordBatch) -> list[dict[str, FeatureValue]]:
+    return [
+        {
+            name: [item for item in value if item is not None] if isinstance(value, list) else value
+            for name, value in row.items()
+        }
+        for row in records.to_pylist()
+    ]

@@ -43,7 +43,7 @@ def test_the_query_video_adds_columns_to_stored_videos() -> None:
 
 
 def test_columns_and_labels_are_named_as_the_thing_itself_unless_given() -> None:
-    by_name = {f.name: f.source_column for f in SMALL_SPEC.features}
+    by_name = {f.name: f.source_column for f in SMALL_SPEC.side(*Side)}
     labels = {t.name: t.label_column for t in SMALL_SPEC.tasks}
 
     assert by_name["last_author"] == "last_author_id"
@@ -93,6 +93,28 @@ def test_a_shared_table_has_no_size_of_its_own(size: str) -> None:
 
     with pytest.raises(ValidationError, match=f"'last': shares the table of 'video_id', .* no '{size}'"):
         spec([ID, sharing])
+
+
+@pytest.mark.parametrize("part", ["absent", "both", "tags", "age", "position"])
+def test_a_cross_is_of_ids_and_categories(part: str) -> None:
+    features = [
+        ID,
+        {"name": "tags", "side": "candidate", "kind": "ids"},
+        {"name": "age", "side": "user", "kind": "number"},
+        {"name": "hour", "side": "context", "kind": "category"},
+        {"name": "position", "side": "bias", "kind": "category"},
+        {"name": "both", "kind": "cross", "of": ["video_id", part]},
+    ]
+
+    with pytest.raises(ValidationError, match=rf"'both': a cross .*\(video_id, hour\), found '{part}'"):
+        spec(features)
+
+
+def test_a_cross_has_different_parts() -> None:
+    with pytest.raises(ValidationError, match="found two parts of 'both' 'video_id'"):
+        spec([ID, {"name": "both", "kind": "cross", "of": ["video_id", "video_id"]}])
+    with pytest.raises(ValidationError, match="at least 2 items"):
+        spec([ID, {"name": "both", "kind": "cross", "of": ["video_id"]}])
 
 
 def test_a_score_term_for_an_unknown_head_is_refused() -> None:

@@ -90,8 +90,8 @@ def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
     ("old", "new", "message"),
     [
         (
-            "buckets: 64, dim: 4}",
-            "bucket: 64, dim: 4}",
+            "buckets: 48, dim: 4}",
+            "bucket: 48, dim: 4}",
             "features > 0 ('user_id'): expected the keys name, side, column, kind, buckets, dim, shares, "
             "found 'bucket'",
         ),
@@ -120,6 +120,12 @@ def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
             "(user_id, interests, video_id, tags, last_author), found 'movie_id'",
         ),
         (
+            "of: [user_id, topic]",
+            "of: [user_id, age]",
+            "feature 'user_topic': a cross expects features of kind id or category (user_id, country, "
+            "query_video_id, hour, video_id, topic, last_author), found 'age'",
+        ),
+        (
             "head: click, weight",
             "head: share, weight",
             "score term: expected a head out of click, watch_time, like, rating, found 'share'",
@@ -143,7 +149,7 @@ def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
         ),
         ("name: age, side: user", "name: age", "features > 3 ('age') > side: expected this key, found none"),
         (
-            "side: user, kind: id, buckets: 64",
+            "side: user, kind: id, buckets: 48",
             "side: user, kind: id, buckets: 0",
             "features > 0 ('user_id') > buckets: Input should be greater than 0, found 0",
         ),
@@ -200,7 +206,7 @@ def test_a_document_without_keys_is_refused(text: str) -> None:
         "n: !!int many",
         "t: !!timestamp noon",
         "b: !!bool maybe",
-        "[" * 10_000,
+        "[" * 2_000,
         "name: \x00",
     ],
 )

@@ -14,8 +14,8 @@ from ranker.features.encoder import Encoder, EncoderState
 from ranker.features.hashing import MAX_BYTES
 from ranker.features.layout import Group
 from ranker.features.values import FeatureValue
-from ranker.spec import CategoryFeature, Feature, IdsFeature, NumberFeature, RankerSpec, Side
-from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of
+from ranker.spec import CategoryFeature, CrossFeature, Feature, IdsFeature, NumberFeature, RankerSpec, Side
+from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of, shown_to
 
 Column = tuple[pa.Array, list[FeatureValue]]
 """A log's column, and the same values as a request has them."""
@@ -163,11 +163,12 @@ def test_what_is_in_a_log_can_be_asked_for() -> None:
     records = random_records(30, nulls=0.4)
     encoder.encode_examples(records, observe=True)
 
-    from_log = encoder.encode_examples(records)
+    from_log = encoder.encode_examples(shown_to(records, 3))
     from_request = encoder.encode_request(*request_of(records, 3))
 
     same(from_log.groups[Group.CANDIDATE], from_request.groups[Group.CANDIDATE])
     same(from_log.groups[Group.PAIR], from_request.groups[Group.PAIR])
+    same(from_log.groups[Group.REQUEST], repeated(from_request.groups[Group.REQUEST], 30))
     assert from_request.bias is None
 
 
@@ -226,6 +227,45 @@ def test_an_id_has_the_same_row_alone_and_in_a_bag() -> None:
     values = [str(i) for i in range(100)]
 
     assert bag_rows(alone("ids"), [values]) == [rows(alone("id"), values)]
+
+
+def crossed(pairs: list[tuple[Any, Any]], buckets: int = 2**40) -> list[int]:
+    """Rows of a cross of two ids, for each pair of values."""
+    cross = CrossFeature(kind="cross", name="both", of=("user_id", "video_id"), buckets=buckets, dim=2)
+    ids = tuple(f for f in SMALL_SPEC.features if f.name in cross.of)
+    encoder = Encoder(SMALL_SPEC.model_copy(update={"features": (*ids, cross)}))
+    users, videos = zip(*pairs, strict=True)
+    encoded = encoder.encode_examples(
+        pa.RecordBatch.from_arrays(
+            [pa.array(users, pa.string()), pa.array(videos, pa.string())], ["user_id", "video_id"]
+        )
+    )
+    found: list[int] = encoded.groups[Group.PAIR].singles[2][:, 0].tolist()
+    return found
+
+
+def test_a_cross_tells_every_combination_apart() -> None:
+    values = [None, "", "a", "b", "ab", "\x00", "a\x1f", "\x1fa"]
+    pairs = [(user, video) for user in values for video in values]
+
+    rows = crossed(pairs)
+
+    assert len(set(rows)) == len(pairs)
+    assert rows == crossed(pairs)
+
+
+def test_only_a_cross_without_any_part_is_missing() -> None:
+    rows = crossed([(None, None), (None, "a"), ("a", None)], buckets=4)
+
+    assert rows[0] == 0
+    assert min(rows[1:]) > 0
+
+
+def test_a_part_of_a_cross_that_is_too_long_is_named_with_its_column() -> None:
+    with pytest.raises(FeatureError, match=r"^country: .* in row 0$") as error:
+        Encoder(SMALL_SPEC).encode_request({"country": "x" * (MAX_BYTES + 1)}, [{}])
+
+    assert error.value.feature == "country"
 
 
 def test_a_value_that_was_not_given_is_other() -> None:

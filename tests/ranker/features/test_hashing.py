@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ranker.errors import FeatureError
-from ranker.features.hashing import MAX_BYTES, hash_strings
+from ranker.features.hashing import MAX_BYTES, combine, hash_strings
 
 VALUES = ["", "a", "712", "12345678", "123456789", "køb 日本", "x" * 1000]
 GOLDEN_SEED_0 = [
@@ -26,6 +26,8 @@ GOLDEN_LARGEST_SEED = [
     0x45A73F762F1F1546,
     0xB3170196FB52B76D,
 ]
+
+GOLDEN_COMBINED = [0x7679398D1E151D12, 0xA8F2E1FBC36D27D4]
 
 
 def hashes(values: list[str | None] | pa.Array, seed: int = 0) -> list[int]:
@@ -96,3 +98,17 @@ def test_an_id_of_the_greatest_length_is_hashed_and_a_longer_one_named() -> None
         hashes(["a", "é" * (MAX_BYTES // 2 + 1), "b"])
 
     assert (error.value.feature, error.value.row) == ("video_id", 1)
+
+
+def test_combined_hashes_never_change_because_bundles_depend_on_them() -> None:
+    golden = np.array(GOLDEN_SEED_0, np.uint64)
+
+    assert combine([golden[:2], golden[2:4]]).tolist() == GOLDEN_COMBINED
+
+
+def test_combined_hashes_depend_on_the_order_and_on_every_part() -> None:
+    a, b = (np.array(hashes([text]), np.uint64) for text in "ab")
+
+    combined = [combine(parts).tolist()[0] for parts in ([a, b], [b, a], [a, a], [b, b], [a], [b], [a, b, a])]
+
+    assert len(set(combined)) == 7

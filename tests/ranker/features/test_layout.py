@@ -1,9 +1,10 @@
 from ranker.features.layout import Group, Layout
-from ranker.spec import CategoryFeature, IdFeature, IdsFeature, NumberFeature
+from ranker.spec import CategoryFeature, CrossFeature, IdFeature, IdsFeature, NumberFeature
 from tests.ranker.small_spec import SMALL_SPEC
 
 LAYOUT = Layout(SMALL_SPEC)
 FEATURES = {f.name: f for f in SMALL_SPEC.features}
+(CROSS, _) = (f for f in SMALL_SPEC.features if isinstance(f, CrossFeature))
 
 
 def rows(name: str) -> range:
@@ -11,8 +12,10 @@ def rows(name: str) -> range:
     feature = FEATURES[name]
     assert not isinstance(feature, NumberFeature)
     first = LAYOUT.first_row(feature)
-    size = feature.size if isinstance(feature, CategoryFeature) else LAYOUT.owner(feature).buckets + 1
-    return range(first, first + size)
+    if isinstance(feature, CategoryFeature):
+        return range(first, first + feature.size)
+    table = LAYOUT.owner(feature) if isinstance(feature, IdFeature | IdsFeature) else feature
+    return range(first, first + table.buckets + 1)
 
 
 def test_features_of_one_width_fill_a_table_without_overlap() -> None:
@@ -23,6 +26,7 @@ def test_features_of_one_width_fill_a_table_without_overlap() -> None:
             if LAYOUT.width(f) == width
             and (
                 (isinstance(f, CategoryFeature) and f not in LAYOUT.bias)
+                or isinstance(f, CrossFeature)
                 or (isinstance(f, IdFeature | IdsFeature) and f.shares is None)
             )
         ]
@@ -45,7 +49,15 @@ def test_the_inputs_of_a_group_are_as_wide_as_its_features_together() -> None:
     widths = {group: LAYOUT.input_width(group) for group in Group}
 
     assert widths == {
-        Group.REQUEST: 4 + 4 + 3 + 2 + 4 + 4 + 2 + 2,
+        Group.REQUEST: 4 + 4 + 3 + 2 + 4 + 4 + 2 + 2 + 2,
         Group.CANDIDATE: 4 + 4 + 4 + 2,
-        Group.PAIR: 2 + 2,
+        Group.PAIR: 2 + 2 + 4,
     }
+
+
+def test_a_cross_has_the_rows_of_its_parts_or_of_the_pairs_if_they_differ() -> None:
+    groups = {f.name: group for group in Group for f in LAYOUT.features(group)}
+
+    assert groups["user_hour"] is Group.REQUEST
+    assert groups["user_topic"] is Group.PAIR
+    assert [part.name for part in LAYOUT.parts(CROSS)] == ["user_id", "hour", "country"]

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-import pyarrow as pa
 import pytest
 import torch
 from torch import Tensor
@@ -14,7 +13,7 @@ from ranker.features.layout import Group
 from ranker.networks.kinds import KINDS
 from ranker.networks.model import RankingModel, TrainingOutputs
 from ranker.spec import RankerSpec, Side
-from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of, small_spec
+from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of, shown_to, small_spec
 
 ENCODER = Encoder(SMALL_SPEC)
 ENCODER.encode_examples(random_records(100, seed=1), observe=True)
@@ -121,11 +120,7 @@ def test_without_a_head_that_asks_there_is_no_position_tower(kind: str) -> None:
 def test_a_prediction_does_not_depend_on_company(kind: str, shape: dict[str, Any]) -> None:
     model = build(small_spec(kind=kind, **shape))
     together = model(ENCODER.encode_request(REQUEST, CANDIDATES))
-    viewer = RECORDS.take(pa.array([5] * 300))
-    columns = {
-        name: (RECORDS if name in CANDIDATES[0] else viewer).column(name) for name in RECORDS.schema.names
-    }
-    in_a_batch = model(ENCODER.encode_examples(pa.RecordBatch.from_pydict(columns)))
+    in_a_batch = model(ENCODER.encode_examples(shown_to(RECORDS, 5)))
 
     torch.testing.assert_close(in_a_batch, together, rtol=0, atol=1e-5)
     for place in (0, 7, 299):
@@ -215,7 +210,7 @@ def test_half_precision_changes_predictions_little(model: RankingModel) -> None:
 
 def test_the_multiplications_of_a_small_network_are_counted_right() -> None:
     model = RankingModel(small_spec(kind="mmoe", shared=(12,), experts=3, expert=(8, 6), tower=(5,)))
-    width = (4 + 4 + 3 + 2 + 4 + 4 + 2 + 2) + (4 + 4 + 4 + 2) + (2 + 2)
+    width = (4 + 4 + 3 + 2 + 4 + 4 + 2 + 2 + 2) + (4 + 4 + 4 + 2) + (2 + 2 + 4)
 
     shared = width * 12
     experts, gates, mixing = 12 * 3 * 8 + 3 * 8 * 6, 12 * 4 * 3, 4 * 3 * 6
