@@ -54,8 +54,30 @@ def column_of(values: Sequence[FeatureValue], feature: ColumnFeature) -> pa.Arra
     Raises:
         FeatureError: A value's type does not fit the kind; the error has the row.
     """
+    column = _column_at_once(values, feature)
+    if column is not None:
+        return column
     rows = [_scalar(value, feature, row) for row, value in enumerate(values)]
     return pa.array(rows, _form(feature))
+
+
+def _column_at_once(values: Sequence[FeatureValue], feature: ColumnFeature) -> pa.Array | None:
+    """The column, if every value has the usual type; None if one needs a closer look."""
+    usual: tuple[type, ...] = (str,)
+    if isinstance(feature, NumberFeature):
+        usual = (float, int)
+    elif isinstance(feature, IdsFeature):
+        usual = (list,)
+    if not {type(value) for value in values} <= {*usual, type(None)}:
+        return None
+    try:
+        column = pa.array(values, _form(feature))
+    except (pa.ArrowException, UnicodeError, OverflowError):
+        return None
+    if isinstance(feature, NumberFeature):
+        finite = np.isfinite(column.drop_null().to_numpy()).all()
+        return column if finite else None
+    return column if not isinstance(feature, IdsFeature) or column.flatten().null_count == 0 else None
 
 
 def _form(feature: ColumnFeature) -> pa.DataType:
