@@ -31,7 +31,7 @@ class FusedEmbedding(nn.Module):
         super().__init__()
         self.tables = nn.ParameterDict(
             {
-                str(width): nn.Parameter(torch.randn(rows, width) * scale, requires_grad=False)
+                str(width): nn.Parameter(torch.normal(0.0, scale, (rows, width)), requires_grad=False)
                 for width, rows in layout.table_rows.items()
             }
         )
