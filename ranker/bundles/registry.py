@@ -28,11 +28,14 @@ class Registry:
 
     Args:
         url: A folder or an fsspec URL such as `s3://bucket/ranker`; made when the first bundle is published.
+
+    Raises:
+        RegistryError: fsspec cannot reach such a URL.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self._files, self._root = fsspec.core.url_to_fs(self.url)
+        self._files, self._root = _reach(self.url)
         self._local = isinstance(self._files, LocalFileSystem)
 
     def versions(self) -> list[str]:
@@ -179,5 +182,13 @@ def _write_synced(path: Path, content: bytes) -> None:
 
 def is_local(url: str) -> bool:
     """Whether a registry's URL is a folder on this machine."""
-    files: Any = fsspec.core.url_to_fs(url)[0]
-    return isinstance(files, LocalFileSystem)
+    return isinstance(_reach(url)[0], LocalFileSystem)
+
+
+def _reach(url: str) -> tuple[Any, str]:
+    """The filesystem of a URL, and the path in it."""
+    try:
+        files, root = fsspec.core.url_to_fs(url)
+    except (ValueError, ImportError) as error:  # an unknown protocol, or one whose package is not installed
+        raise RegistryError(f"{url}: expected a folder or an fsspec URL, found: {error}") from error
+    return files, root
