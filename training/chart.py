@@ -3,13 +3,9 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")  # no screen is needed
-
 import matplotlib.dates as mdates
-import matplotlib.pyplot as plt
 import pyarrow as pa
+from matplotlib.figure import Figure
 
 LEAST_POSITIVES = 30
 """A window with fewer positives says nothing about its AUC and is left out."""
@@ -23,7 +19,8 @@ def auc_chart(windows: pa.Table, path: Path, title: str) -> None:
         path: The PNG to write.
         title: Above the chart.
     """
-    figure, axes = plt.subplots(figsize=(9, 4.8), layout="constrained")
+    figure = Figure(figsize=(9, 4.8), layout="constrained")
+    axes = figure.subplots()
     rows = windows.to_pylist()
     for head in dict.fromkeys(row["head"] for row in rows):
         points = [
@@ -48,7 +45,6 @@ def auc_chart(windows: pa.Table, path: Path, title: str) -> None:
         start, end = _time(rows[0]["window_start_ms"]), _time(rows[-1]["window_end_ms"])
         axes.set_xlim(start, end + (end - start) / 8)  # type: ignore[arg-type]  # room for the names
     figure.savefig(path, dpi=130)
-    plt.close(figure)
 
 
 def _time(time_ms: int) -> datetime:

@@ -66,7 +66,8 @@ def run_demo(config: DemoConfig, console: Console) -> None:
     source = open_source(config.data)
     spec = load_spec(config.spec or _preset(source))
     registry, home = config.out / "registry", config.out / "home"
-    console.rule(f"1. train on {source.name}, in temporal order")
+    console.rule("1. train, in temporal order")
+    console.print(f"the log: {source.name}", markup=False, soft_wrap=True)
     result = run(RunConfig(spec=spec, source=source, registry=str(registry)), console)
     console.print(metrics_table(result.trainer))
     chart = config.out / "auc.png"
@@ -81,7 +82,7 @@ def run_demo(config: DemoConfig, console: Console) -> None:
         console.rule("3. serve the bundle")
         port = _free_port(config.port)
         with _service(registry, home, port) as (process, url):
-            console.print(f"{result.model_version} answers at {url}")
+            console.print(f"{result.model_version} answers at {url}", markup=False, soft_wrap=True)
             console.rule("4. rank, over HTTP")
             for body in _requests(spec, source, result):
                 answer = _post(f"{url}/v1/rank", body)
@@ -105,7 +106,7 @@ def ranked_table(body: dict[str, Any], answer: dict[str, Any]) -> Table:
         title=f"viewer {body['user']['id']}: {len(body['candidates'])} candidates, "
         f"{answer['took_ms']:.1f} ms",
         caption="prediction, and below it its contribution to the score"
-        + (f"; the {SHOWN_HEADS} heads that decide most" if len(spread) > SHOWN_HEADS else ""),
+        + (f"\nthe {SHOWN_HEADS} heads that decide most" if len(spread) > SHOWN_HEADS else ""),
         box=box.SIMPLE_HEAD,
         show_edge=False,
         collapse_padding=True,
@@ -220,7 +221,7 @@ def _next_steps(console: Console, config: DemoConfig, url: str, chart: Path, reg
         f"the HTTP interface       {url}/docs\n"
         f"metrics in TensorBoard   tensorboard --logdir {registry / 'runs'}\n"
         f"serve it again           watchnext serve --registry {registry} --home {home}\n"
-        "your own log             watchnext train --spec my.yaml --data my-events/ --registry my-registry",
+        "your own log             watchnext train --spec my.yaml --data log --registry my",
         markup=False,
         soft_wrap=True,
     )

@@ -68,6 +68,6 @@ def test_a_run_without_a_window_is_an_empty_chart(tmp_path: Path, drawn: dict[st
     assert (tmp_path / "auc.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_no_figure_stays_open(tmp_path: Path) -> None:
+def test_a_run_of_one_window_is_a_chart_of_one_point(tmp_path: Path, drawn: dict[str, list[float]]) -> None:
     auc_chart(windows(click=[(0.6, 500)]), tmp_path / "auc.png", "title")
-    assert plt.get_fignums() == []
+    assert drawn == {"click": [0.6]}
