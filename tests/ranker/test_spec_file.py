@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ranker.errors import SpecError
@@ -44,6 +44,7 @@ def test_a_spec_survives_writing() -> None:
     values=st.lists(st.text(max_size=5) | st.integers(), min_size=1, unique_by=str),
     weight=st.floats(allow_nan=False, allow_infinity=False),
 )
+@example(values=["one\x85line", "off", "07", 7, "\u2028", " "], weight=1e-5)
 def test_values_and_weights_survive_writing_exactly(values: list[str | int], weight: float) -> None:
     document = SMALL_SPEC.model_dump(exclude_unset=True)
     document["features"][10]["values"] = values

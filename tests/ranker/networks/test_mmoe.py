@@ -86,6 +86,17 @@ def test_training_leaves_experts_out_of_what_is_learned_from_but_not_of_predicti
     assert not training.clean.requires_grad
 
 
+def test_experts_that_agree_are_heard_whoever_is_left_out(model: MMoE, hidden: Tensor) -> None:
+    for parameter in (model.first.weight, model.first.bias):
+        parameter.data.copy_(parameter.data[:5].repeat(3, *[1] * (parameter.dim() - 1)))
+    for parameter in (model.further[0].weight, model.further[0].bias):
+        parameter.data.copy_(parameter.data[:1].repeat(3, 1, 1))
+
+    training = model.train()(hidden)
+
+    torch.testing.assert_close(training.noisy, training.clean)
+
+
 def test_without_gate_dropout_training_is_as_ranking(hidden: Tensor) -> None:
     model = MMoE(WIDTH, TASKS, NETWORK.model_copy(update={"gate_dropout": 0.0}))
 

@@ -150,6 +150,7 @@ def test_what_is_scored_in_training_is_what_ranking_predicts(
     outputs = training_outputs(model.train(training), ENCODED)
 
     torch.testing.assert_close(outputs.prediction, ranked, rtol=0, atol=1e-5)
+    torch.testing.assert_close(model(ENCODED), ranked, rtol=0, atol=0)
     assert not outputs.prediction.requires_grad
     assert outputs.logit.requires_grad
 
