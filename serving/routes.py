@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 
 from ranker.errors import StoreError
-from ranker.spec import Side
+from ranker.spec import CrossFeature, Side
 from serving import problems
 from serving.json_body import JsonRoute
 from serving.ranking import RankingService
@@ -54,6 +54,7 @@ async def model(ranking: Ranking) -> ModelResponse:
             FeatureInfo(name=f.name, column=f.source_column, side=f.side, kind=f.kind)
             for f in spec.side(*Side)
         ],
+        crosses={f.name: f.of for f in spec.features if isinstance(f, CrossFeature)},
         tasks=[TaskInfo(name=t.name, group=t.group, kind=t.kind, unit=t.unit) for t in spec.tasks],
         score=spec.score,
         metrics=manifest.metrics,

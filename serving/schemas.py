@@ -168,6 +168,7 @@ class ModelResponse(Schema):
     spec: str = Field(description="The spec's name.")
     watermark_ms: int | None = Field(description="The model has seen events up to this time, UTC.")
     features: list[FeatureInfo]
+    crosses: dict[str, tuple[str, ...]] = Field(description="Combinations of features, by name.")
     tasks: list[TaskInfo]
     score: ScoreSpec
     metrics: dict[str, Any] = Field(description="As measured in training.")
