@@ -4,6 +4,7 @@ import time
 from datetime import UTC, datetime
 
 import pyarrow as pa
+import torch
 
 from ranker.bundles.bundle import Request, pack
 from ranker.bundles.manifest import Manifest
@@ -48,7 +49,10 @@ def publish(trainer: Trainer, registry: Registry, run: Position, sample: pa.Reco
     with trainer.average.applied():
         contents = pack(manifest, trainer.encoder, trainer.model, golden_requests(sample, trainer.spec))
     trainer.model.train()
-    return registry.publish(contents)
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # the bundle is verified, and a network that is made draws numbers
+        return registry.publish(contents)
 
 
 def golden_requests(sample: pa.RecordBatch, spec: RankerSpec) -> list[Request]:

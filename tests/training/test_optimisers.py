@@ -7,7 +7,7 @@ from ranker.networks.embedding import FusedEmbedding
 from tests.ranker.small_spec import SMALL_SPEC
 from training.optimisers import EPSILON, RowwiseAdagrad
 
-RATE = 0.3
+RATE, DAMPING, BATCH_ROWS = 0.3, 0.5, 20
 DEVICES = [
     "cpu",
     pytest.param(
@@ -40,18 +40,18 @@ def gathered_with_gradients(
 @pytest.mark.parametrize("device", DEVICES)
 def test_steps_equal_a_loop_over_rows(device: str) -> None:
     embedding = tables(device)
-    optimiser = RowwiseAdagrad(embedding, RATE)
+    optimiser = RowwiseAdagrad(embedding, RATE, DAMPING)
     expected = {w: table.detach().cpu().double().numpy() for w, table in embedding.tables.items()}
-    squares = {w: np.zeros(len(table)) for w, table in expected.items()}
+    squares = {w: np.full(len(table), DAMPING) for w, table in expected.items()}
 
     for seed in range(4):
         rows, gathered = gathered_with_gradients(embedding, seed)
-        optimiser.step(rows, gathered)
+        optimiser.step(rows, gathered, BATCH_ROWS)
         for width, copies in gathered.items():
             assert copies.grad is not None
             sums: dict[int, np.ndarray] = {}
             for row, gradient in zip(rows[width].tolist(), copies.grad.cpu().double().numpy(), strict=True):
-                sums[row] = sums.get(row, 0) + gradient
+                sums[row] = sums.get(row, 0) + gradient * BATCH_ROWS
             for row, gradient in sums.items():
                 squares[str(width)][row] += np.mean(gradient**2)
                 scale = RATE / (np.sqrt(squares[str(width)][row]) + EPSILON)
@@ -65,13 +65,13 @@ def test_steps_equal_a_loop_over_rows(device: str) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 def test_rows_outside_the_batch_keep_their_bytes(device: str) -> None:
     embedding = tables(device)
-    optimiser = RowwiseAdagrad(embedding, RATE)
-    optimiser.step(*gathered_with_gradients(embedding, 0))
+    optimiser = RowwiseAdagrad(embedding, RATE, DAMPING)
+    optimiser.step(*gathered_with_gradients(embedding, 0), BATCH_ROWS)
     before = {width: table.clone() for width, table in embedding.tables.items()}
     squares = {width: sums.clone() for width, sums in optimiser.state().items()}
 
     rows, gathered = gathered_with_gradients(embedding, 1, least=4)
-    optimiser.step(rows, gathered)
+    optimiser.step(rows, gathered, BATCH_ROWS)
 
     for width, table in embedding.tables.items():
         outside = torch.ones(len(table), dtype=torch.bool, device=table.device)
@@ -82,15 +82,18 @@ def test_rows_outside_the_batch_keep_their_bytes(device: str) -> None:
         assert (table[~outside] != before[width][~outside]).any(dim=1).all()
 
 
-def test_the_first_step_of_a_row_is_as_long_as_the_learning_rate() -> None:
+@pytest.mark.parametrize(("damping", "step"), [(0.0, RATE), (0.1**2 * 3, RATE / 2), (100.0, RATE * 0.01)])
+def test_damping_shortens_the_first_step_of_small_gradients(damping: float, step: float) -> None:
     embedding = tables()
     before = embedding.tables["4"].clone()
     copies = embedding.gather({4: torch.tensor([7])})[4]
-    copies.grad = torch.full_like(copies, 1e-3)
+    copies.grad = torch.full_like(copies, 0.1 / BATCH_ROWS)
 
-    RowwiseAdagrad(embedding, RATE).step({4: torch.tensor([7])}, {4: copies})
+    RowwiseAdagrad(embedding, RATE, damping).step({4: torch.tensor([7])}, {4: copies}, BATCH_ROWS)
 
-    torch.testing.assert_close(before[7] - embedding.tables["4"][7], torch.full((4,), RATE))
+    torch.testing.assert_close(
+        before[7] - embedding.tables["4"][7], torch.full((4,), step), rtol=1e-3, atol=1e-6
+    )
 
 
 def test_a_row_without_gradient_stays_where_it_is() -> None:
@@ -99,19 +102,19 @@ def test_a_row_without_gradient_stays_where_it_is() -> None:
     copies = embedding.gather({4: torch.tensor([7])})[4]
     copies.grad = torch.zeros_like(copies)
 
-    RowwiseAdagrad(embedding, RATE).step({4: torch.tensor([7])}, {4: copies})
+    RowwiseAdagrad(embedding, RATE, DAMPING).step({4: torch.tensor([7])}, {4: copies}, BATCH_ROWS)
 
     assert torch.equal(embedding.tables["4"], before)
 
 
 def test_a_loaded_state_goes_on_as_the_saved_one() -> None:
     first, second = tables(), tables()
-    ours, theirs = RowwiseAdagrad(first, RATE), RowwiseAdagrad(second, RATE)
-    ours.step(*gathered_with_gradients(first, 0))
+    ours, theirs = RowwiseAdagrad(first, RATE, DAMPING), RowwiseAdagrad(second, RATE, DAMPING)
+    ours.step(*gathered_with_gradients(first, 0), BATCH_ROWS)
     theirs.load(ours.state())
     second.load_state_dict(first.state_dict())
     for embedding, optimiser in ((first, ours), (second, theirs)):
-        optimiser.step(*gathered_with_gradients(embedding, 1))
+        optimiser.step(*gathered_with_gradients(embedding, 1), BATCH_ROWS)
 
     for width, table in first.tables.items():
         assert torch.equal(table, second.tables[width])
