@@ -26,14 +26,14 @@ SPEC = RankerSpec(
     name="training_speed",
     features=tuple(IdFeature(name=n, side=Side.CANDIDATE, kind="id", buckets=IDS, dim=DIM) for n in COLUMNS),
     tasks=tuple(Task(name=head, group="engagement", kind="binary") for head in HEADS),
-    network=NetworkSpec(shared=(), experts=EXPERTS, expert=EXPERT, tower=TOWER, gate_dropout=0),
+    network=NetworkSpec(shared=(), experts=EXPERTS, expert=EXPERT, tower=TOWER, linear=False, gate_dropout=0),
     training=TrainingSpec(batch_size=BATCH, learning_rate=LEARNING_RATE),
     score=ScoreSpec(terms=(ScoreTerm(head=HEADS[0]),)),
 )
 
 
 class Contender:
-    """The network of the workload, without gate dropout, which the others lack.
+    """The network of the workload, without gate dropout and linear part, which the others lack.
 
     Args:
         variant: `default` takes bfloat16 where the processor is fast at it, as the command does;
