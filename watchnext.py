@@ -1,5 +1,6 @@
 """The command `watchnext`: the subcommands of every installed package under one roof."""
 
+import os
 import sys
 from importlib.metadata import entry_points
 
@@ -22,6 +23,8 @@ def main() -> None:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
+    # Beside another busy process, spinning OpenMP threads make torch several times slower than waiting ones.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when an entry point imports torch
     for entry in entry_points(group="watchnext.commands"):
         app.add_typer(entry.load())
     try:

@@ -2,13 +2,19 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import matplotlib.dates as mdates
 import pyarrow as pa
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 LEAST_POSITIVES = 30
 """A window with fewer positives says nothing about its AUC and is left out."""
+
+
+LINE_HEIGHT = 0.04
+"""Height of a line's name, as a share of the chart's."""
 
 
 def auc_chart(windows: pa.Table, path: Path, title: str) -> None:
@@ -22,6 +28,7 @@ def auc_chart(windows: pa.Table, path: Path, title: str) -> None:
     figure = Figure(figsize=(9, 4.8), layout="constrained")
     axes = figure.subplots()
     rows = windows.to_pylist()
+    ends: list[tuple[float, str, Any]] = []
     for head in dict.fromkeys(row["head"] for row in rows):
         points = [
             (_time(row["window_end_ms"]), row["auc"])
@@ -30,9 +37,7 @@ def auc_chart(windows: pa.Table, path: Path, title: str) -> None:
         ]
         if points:
             (line,) = axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=head)
-            axes.annotate(
-                f" {head}", points[-1], color=line.get_color(), va="center", fontsize=9, annotation_clip=False
-            )
+            ends.append((points[-1][1], head, line.get_color()))
     axes.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
     axes.set_ylabel("AUC, predicted before learned")
     axes.set_xlabel("event time (UTC)")
@@ -44,7 +49,18 @@ def auc_chart(windows: pa.Table, path: Path, title: str) -> None:
     if rows:
         start, end = _time(rows[0]["window_start_ms"]), _time(rows[-1]["window_end_ms"])
         axes.set_xlim(start, end + (end - start) / 8)  # type: ignore[arg-type]  # room for the names
+        _name_lines(axes, end, ends)
     figure.savefig(path, dpi=130)
+
+
+def _name_lines(axes: Axes, end: datetime, ends: list[tuple[float, str, Any]]) -> None:
+    """Write each line's name where it ends, one above the other where they meet."""
+    low, high = axes.get_ylim()
+    free = low
+    for height, head, colour in sorted(ends):
+        free = max(height, free)
+        axes.annotate(f" {head}", (end, free), color=colour, va="center", fontsize=9, annotation_clip=False)
+        free += (high - low) * LINE_HEIGHT
 
 
 def _time(time_ms: int) -> datetime:

@@ -90,6 +90,8 @@ def metrics_table(trainer: Trainer) -> Table:
     table.add_column("head")
     for name in ("AUC,\nnewest", "AUC,\nwhole run", "log loss\nor RMSE", "calibration", "positives"):
         table.add_column(name, justify="right", no_wrap=True)
+    if any(task.transform == "log1p" for task in trainer.spec.tasks):
+        table.caption = "a log1p head predicts the typical value, not the mean: its calibration lies below 1"
     newest = {row["head"]: row for row in trainer.metrics.rows(with_open=True).to_pylist()}
     for task in trainer.spec.tasks:
         total = trainer.metrics.total()[task.name]
