@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from ranker.errors import FeatureError
+from ranker.feature_spec import Side
 from ranker.features.values import FeatureValue
 from ranker.records import QUERY_PREFIX, QUERY_VIDEO_ID, USER_ID, VIDEO_ID
-from ranker.spec import RankerSpec, Side
+from ranker.spec import RankerSpec
 from serving.feature_store import Stored
 from serving.problems import InvalidRequestError, Place, pointer
 from serving.schemas import RankRequest, Unknown

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 
 from ranker.errors import StoreError
-from ranker.spec import CrossFeature, Side
+from ranker.feature_spec import CrossFeature, Side
 from serving import problems
 from serving.json_body import JsonRoute
 from serving.ranking import RankingService

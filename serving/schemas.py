@@ -6,7 +6,8 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from ranker.spec import ScoreSpec, Side
+from ranker.feature_spec import Side
+from ranker.spec import ScoreSpec
 
 MOST_CANDIDATES: Final = 1_000
 

@@ -24,8 +24,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ranker.errors import UserError, WatchnextError
+from ranker.feature_spec import Side
 from ranker.records import QUERY_VIDEO_ID, USER_ID, VIDEO_ID
-from ranker.spec import RankerSpec, Side
+from ranker.spec import RankerSpec
 from ranker.spec_file import load_spec
 from ranker.store.connection import connect
 from training.chart import auc_chart

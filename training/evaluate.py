@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict
 
 from ranker.bundles.bundle import Bundle
 from ranker.errors import SourceError
+from ranker.feature_spec import Side
 from ranker.metrics.exact import calibration, log_loss, rmse
 from ranker.metrics.intervals import Interval, auc_difference_interval, auc_interval
 from ranker.objectives.losses import natural_units
 from ranker.records import USER_ID, VIDEO_ID
-from ranker.spec import Side
 from training.baseline import SmoothedRates
 from training.sources.base import Source
 from training.trainer import label_matrix

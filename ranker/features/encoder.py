@@ -14,19 +14,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from ranker.feature_spec import CategoryFeature, ColumnFeature, IdFeature, IdsFeature, NumberFeature
 from ranker.features.batch import Bag, Encoded, GroupInputs
 from ranker.features.hashing import combine, hash_strings
 from ranker.features.layout import SIDES, Group, Layout, SingleFeature
 from ranker.features.standardise import Standardiser, Statistics
 from ranker.features.values import FeatureValue, canonical, column_of
-from ranker.spec import (
-    CategoryFeature,
-    ColumnFeature,
-    IdFeature,
-    IdsFeature,
-    NumberFeature,
-    RankerSpec,
-)
+from ranker.spec import RankerSpec
 
 ColumnOf = Callable[[ColumnFeature], pa.Array]
 MISSING, OTHER, FIRST_VALUE = 0, 1, 2

@@ -7,17 +7,17 @@ a range is the embedding of a missing value.
 from enum import StrEnum
 from typing import Final
 
-from ranker.spec import (
+from ranker.feature_spec import (
     CategoryFeature,
     CrossFeature,
     Feature,
     IdFeature,
     IdsFeature,
     NumberFeature,
-    RankerSpec,
     Side,
     TableFeature,
 )
+from ranker.spec import RankerSpec
 
 SingleFeature = IdFeature | CategoryFeature | CrossFeature
 """A feature with one table row per value."""

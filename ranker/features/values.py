@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ranker.errors import FeatureError
-from ranker.spec import ColumnFeature, IdsFeature, NumberFeature
+from ranker.feature_spec import ColumnFeature, IdsFeature, NumberFeature
 
 INTEGER_LIMIT: Final = 2.0**63
 """Whole floats below it are written as integers, others as Arrow writes floats."""

@@ -5,7 +5,8 @@ import pytest
 from pydantic import ValidationError
 
 from ranker.errors import SourceError
-from ranker.spec import CategoryFeature, NetworkSpec, RankerSpec, ScoreTerm, Side
+from ranker.feature_spec import CategoryFeature, Side
+from ranker.spec import NetworkSpec, RankerSpec, ScoreTerm
 from tests.ranker.small_spec import SMALL_SPEC, random_records
 
 ID = {"name": "video_id", "side": "candidate", "kind": "id"}

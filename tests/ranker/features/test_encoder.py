@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from ranker.errors import FeatureError
+from ranker.feature_spec import CategoryFeature, CrossFeature
 from ranker.features.batch import Encoded
 from ranker.features.encoder import Encoder, EncoderState
 from ranker.features.hashing import MAX_BYTES
 from ranker.features.layout import Group
 from ranker.features.values import FeatureValue
-from ranker.spec import CategoryFeature, CrossFeature, RankerSpec
+from ranker.spec import RankerSpec
 from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of
 
 ONE_OF_EACH: dict[str, dict[str, Any]] = {

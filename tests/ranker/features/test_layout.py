@@ -1,5 +1,5 @@
+from ranker.feature_spec import CategoryFeature, CrossFeature, IdFeature, IdsFeature, NumberFeature
 from ranker.features.layout import Group, Layout
-from ranker.spec import CategoryFeature, CrossFeature, IdFeature, IdsFeature, NumberFeature
 from tests.ranker.small_spec import SMALL_SPEC
 
 LAYOUT = Layout(SMALL_SPEC)

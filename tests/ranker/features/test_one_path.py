@@ -9,11 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ranker.feature_spec import Feature, IdsFeature, NumberFeature, Side
 from ranker.features.batch import GroupInputs
 from ranker.features.encoder import Encoder
 from ranker.features.layout import Group
 from ranker.features.values import FeatureValue
-from ranker.spec import Feature, IdsFeature, NumberFeature, Side
 from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of, shown_to
 
 Column = tuple[pa.Array, list[FeatureValue]]

@@ -6,8 +6,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from ranker.errors import FeatureError
+from ranker.feature_spec import Feature
 from ranker.features.values import canonical, column_of
-from ranker.spec import Feature
 
 ADAPTER: TypeAdapter[Feature] = TypeAdapter(Feature)
 

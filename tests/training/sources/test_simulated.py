@@ -4,8 +4,8 @@ import pyarrow.compute as pc
 import pytest
 
 from ranker.errors import SourceError
+from ranker.feature_spec import Side
 from ranker.records import QUERY_PREFIX, QUERY_VIDEO_ID, TIME_MS, USER_ID, VIDEO_ID
-from ranker.spec import Side
 from ranker.spec_file import load_spec
 from training.sources.population import DAY_MS, EPOCH_MS, HOUR_MS, WorldConfig
 from training.sources.simulated import TRUTH_PREFIX, SimulatedSource
