@@ -10,6 +10,8 @@ from rich.text import Text
 
 from ranker.errors import UserError, WatchnextError
 
+OWN_PACKAGES = ("ranker", "training", "serving")
+
 
 def main() -> None:
     """Run the command line.
@@ -25,8 +27,15 @@ def main() -> None:
     )
     # Beside another busy process, spinning OpenMP threads make torch several times slower than waiting ones.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when an entry point imports torch
+    missing = []
     for entry in entry_points(group="watchnext.commands"):
-        app.add_typer(entry.load())
+        try:
+            app.add_typer(entry.load())
+        except ModuleNotFoundError as error:
+            if error.name in OWN_PACKAGES:
+                raise
+            missing.append(f"The commands of {entry.name} need its extra, for {error.name}.")
+    app.info.epilog = " ".join([*missing, "pip install 'watchnext\\[train,serve]'"]) if missing else None
     try:
         app()
     except WatchnextError as error:

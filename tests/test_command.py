@@ -89,3 +89,34 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["watchnext", "work"])
     with pytest.raises(ZeroDivisionError):
         watchnext.main()
+
+
+def test_commands_whose_extra_is_not_installed_are_left_out_and_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(monkeypatch, serve=lambda: None, other=lambda: None)
+
+    def load() -> typer.Typer:
+        raise ModuleNotFoundError("No module named 'tensorboard'", name="tensorboard")
+
+    lacking = SimpleNamespace(name="training", load=load)
+    installed = watchnext.entry_points(group="watchnext.commands")
+    monkeypatch.setattr(watchnext, "entry_points", lambda group: [*installed, lacking])
+
+    assert run(monkeypatch, "--help") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "The commands of training need its extra, for tensorboard." in shown
+    assert "pip install 'watchnext[train,serve]'" in shown
+    assert "│ serve" in shown
+
+
+def test_a_module_of_our_own_that_is_missing_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load() -> typer.Typer:
+        raise ModuleNotFoundError("No module named 'training'", name="training")
+
+    monkeypatch.setattr(
+        watchnext, "entry_points", lambda group: [SimpleNamespace(name="training", load=load)]
+    )
+    monkeypatch.setattr(sys, "argv", ["watchnext", "--help"])
+    with pytest.raises(ModuleNotFoundError):
+        watchnext.main()
