@@ -32,7 +32,7 @@ def main() -> None:
         try:
             app.add_typer(entry.load())
         except ModuleNotFoundError as error:
-            if error.name in OWN_PACKAGES:
+            if (error.name or "").split(".")[0] in OWN_PACKAGES:
                 raise
             missing.append(f"The commands of {entry.name} need its extra, for {error.name}.")
     app.info.epilog = " ".join([*missing, "pip install 'watchnext\\[train,serve]'"]) if missing else None
