@@ -8,8 +8,9 @@ from fastapi import FastAPI
 
 from ranker.bundles.registry import Registry
 from ranker.store.connection import connect_async
-from serving import problems
+from serving import metrics, problems
 from serving.feature_store import FeatureStore
+from serving.metrics import Metrics, MetricsMiddleware
 from serving.model_worker import ModelWorker
 from serving.ranking import RankingService
 from serving.request_id import RequestIdMiddleware
@@ -46,8 +47,11 @@ def create_app(settings: ServingSettings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.settings = settings
+    app.state.metrics = Metrics(frozenset({"/v1/rank", "/v1/model"}))
     app.state.ranking = RankingService(bundle, worker, store)
-    app.add_middleware(RequestIdMiddleware)
+    app.add_middleware(MetricsMiddleware, metrics=app.state.metrics)
+    app.add_middleware(RequestIdMiddleware)  # the outermost: the others name requests by it
     problems.install(app)
     app.include_router(router)
+    app.include_router(metrics.router)
     return app
