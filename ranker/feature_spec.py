@@ -75,6 +75,11 @@ class IdsFeature(FeatureBase):
     kind: Literal["ids"]
     buckets: PositiveInt = Field(1024, description="Rows of the table that ids are hashed into.")
     dim: PositiveInt = Field(16, description="Width of the embedding.")
+    most: PositiveInt = Field(
+        16,
+        le=1024,
+        description="Ids of a list that are used, the first ones; stored lists take room for as many.",
+    )
     shares: Name | None = Field(None, description="Use the table of this other `id` or `ids` feature.")
 
 

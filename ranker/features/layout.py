@@ -9,6 +9,7 @@ from typing import Final
 
 from ranker.feature_spec import (
     CategoryFeature,
+    ColumnFeature,
     CrossFeature,
     Feature,
     IdFeature,
@@ -117,6 +118,14 @@ class Layout:
     def features(self, group: Group) -> tuple[Feature, ...]:
         """All features of a group, in the spec's order."""
         return self._features[group]
+
+    def columns(self, group: Group) -> tuple[ColumnFeature, ...]:
+        """The features whose columns the group is made from: its own, and the parts of its crosses."""
+        found: dict[str, ColumnFeature] = {}
+        for feature in self._features[group]:
+            parts = self.parts(feature) if isinstance(feature, CrossFeature) else (feature,)
+            found.update({part.name: part for part in parts})
+        return tuple(found.values())
 
     def input_width(self, group: Group) -> int:
         """Columns of the group's input to the network."""

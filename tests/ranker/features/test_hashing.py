@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranker.errors import FeatureError
-from ranker.features.hashing import MAX_BYTES, combine, hash_strings
+from ranker.features.hashing import combine, hash_strings
 
 VALUES = ["", "a", "712", "12345678", "123456789", "køb 日本", "x" * 1000]
 GOLDEN_SEED_0 = [
@@ -32,7 +31,7 @@ GOLDEN_COMBINED = [0x7679398D1E151D12, 0xA8F2E1FBC36D27D4]
 
 def hashes(values: list[str | None] | pa.Array, seed: int = 0) -> list[int]:
     column = values if isinstance(values, pa.Array) else pa.array(values, pa.string())
-    return hash_strings(column, seed=seed, name="video_id").tolist()
+    return hash_strings(column, seed=seed).tolist()
 
 
 def test_hashes_never_change_because_bundles_depend_on_them() -> None:
@@ -88,16 +87,6 @@ def test_every_bit_of_the_hash_depends_on_every_byte() -> None:
 
     assert min(flipped) > 16
     assert max(flipped) < 48
-
-
-def test_an_id_of_the_greatest_length_is_hashed_and_a_longer_one_named() -> None:
-    assert hashes(["é" * (MAX_BYTES // 2)])
-
-    message = f"video_id: expected an id of at most {MAX_BYTES} bytes, found 1026 in row 1"
-    with pytest.raises(FeatureError, match=message) as error:
-        hashes(["a", "é" * (MAX_BYTES // 2 + 1), "b"])
-
-    assert (error.value.feature, error.value.row) == ("video_id", 1)
 
 
 def test_combined_hashes_never_change_because_bundles_depend_on_them() -> None:

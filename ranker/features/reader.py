@@ -1,0 +1,128 @@
+"""From records to one group's tensors: the second half of encoding, which knows what was learned.
+
+Shape letters: R rows, W words of a record, S single-valued features, N numbers.
+"""
+
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ranker.feature_spec import CategoryFeature, CrossFeature, IdFeature, IdsFeature
+from ranker.features.batch import Bag, GroupInputs
+from ranker.features.hashing import combine
+from ranker.features.layout import Group, Layout
+from ranker.features.record import MISSING_KEY, MISSING_LIST, RecordLayout, Words
+from ranker.features.standardise import Standardiser
+from ranker.features.vocabularies import MISSING, TextOf, Vocabularies
+
+LARGEST: Final = 1e100
+"""Numbers are cut here: their squares must add up to something finite."""
+
+
+class GroupReader:
+    """Reads a group's features out of records.
+
+    Args:
+        group: The group.
+        layout: Where the features stand in tables and input.
+        records: Where their columns stand in the records; parts of crosses included.
+        vocabularies: Of the categories, shared by all readers of an encoder.
+        standardiser: Of the group's numbers.
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        layout: Layout,
+        records: RecordLayout,
+        vocabularies: Vocabularies,
+        standardiser: Standardiser,
+    ) -> None:
+        self._layout = layout
+        self._records = records
+        self._vocabularies = vocabularies
+        self._standardiser = standardiser
+        by_width = {width: layout.singles(group, width) for width in layout.table_rows}
+        self._widths = {width: len(features) for width, features in by_width.items() if features}
+        singles = [feature for features in by_width.values() for feature in features]
+        self._first_rows = np.array([layout.first_row(f) for f in singles], np.int64)
+        places = list(enumerate(singles))
+        self._categories = [(place, f) for place, f in places if isinstance(f, CategoryFeature)]
+        self._hashed = [(place, f) for place, f in places if isinstance(f, IdFeature | CrossFeature)]
+        self._buckets = np.array(
+            [(layout.owner(f) if isinstance(f, IdFeature) else f).buckets for _, f in self._hashed], np.uint64
+        )
+        self._numbers = layout.numbers(group)
+        self._number_words = [records.place(f) for f in self._numbers]
+        self._logs = np.array([f.transform == "log1p" for f in self._numbers], bool)
+        self._bags = layout.bags(group)
+
+    def read(self, words: Words, *, observe: TextOf | None = None) -> GroupInputs:
+        """Read records.
+
+        Args:
+            words: (R, W) in this reader's layout.
+            observe: Take the rows into vocabularies and statistics, after reading them; gives a category's
+                values as strings.
+
+        Returns:
+            R rows of the group's features.
+        """
+        rows = self._rows(words, observe)
+        starts = np.cumsum([0, *self._widths.values()])
+        singles = {
+            width: torch.from_numpy(rows[:, start : start + count])
+            for (width, count), start in zip(self._widths.items(), starts, strict=False)
+        }
+        bags = tuple(self._bag(words, feature) for feature in self._bags)
+        return GroupInputs(len(words), singles, bags, self._standardised(words, observe is not None))
+
+    def _rows(self, words: Words, observe: TextOf | None) -> NDArray[np.int64]:
+        rows = np.empty((len(words), len(self._first_rows)), np.int64)
+        if self._categories:
+            names = [feature.name for _, feature in self._categories]
+            keys = words[:, [self._records.place(feature) for _, feature in self._categories]]
+            categories = self._vocabularies.categories(names, keys)
+            rows[:, [place for place, _ in self._categories]] = categories
+            if observe is not None:
+                self._vocabularies.observe(names, categories, observe)
+        if self._hashed:
+            keys = np.stack([self._key(words, feature) for _, feature in self._hashed], axis=1)
+            rows[:, [place for place, _ in self._hashed]] = _bucket(keys, self._buckets)
+        return rows + self._first_rows
+
+    def _key(self, words: Words, feature: IdFeature | CrossFeature) -> Words:
+        if isinstance(feature, IdFeature):
+            return words[:, self._records.place(feature)]
+        parts = words[:, [self._records.place(part) for part in self._layout.parts(feature)]]
+        return np.where((parts == MISSING_KEY).all(axis=1), MISSING_KEY, combine(list(parts.T)))
+
+    def _bag(self, words: Words, feature: IdsFeature) -> Bag:
+        """Rows of each list; a missing list has the row of missing, an empty list none."""
+        first = self._records.place(feature)
+        lengths = words[:, first]
+        missing = lengths == MISSING_LIST
+        kept = np.where(missing, np.uint64(1), np.minimum(lengths, np.uint64(feature.most))).astype(np.int64)
+        keys = words[:, first + 1 : first + 1 + feature.most]
+        inside = np.arange(feature.most) < kept[:, None]
+        keys = np.where(missing[:, None], MISSING_KEY, keys)[inside]
+        rows = _bucket(keys, np.uint64(self._layout.owner(feature).buckets)) + self._layout.first_row(feature)
+        return Bag(
+            torch.from_numpy(rows), torch.from_numpy(np.cumsum(kept) - kept), self._layout.width(feature)
+        )
+
+    def _standardised(self, words: Words, observe: bool) -> torch.Tensor:
+        values = words[:, self._number_words].view(np.float64).clip(-LARGEST, LARGEST)
+        logs = values[:, self._logs]
+        values[:, self._logs] = np.sign(logs) * np.log1p(np.abs(logs))
+        scaled = self._standardiser.standardise(values)
+        if observe:
+            self._standardiser.observe(values)
+        return torch.from_numpy(np.concatenate([scaled, np.isnan(values).astype(np.float32)], axis=1))
+
+
+def _bucket(keys: Words, buckets: Words | np.uint64) -> NDArray[np.int64]:
+    """Rows inside a feature's range: MISSING, or 1 to `buckets`."""
+    return np.where(keys == MISSING_KEY, MISSING, (keys % buckets).astype(np.int64) + 1)

@@ -1,0 +1,212 @@
+"""Records of fixed width: what is known of a row, a viewer or a video, as 64-bit words.
+
+A record holds everything that the network will read, in a form that depends on the spec alone and not on
+what was learned: 64-bit hashes of ids and categories, numbers as they are. So it is made once, when a log is
+read or a video is stored, and every later bundle of the same spec reads it without looking at a string.
+
+    id, category   one word: the hash, 0 where missing
+    number         one word: the bits of a float64, NaN where missing
+    ids            1 + `most` words: how many (all ones where the list is missing), then their hashes
+
+Shape letters: R rows, W words.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ranker.errors import FeatureError
+from ranker.feature_spec import ColumnFeature, IdsFeature, NumberFeature
+from ranker.features.hashing import MAX_BYTES, hash_strings
+from ranker.features.values import FeatureValue, canonical, column_of
+
+Words = NDArray[np.uint64]
+MISSING_KEY: Final = np.uint64(0)
+"""In place of the hash of a missing id or category; no value has it."""
+MISSING_LIST: Final = np.uint64(2**64 - 1)
+"""In place of the length of a missing list."""
+FORMAT: Final = 1
+"""Raised whenever the meaning of a word changes."""
+
+
+class RecordLayout:
+    """Which word of a record holds what.
+
+    Columns that several features read in the same way are there once.
+
+    Args:
+        features: Whose columns the records hold.
+        seed: Of the hash.
+
+    Attributes:
+        words: W.
+    """
+
+    def __init__(self, features: Iterable[ColumnFeature], *, seed: int) -> None:
+        self._seed = seed
+        self._fields: dict[tuple[str, str], ColumnFeature] = {}
+        for feature in features:
+            self._fields.setdefault(_field(feature), feature)
+        self._first: dict[tuple[str, str], int] = {}
+        self.words = 0
+        for name, feature in self._fields.items():
+            self._first[name] = self.words
+            self.words += 1 + feature.most if isinstance(feature, IdsFeature) else 1
+
+    def place(self, feature: ColumnFeature) -> int:
+        """The first word that holds a feature's column."""
+        return self._first[_field(feature)]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the records hold, each once."""
+        return tuple(dict.fromkeys(column for column, _ in self._fields))
+
+    @property
+    def digest(self) -> str:
+        """Names the layout: records may be read with it if and only if they were written with the same."""
+        described = json.dumps([FORMAT, self._seed, list(self._first.items())])
+        return hashlib.sha256(described.encode()).hexdigest()[:12]
+
+    def missing(self, count: int) -> Words:
+        """(count, W): records of which nothing is known."""
+        words = np.full((count, self.words), MISSING_KEY)
+        for name, feature in self._fields.items():
+            if isinstance(feature, IdsFeature):
+                words[:, self._first[name]] = MISSING_LIST
+            elif isinstance(feature, NumberFeature):
+                words[:, self._first[name]] = np.float64(np.nan).view(np.uint64)
+        return words
+
+    def shared_words(self, other: "RecordLayout", *, prefix: str = "") -> tuple[list[int], list[int]]:
+        """Where the same columns stand in two layouts.
+
+        Args:
+            other: The other layout.
+            prefix: What this layout's columns are called by in front, such as `query_`; others are left out.
+
+        Returns:
+            The words of this layout, and for each the word of the other one.
+        """
+        mine: list[int] = []
+        theirs: list[int] = []
+        for (column, form), feature in self._fields.items():
+            name = (column.removeprefix(prefix), form)
+            if column.startswith(prefix) and name in other._first:
+                width = 1 + feature.most if isinstance(feature, IdsFeature) else 1
+                mine += range(self._first[column, form], self._first[column, form] + width)
+                theirs += range(other._first[name], other._first[name] + width)
+        return mine, theirs
+
+    def of_batch(self, batch: pa.RecordBatch) -> Words:
+        """Make records of a log's rows.
+
+        Args:
+            batch: R rows with all columns.
+
+        Returns:
+            (R, W).
+
+        Raises:
+            FeatureError: A column has the wrong type or an id is too long; the message names it.
+        """
+        return self._of_columns(
+            lambda feature: canonical(batch.column(feature.source_column), feature), batch.num_rows
+        )
+
+    def of_rows(self, rows: Sequence[Mapping[str, FeatureValue]]) -> Words:
+        """Make records of JSON values.
+
+        Args:
+            rows: R rows; an absent column is missing, further columns are not looked at.
+
+        Returns:
+            (R, W).
+
+        Raises:
+            FeatureError: A value has the wrong type; the error names the column and the row.
+        """
+
+        def column(feature: ColumnFeature) -> pa.Array:
+            return column_of([row.get(feature.source_column) for row in rows], feature)
+
+        return self._of_columns(column, len(rows))
+
+    def _of_columns(self, column: Callable[[ColumnFeature], pa.Array], count: int) -> Words:
+        columns = {name: column(feature) for name, feature in self._fields.items()}
+        words = self.missing(count)
+        strings = {
+            name: values.flatten() if isinstance(self._fields[name], IdsFeature) else values
+            for name, values in columns.items()
+            if not isinstance(self._fields[name], NumberFeature)
+        }
+        keys = self._hash(strings, columns)
+        for name, values in columns.items():
+            feature, first = self._fields[name], self._first[name]
+            if isinstance(feature, NumberFeature):
+                words[:, first] = values.to_numpy(zero_copy_only=False).view(np.uint64)
+            elif isinstance(feature, IdsFeature):
+                _fill_bags(words[:, first : first + 1 + feature.most], values, keys[name])
+            else:
+                words[:, first] = keys[name]
+        return words
+
+    def _hash(
+        self, strings: dict[tuple[str, str], pa.Array], columns: dict[tuple[str, str], pa.Array]
+    ) -> dict[tuple[str, str], Words]:
+        """Hash the strings of all columns at once, each different one once: most values come many times."""
+        if not strings:
+            return {}
+        distinct = pa.concat_arrays(list(strings.values())).dictionary_encode()
+        if (pc.max(pc.binary_length(distinct.dictionary)).as_py() or 0) > MAX_BYTES:
+            self._refuse_long_ids(columns)
+        hashed = np.maximum(hash_strings(distinct.dictionary, seed=self._seed), MISSING_KEY + np.uint64(1))
+        table = np.append(hashed, MISSING_KEY)
+        keys = table[pc.fill_null(distinct.indices, len(table) - 1).to_numpy()]
+        ends = np.cumsum([len(values) for values in strings.values()])[:-1]
+        return dict(zip(strings, np.split(keys, ends), strict=True))
+
+    def _refuse_long_ids(self, columns: dict[tuple[str, str], pa.Array]) -> None:
+        for name, values in columns.items():
+            feature = self._fields[name]
+            if isinstance(feature, NumberFeature):
+                continue
+            bag = isinstance(feature, IdsFeature)
+            lengths = pc.fill_null(pc.binary_length(values.flatten() if bag else values), 0).to_numpy()
+            if len(lengths) and lengths.max() > MAX_BYTES:
+                place = int(lengths.argmax())
+                row = pc.list_parent_indices(values)[place].as_py() if bag else place
+                raise FeatureError(
+                    f"{feature.source_column}: expected an id of at most {MAX_BYTES} bytes, "
+                    f"found {lengths[place]} in row {row}",
+                    feature=feature.source_column,
+                    row=row,
+                )
+
+
+def _field(feature: ColumnFeature) -> tuple[str, str]:
+    """What makes two features read the same words: the column, and how it is kept."""
+    form = "key"
+    if isinstance(feature, NumberFeature):
+        form = "number"
+    elif isinstance(feature, IdsFeature):
+        form = f"bag of {feature.most}"
+    return feature.source_column, form
+
+
+def _fill_bags(words: Words, lists: pa.Array, keys: Words) -> None:
+    """Write lists into their words: (R, 1 + most); what is past `most` is left out."""
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy().astype(np.int64)
+    starts = np.cumsum(lengths) - lengths
+    kept = np.minimum(lengths, words.shape[1] - 1)
+    valid = lists.is_valid().to_numpy(zero_copy_only=False)
+    words[valid, 0] = kept[valid].astype(np.uint64)
+    rows = np.repeat(np.arange(len(lists)), kept)
+    places = np.arange(len(rows)) - np.repeat(np.cumsum(kept) - kept, kept)
+    words[rows, 1 + places] = keys[starts[rows] + places]
