@@ -9,6 +9,9 @@ from fastapi import FastAPI
 from ranker.bundles.registry import Registry
 from ranker.store.connection import connect_async
 from serving import metrics, problems
+from serving.admission import AdmissionMiddleware
+from serving.auth import NEEDED, OPEN, ApiKeyMiddleware
+from serving.defects import DefectMiddleware
 from serving.feature_store import FeatureStore
 from serving.metrics import Metrics, MetricsMiddleware
 from serving.model_worker import ModelWorker
@@ -45,12 +48,19 @@ def create_app(settings: ServingSettings) -> FastAPI:
         description="Ranks candidate videos for one viewer by several predicted goals at once.",
         version=version("watchnext"),
         lifespan=lifespan,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
     )
     app.state.settings = settings
-    app.state.metrics = Metrics(frozenset({"/v1/rank", "/v1/model"}))
+    app.state.metrics = counted = Metrics(OPEN.union(NEEDED))
     app.state.ranking = RankingService(bundle, worker, store)
-    app.add_middleware(MetricsMiddleware, metrics=app.state.metrics)
-    app.add_middleware(RequestIdMiddleware)  # the outermost: the others name requests by it
+    # from the innermost to the outermost
+    app.add_middleware(AdmissionMiddleware, max_waiting=settings.max_waiting, metrics=counted)
+    if settings.api_keys:
+        app.add_middleware(ApiKeyMiddleware, keys=settings.api_keys, metrics=counted)
+    app.add_middleware(DefectMiddleware)
+    app.add_middleware(MetricsMiddleware, metrics=counted)
+    app.add_middleware(RequestIdMiddleware)
     problems.install(app)
     app.include_router(router)
     app.include_router(metrics.router)

@@ -1,23 +1,32 @@
-"""The command `watchnext serve`."""
+"""The commands `watchnext serve` and `watchnext keys`."""
 
+import ipaddress
 import logging
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
-import uvicorn
 
 from ranker.errors import UserError
 from ranker.store.connection import default_home, store_url
 from serving.app import create_app
+from serving.auth import ApiKey, Role, fresh_key, hashed
+from serving.cores import usable_cores
+from serving.key_file import append_key, line, read_keys
+from serving.processes import configure_logging, run_processes
+from serving.server import Server
 from serving.settings import ServingSettings
 
 logger = logging.getLogger(__name__)
 
 app = typer.Typer()
+keys_app = typer.Typer(help="Keys for those who may call the service.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
 
 
 @app.command()
@@ -38,30 +47,87 @@ def serve(
             help="Data folder of the private Redis.  [default: ~/.local/share/watchnext]",
         ),
     ] = None,
+    api_keys: Annotated[
+        Path | None,
+        typer.Option(help="File that `watchnext keys new` made; needed to listen beyond this machine."),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes behind the port.")] = 1,
+    model_threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads of the model in a process.  [default: its share of the cores]"),
+    ] = None,
+    catalogue_mb: Annotated[
+        int, typer.Option(min=1, help="Memory for resident videos in a process, in MB.")
+    ] = 1024,
 ) -> None:
     """Rank videos over HTTP: POST /v1/rank, described at /docs."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logging()
+    if workers > 1 and torch.cuda.is_available():
+        raise UserError(f"--workers {workers}: expected 1 with a CUDA device, which one process owns")
+    keys = read_keys(api_keys) if api_keys else ()
+    with _listening(host, port) as listener, store_url(redis_url, home or default_home()) as url:
+        _check_access(host, listener, bool(keys))
+        settings = ServingSettings(
+            registry=registry,
+            redis_url=url,
+            api_keys=keys,
+            model_threads=model_threads or max(1, usable_cores() // workers),
+            catalogue_mb=catalogue_mb,
+        )
+        place = f"[{host}]" if ":" in host else host
+        address = f"http://{place}:{listener.getsockname()[1]}"
+
+        def announce(version: str) -> None:
+            if not keys:
+                logger.warning("NO API KEYS: whoever can run a program on this machine may rank and write")
+            logger.info("serving %s at %s", version, address)
+
+        if workers == 1:
+            _run_alone(settings, listener, announce)
+        else:
+            run_processes(settings, listener, workers, announce)
+
+
+@keys_app.command("new")
+def new_key(
+    name: Annotated[str, typer.Option(help="Whose key it is, such as the caller's name.")],
+    role: Annotated[Role, typer.Option(help="What it is for; each role may do what those before it may.")],
+    file: Annotated[
+        Path | None, typer.Option(help="Add the key's hash to this file; without it, print the line.")
+    ] = None,
+) -> None:
+    """Make a key: print it, this once, and what the service must know of it."""
+    secret = fresh_key()
+    try:
+        key = ApiKey(name=name, role=role, sha256=hashed(secret))
+    except ValueError:
+        raise UserError("--name: expected 1 to 64 letters, digits, '.', '_' or '-'") from None
+    if file is not None:
+        append_key(file, key)
+    typer.echo(secret)
+    if file is None:
+        typer.echo(f"  {line(key)}")
+
+
+def _run_alone(settings: ServingSettings, listener: socket.socket, announce: Callable[[str], None]) -> None:
     # uvicorn raises the signal again once it has shut down in good order, which is no failure
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
-    with _listening(host, port) as listener, store_url(redis_url, home or default_home()) as url:
-        application = create_app(ServingSettings(registry=registry, redis_url=url))
-        config = uvicorn.Config(application, log_config=None, access_log=False)
-        place = f"[{host}]" if ":" in host else host
-        name = application.state.ranking.manifest.model_version
-        _Server(config, f"serving {name} at http://{place}:{listener.getsockname()[1]}").run([listener])
+    application = create_app(settings)
+    version = application.state.ranking.manifest.model_version
+    Server(
+        application,
+        shutdown_timeout_s=settings.shutdown_timeout_s,
+        ready=lambda: announce(version),
+    ).run([listener])
 
 
-class _Server(uvicorn.Server):
-    """Says where it serves once it does."""
-
-    def __init__(self, config: uvicorn.Config, announcement: str) -> None:
-        super().__init__(config)
-        self._announcement = announcement
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        logger.info("%s", self._announcement)
+def _check_access(host: str, listener: socket.socket, has_keys: bool) -> None:
+    if not has_keys and not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
+        raise UserError(
+            f"--host {host}: expected an address of this machine alone, such as 127.0.0.1, while there are "
+            "no API keys; make one with `watchnext keys new` and name its file with --api-keys"
+        )
 
 
 def _listening(host: str, port: int) -> socket.socket:

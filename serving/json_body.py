@@ -1,9 +1,10 @@
-"""Reading a JSON body: of bounded size, declared as JSON, and strictly JSON.
+"""Reading a JSON body: of bounded size, there in time, declared as JSON, and strictly JSON.
 
 The standard library's parser takes NaN, lone surrogates and nesting up to the recursion limit; pydantic's
 refuses all three and is faster.
 """
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -18,17 +19,21 @@ class JsonRequest(Request):
     """A request whose body is JSON and no larger than the settings say."""
 
     async def body(self) -> bytes:
-        """Read the body, and stop reading at the limit whether or not its length was announced."""
+        """Read the body; stop at the limits of size, whether or not it was announced, and of time."""
         if not hasattr(self, "_body"):
             media_type = self.headers.get("content-type")
             if media_type is None or media_type.partition(";")[0].strip().lower() != "application/json":
                 raise problems.not_declared_as_json(media_type)
-            limit = self.app.state.settings.max_body_bytes
+            settings = self.app.state.settings
             body = bytearray()
-            async for chunk in self.stream():
-                body += chunk
-                if len(body) > limit:
-                    raise problems.body_too_large(limit)
+            try:
+                async with asyncio.timeout(settings.body_timeout_s):
+                    async for chunk in self.stream():
+                        body += chunk
+                        if len(body) > settings.max_body_bytes:
+                            raise problems.body_too_large(settings.max_body_bytes)
+            except TimeoutError:
+                raise problems.body_too_slow(settings.body_timeout_s) from None
             if not body:
                 raise problems.not_json("an empty body")
             self._body = bytes(body)

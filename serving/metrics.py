@@ -19,6 +19,8 @@ RejectReason = Literal["overloaded", "deadline", "unauthenticated", "forbidden"]
 DegradedReason = Literal["feature_store", "stored_features"]
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+CLIENT_GONE: Final = 499
+"""The status that is counted, as nginx does, where the client left before it was answered."""
 FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 CANDIDATES: Final = (1, 10, 50, 100, 200, 300, 400, 500, 600, 800, 1000)
@@ -181,7 +183,7 @@ class MetricsMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        status = 500  # an answer to an unforeseen error passes by the middleware
+        status = CLIENT_GONE
 
         async def send_noting(message: Message) -> None:
             nonlocal status

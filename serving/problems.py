@@ -3,7 +3,6 @@
 Source: Nottingham et al., RFC 9457, https://www.rfc-editor.org/rfc/rfc9457.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
@@ -13,34 +12,33 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from ranker.errors import UserError
-from serving.request_id import HEADER
-
-logger = logging.getLogger(__name__)
+from ranker.errors import UserError, WatchnextError
+from serving.wordings import worded
 
 MEDIA_TYPE: Final = "application/problem+json"
 MOST_PLACES: Final = 50
 """Places that one document names; a body can hold thousands of mistakes."""
+RETRY_AFTER: Final = {"Retry-After": "1"}
+"""Seconds; a process empties its whole queue several times in one."""
 
-KINDS: Final[Mapping[int, tuple[str, str]]] = {
-    400: ("not-json", "The body is not JSON"),
-    404: ("not-found", "There is nothing at this path"),
-    405: ("method-not-allowed", "The path does not take this method"),
-    413: ("body-too-large", "The body is too large"),
-    415: ("not-declared-as-json", "The body is not declared as JSON"),
-    422: ("invalid-request", "The request is invalid"),
-    500: ("internal-error", "The service failed"),
-    503: ("not-ready", "The service is not ready"),
+KINDS: Final[Mapping[str, tuple[int, str]]] = {
+    "not-json": (400, "The body is not JSON"),
+    "malformed": (400, "The request is not HTTP"),
+    "unauthenticated": (401, "The request carries no valid key"),
+    "forbidden": (403, "The key's role does not suffice"),
+    "not-found": (404, "There is nothing at this path"),
+    "method-not-allowed": (405, "The path does not take this method"),
+    "body-too-slow": (408, "The body took too long to come"),
+    "body-too-large": (413, "The body is too large"),
+    "not-declared-as-json": (415, "The body is not declared as JSON"),
+    "invalid-request": (422, "The request is invalid"),
+    "headers-too-large": (431, "The headers are too large"),
+    "internal-error": (500, "The service failed"),
+    "not-ready": (503, "The service is not ready"),
+    "overloaded": (503, "Too many requests are waiting"),
+    "deadline-passed": (503, "The deadline passed before the work began"),
 }
-"""The last part of `type`, and the title, by status."""
-
-WORDINGS: Final[Mapping[str, str]] = {
-    "extra_forbidden": "unknown field",
-    "missing": "expected this field, found none",
-    "model_attributes_type": "expected an object",
-    "dict_type": "expected an object",
-}
-"""Messages of pydantic, by its type of error, that speak of Python instead of JSON."""
+"""Status and title, by the last part of `type`."""
 
 
 class Place(NamedTuple):
@@ -60,6 +58,34 @@ class InvalidRequestError(UserError):
     def __init__(self, places: Sequence[Place]) -> None:
         super().__init__("; ".join(f"{place.pointer}: {place.detail}" for place in places))
         self.places = places
+
+
+class OverloadedError(WatchnextError):
+    """As many requests as may wait are waiting."""
+
+
+class DeadlinePassedError(WatchnextError):
+    """The request's deadline passed before its work began."""
+
+
+_LATER: Final[Mapping[type[Exception], str]] = {
+    OverloadedError: "overloaded",
+    DeadlinePassedError: "deadline-passed",
+}
+
+
+class Problem(HTTPException):
+    """An answer that is a problem document.
+
+    Args:
+        kind: A key of `KINDS`.
+        detail: What happened this time.
+        headers: Headers of the answer.
+    """
+
+    def __init__(self, kind: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(KINDS[kind][0], detail, headers)
+        self.kind = kind
 
 
 class PlaceDocument(BaseModel):
@@ -84,24 +110,30 @@ class ProblemDocument(BaseModel):
     errors: tuple[PlaceDocument, ...] = Field((), description="The mistakes in the request.")
 
 
-def body_too_large(limit: int) -> HTTPException:
+def body_too_large(limit: int) -> Problem:
     """The answer to a body of more than `limit` bytes."""
-    return HTTPException(413, f"expected at most {limit} bytes")
+    return Problem("body-too-large", f"expected at most {limit} bytes")
 
 
-def not_declared_as_json(content_type: str | None) -> HTTPException:
+def body_too_slow(limit_s: float) -> Problem:
+    """The answer to a body that is not there after `limit_s` seconds."""
+    return Problem("body-too-slow", f"expected the whole body within {limit_s:g} s", {"Connection": "close"})
+
+
+def not_declared_as_json(content_type: str | None) -> Problem:
     """The answer to a body of another media type."""
-    return HTTPException(415, f"expected Content-Type: application/json, found {content_type or 'none'}")
+    detail = f"expected Content-Type: application/json, found {content_type or 'none'}"
+    return Problem("not-declared-as-json", detail)
 
 
-def not_json(reason: str) -> HTTPException:
+def not_json(reason: str) -> Problem:
     """The answer to a body that cannot be parsed."""
-    return HTTPException(400, f"expected JSON in UTF-8, found: {reason}")
+    return Problem("not-json", f"expected JSON in UTF-8, found: {reason}")
 
 
-def not_ready(reason: str) -> HTTPException:
+def not_ready(reason: str) -> Problem:
     """The answer of a service that lacks what it needs."""
-    return HTTPException(503, reason)
+    return Problem("not-ready", reason)
 
 
 def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -109,7 +141,7 @@ def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
     schema = ProblemDocument.model_json_schema()
     schema["properties"]["errors"]["items"] = schema.pop("$defs")[PlaceDocument.__name__]
     return {
-        status: {"description": KINDS[status][1], "content": {MEDIA_TYPE: {"schema": schema}}}
+        status: {"description": _titles(status), "content": {MEDIA_TYPE: {"schema": schema}}}
         for status in statuses
     }
 
@@ -119,7 +151,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(RequestValidationError, _shape_problem)
     app.add_exception_handler(InvalidRequestError, _invalid_problem)
-    app.add_exception_handler(Exception, _internal_problem)
+    for error in _LATER:
+        app.add_exception_handler(error, _later_problem)
 
 
 def pointer(parts: Sequence[str | int]) -> str:
@@ -127,14 +160,53 @@ def pointer(parts: Sequence[str | int]) -> str:
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)
 
 
+def document(request_id: str, kind: str, detail: str, places: Sequence[Place] = ()) -> bytes:
+    """A problem document as JSON.
+
+    Args:
+        request_id: Names the request in the log.
+        kind: A key of `KINDS`.
+        detail: What happened this time.
+        places: The mistakes in the request.
+    """
+    status, title = KINDS[kind]
+    return _json(request_id, kind, status, title, detail, places)
+
+
+def response(
+    request_id: str,
+    kind: str,
+    detail: str,
+    *,
+    places: Sequence[Place] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """A problem document as an answer.
+
+    Args:
+        request_id: Names the request in the log.
+        kind: A key of `KINDS`.
+        detail: What happened this time.
+        places: The mistakes in the request.
+        headers: Headers of the answer.
+    """
+    body = document(request_id, kind, detail, places)
+    return Response(body, KINDS[kind][0], headers, MEDIA_TYPE)
+
+
 async def _http_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    detail = error.detail
-    if error.status_code == 404:
-        detail = f"found nothing at {request.url.path}; /docs lists the paths"
-    if error.status_code == 405:
-        detail = f"{request.url.path} does not take {request.method}"
-    return _problem(request, error.status_code, detail, headers=error.headers)
+    status, detail, kind = error.status_code, error.detail, ""
+    if isinstance(error, Problem):
+        kind = error.kind
+    elif status == 404:
+        kind, detail = "not-found", f"found nothing at {request.url.path}; /docs lists the paths"
+    elif status == 405:
+        kind, detail = "method-not-allowed", f"{request.url.path} does not take {request.method}"
+    if kind:
+        return response(request.state.request_id, kind, detail, headers=error.headers)
+    body = _json(request.state.request_id, "http", status, HTTPStatus(status).phrase, detail)
+    return Response(body, status, error.headers, MEDIA_TYPE)
 
 
 async def _shape_problem(request: Request, error: Exception) -> Response:
@@ -147,38 +219,34 @@ async def _invalid_problem(request: Request, error: Exception) -> Response:
     return _invalid(request, error.places)
 
 
-async def _internal_problem(request: Request, error: Exception) -> Response:
-    logger.error("request %s failed: %r", request.state.request_id, error)
-    headers = {HEADER: request.state.request_id}  # this answer passes by the middleware that adds it
-    return _problem(request, 500, "the service's log says what happened", headers=headers)
+async def _later_problem(request: Request, error: Exception) -> Response:
+    return response(request.state.request_id, _LATER[type(error)], str(error), headers=RETRY_AFTER)
 
 
 def _place(detail: Mapping[str, Any]) -> Place:
     """Name the place of one of pydantic's complaints; its first part only says that it is in the body."""
-    return Place(pointer(detail["loc"][1:]), WORDINGS.get(detail["type"], str(detail["msg"])))
+    return Place(pointer(detail["loc"][1:]), worded(detail))
 
 
 def _invalid(request: Request, places: Sequence[Place]) -> Response:
     first, more = places[0], len(places) - 1
     detail = f"{first.pointer or 'the body'}: {first.detail}" + (f"; and {more} more" if more else "")
-    return _problem(request, 422, detail, places[:MOST_PLACES])
+    return response(request.state.request_id, "invalid-request", detail, places=places[:MOST_PLACES])
 
 
-def _problem(
-    request: Request,
-    status: int,
-    detail: str,
-    places: Sequence[Place] = (),
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    slug, title = KINDS.get(status, ("http", HTTPStatus(status).phrase))
-    document = ProblemDocument(
+def _titles(status: int) -> str:
+    return ", or: ".join(title for of, title in KINDS.values() if of == status)
+
+
+def _json(
+    request_id: str, slug: str, status: int, title: str, detail: str, places: Sequence[Place] = ()
+) -> bytes:
+    problem = ProblemDocument(
         type=f"urn:watchnext:{slug}",
         title=title,
         status=status,
         detail=detail,
-        request_id=request.state.request_id,
+        request_id=request_id,
         errors=tuple(PlaceDocument(pointer=p.pointer, detail=p.detail) for p in places),
     )
-    body = document.model_dump_json(exclude_defaults=not places)
-    return Response(body, status, {**(headers or {})}, MEDIA_TYPE)
+    return problem.model_dump_json(exclude_defaults=not places).encode()

@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from serving import problems
+from serving.defects import DefectMiddleware
 from serving.problems import pointer
 from serving.request_id import RequestIdMiddleware
 from tests.serving.conftest import serving
@@ -142,6 +143,7 @@ def test_a_wrong_method_is_a_405_with_the_right_ones(client):
 
 def test_a_defect_of_the_service_is_a_500_that_tells_nothing_of_its_inside(caplog):
     app = FastAPI()
+    app.add_middleware(DefectMiddleware)
     app.add_middleware(RequestIdMiddleware)
     problems.install(app)
 

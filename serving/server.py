@@ -1,0 +1,60 @@
+"""An ASGI application behind a socket, until it is told to stop."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Final
+
+import uvicorn
+from fastapi import FastAPI
+
+from serving.http_protocol import BoundedHttpProtocol
+
+KEEP_ALIVE_S: Final = 75
+"""Longer than clients and load balancers keep a connection, so that they close it and not we, in the moment
+in which they send the next request."""
+DRAIN_S: Final = 0.3
+"""How long connections that are open may still bring a request after the service was told to stop."""
+
+
+class Server(uvicorn.Server):
+    """Serves an application.
+
+    When it is told to stop it takes no more connections; each that is open may bring what was on its way and
+    is closed with the answer. Whoever waits for an answer gets it, up to a limit of time.
+
+    Args:
+        app: The application.
+        shutdown_timeout_s: That limit.
+        ready: Called once requests are answered.
+    """
+
+    def __init__(self, app: FastAPI, *, shutdown_timeout_s: int, ready: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=BoundedHttpProtocol,
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=shutdown_timeout_s,
+            )
+        )
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer."""
+        await super().startup(sockets)
+        self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish what was accepted."""
+        for server in self.servers:
+            server.close()
+        self.server_state.default_headers.append((b"connection", b"close"))
+        await asyncio.sleep(DRAIN_S)
+        await super().shutdown(sockets)

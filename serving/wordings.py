@@ -1,0 +1,52 @@
+"""What is wrong with a value of a request, in words of JSON: pydantic's own speak of Python."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+WORDINGS: Final[Mapping[str, str]] = {
+    "extra_forbidden": "unknown field",
+    "missing": "expected this field, found none",
+    "model_attributes_type": "expected an object",
+    "dict_type": "expected an object",
+    "list_type": "expected a list",
+    "string_type": "expected text",
+    "string_unicode": "expected text in UTF-8",
+    "int_type": "expected an integer",
+    "int_parsing": "expected an integer",
+    "int_parsing_size": "expected an integer of ordinary size",
+    "int_from_float": "expected an integer",
+    "float_type": "expected a number",
+    "float_parsing": "expected a number",
+    "finite_number": "expected a finite number",
+    "bool_type": "expected true or false",
+    "bool_parsing": "expected true or false",
+    "enum": "expected {expected}",
+    "literal_error": "expected {expected}",
+    "too_short": "expected at least {min_length} item{s}, found {actual_length}",
+    "too_long": "expected at most {max_length} item{s}, found {actual_length}",
+    "string_too_short": "expected at least {min_length} character{s}, found {length}",
+    "string_too_long": "expected at most {max_length} character{s}, found {length}",
+    "greater_than": "expected more than {gt}, found {input:.40}",
+    "greater_than_equal": "expected at least {ge}, found {input:.40}",
+    "less_than": "expected less than {lt}, found {input:.40}",
+    "less_than_equal": "expected at most {le}, found {input:.40}",
+}
+"""Messages by pydantic's type of error."""
+
+
+def worded(detail: Mapping[str, Any]) -> str:
+    """Say what was expected.
+
+    Args:
+        detail: One of the errors of a pydantic `ValidationError`.
+    """
+    if detail["type"] not in WORDINGS:
+        return str(detail["msg"])
+    context = detail.get("ctx", {})
+    found = detail["input"]
+    return WORDINGS[detail["type"]].format(
+        **context,
+        s="" if context.get("min_length", context.get("max_length")) == 1 else "s",
+        input=str(found),
+        length=len(found) if isinstance(found, str) else "",
+    )
