@@ -17,10 +17,10 @@ from load_tests.peers.workload import (
     TOWER,
     Rows,
 )
+from ranker.device import fast_bfloat16
 from ranker.feature_spec import IdFeature, Side
 from ranker.objectives.losses import natural_units
 from ranker.spec import NetworkSpec, RankerSpec, ScoreSpec, ScoreTerm, Task, TrainingSpec
-from training.device import fast_bfloat16
 from training.trainer import Trainer
 
 SPEC = RankerSpec(

@@ -46,10 +46,15 @@ class MMoE(Sharing):
         """Multiplications per candidate: experts, gates and the mixing."""
         return multiplications(self) + self.num_tasks * self.num_experts * self.output_width
 
-    def forward(self, hidden_bh: Tensor) -> Representations:
+    def first_layers(self) -> list[nn.Linear]:
+        """The first layer of all experts, and the gates."""
+        return [self.first, self.gates]
+
+    def represent(self, *firsts: Tensor) -> Representations:
         """Mix the experts for every task; in training also with some experts left out."""
-        expert_ebd = self.experts(hidden_bh)
-        gate_bte = self.gate_weights(hidden_bh)
+        first, gate_logit = firsts
+        expert_ebd = self.experts(first)
+        gate_bte = self.gate_weights(gate_logit)
         if not self.training or self.gate_dropout == 0:
             clean = mix(gate_bte, expert_ebd)
             return Representations(clean, clean)
@@ -57,15 +62,15 @@ class MMoE(Sharing):
         with torch.no_grad():
             return Representations(mix(gate_bte, expert_ebd), noisy)
 
-    def experts(self, hidden_bh: Tensor) -> Tensor:
-        """(E, B, D): what each expert makes of every row."""
-        expert = self.first(hidden_bh).relu_().unflatten(1, (self.num_experts, -1)).transpose(0, 1)
+    def experts(self, first: Tensor) -> Tensor:
+        """(E, B, D): what each expert makes of every row, from (B, the width of all their first layers)."""
+        width = first.shape[1] // self.num_experts
+        expert: Tensor = first.relu_().view(len(first), self.num_experts, width).transpose(0, 1)
         return self.further(expert)  # type: ignore[no-any-return]
 
-    def gate_weights(self, hidden_bh: Tensor) -> Tensor:
-        """(B, T, E): softmax weights of the experts, per task."""
-        logits: Tensor = self.gates(hidden_bh).unflatten(1, (self.num_tasks, self.num_experts))
-        return logits.float().softmax(dim=-1)
+    def gate_weights(self, logit: Tensor) -> Tensor:
+        """(B, T, E): softmax weights of the experts per task, from (B, T * E)."""
+        return logit.view(len(logit), self.num_tasks, self.num_experts).float().softmax(dim=-1)
 
 
 def mix(gate_bte: Tensor, expert_ebd: Tensor) -> Tensor:

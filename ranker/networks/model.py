@@ -41,6 +41,9 @@ class RankingModel(nn.Module):
 
     Args:
         spec: Names the features, tasks and sizes.
+
+    Attributes:
+        input_widths: Of each group's input, in the order of the groups.
     """
 
     def __init__(self, spec: RankerSpec) -> None:
@@ -48,7 +51,7 @@ class RankingModel(nn.Module):
         self.spec = spec
         layout = Layout(spec)
         network = spec.network
-        widths = [layout.input_width(group) for group in Group]
+        self.input_widths = widths = [layout.input_width(group) for group in Group]
         self.embedding = FusedEmbedding(layout, spec.training.embedding_scale)
         first, *further = network.shared or (0,)
         self.first = SidesLinear(widths, first) if network.shared else None

@@ -23,7 +23,10 @@ class Representations:
 
 
 class Sharing(nn.Module, ABC):
-    """A way of sharing between tasks."""
+    """A way of sharing between tasks.
+
+    It begins with linear layers, all of the same input, so that the service can join them to one product.
+    """
 
     @property
     @abstractmethod
@@ -36,9 +39,21 @@ class Sharing(nn.Module, ABC):
         """Multiplications per candidate."""
 
     @abstractmethod
+    def first_layers(self) -> list[nn.Linear]:
+        """The layers that read the shared layer."""
+
+    @abstractmethod
+    def represent(self, *firsts: Tensor) -> Representations:
+        """Go on from what the first layers gave.
+
+        Args:
+            firsts: For each of `first_layers`, (B, its width); the callee may overwrite them.
+        """
+
     def forward(self, hidden_bh: Tensor) -> Representations:
         """Represent every row for every task.
 
         Args:
             hidden_bh: (B, H), the shared layer.
         """
+        return self.represent(*(layer(hidden_bh) for layer in self.first_layers()))

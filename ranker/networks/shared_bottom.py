@@ -6,7 +6,7 @@ Shape letters: B rows, H width of the shared layer, T tasks, D width of a repres
 from itertools import pairwise
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ranker.networks.layers import multiplications, relu_layers
 from ranker.networks.mmoe import MMoE
@@ -39,9 +39,15 @@ class SharedBottom(Sharing):
         """Multiplications per candidate."""
         return multiplications(self)
 
-    def forward(self, hidden_bh: Tensor) -> Representations:
+    def first_layers(self) -> list[nn.Linear]:
+        """The bottom's first layer."""
+        first = self.bottom[0]
+        assert isinstance(first, nn.Linear)
+        return [first]
+
+    def represent(self, *firsts: Tensor) -> Representations:
         """Represent every row once, for all tasks."""
-        shared = self.bottom(hidden_bh).unsqueeze(1).expand(-1, self.num_tasks, -1)
+        shared = self.bottom[1:](firsts[0]).unsqueeze(1).expand(-1, self.num_tasks, -1)
         return Representations(shared, shared)
 
 

@@ -27,7 +27,7 @@ def test_every_expert_is_a_network_of_its_own(model: MMoE, hidden: Tensor) -> No
     biases = model.first.bias.unflatten(0, (3, 5))
     second = model.further[0]
 
-    experts = model.experts(hidden)
+    experts = model.experts(model.first(hidden))
 
     assert experts.shape == (3, ROWS, 4)
     for place in range(3):
@@ -43,7 +43,7 @@ def test_equal_gates_average_the_experts(model: MMoE, hidden: Tensor) -> None:
     representation = model(hidden).clean
 
     for task in range(TASKS):
-        torch.testing.assert_close(representation[:, task], model.experts(hidden).mean(dim=0))
+        torch.testing.assert_close(representation[:, task], model.experts(model.first(hidden)).mean(dim=0))
 
 
 def test_each_task_has_a_gate_of_its_own(model: MMoE, hidden: Tensor) -> None:
@@ -52,14 +52,14 @@ def test_each_task_has_a_gate_of_its_own(model: MMoE, hidden: Tensor) -> None:
         model.gates.bias.copy_(torch.tensor([100.0, 0, 0, 0, 0, 100.0]))
 
     representation = model(hidden).clean
-    experts = model.experts(hidden)
+    experts = model.experts(model.first(hidden))
 
     torch.testing.assert_close(representation[:, 0], experts[0])
     torch.testing.assert_close(representation[:, 1], experts[2])
 
 
 def test_gates_depend_on_the_row(model: MMoE, hidden: Tensor) -> None:
-    gates = model.gate_weights(hidden)
+    gates = model.gate_weights(model.gates(hidden))
 
     torch.testing.assert_close(gates.sum(dim=-1), torch.ones(ROWS, TASKS))
     assert (gates[0] - gates[1]).abs().max() > 1e-3

@@ -1,0 +1,144 @@
+"""How well the serving form of a network agrees with the network it was made from, on real requests.
+
+`python -m load_tests.agreement --registry R --data DIR --since TIME` takes the requests of a log from that
+time on (viewer, query video and moment of its rows), gives each 500 candidates out of the log's catalogue,
+and compares the top 20 by score and the predictions with those of the plain float32 forward.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from ranker.bundles.bundle import Bundle
+from ranker.bundles.registry import Registry
+from ranker.features.batch import Encoded
+from ranker.features.encoder import Encoder
+from ranker.features.layout import Group
+from ranker.networks.inference import InferenceModel
+from ranker.objectives.losses import natural_units
+from ranker.score.formula import ScoreFormula
+from training.sources.base import Source
+from training.sources.recognise import open_source
+
+TOP = 20
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What was found.
+
+    Attributes:
+        requests: How many were compared.
+        overlap: Mean share of the top 20 that both have.
+        probability: Largest difference of any probability.
+        relative: Largest difference of a regression head's prediction, relative to 1 + its size.
+    """
+
+    requests: int
+    overlap: float
+    probability: float
+    relative: float
+
+
+def requests_of(
+    source: Source, encoder: Encoder, *, since_ms: int | None, count: int, size: int
+) -> Iterator[Encoded]:
+    """Encode requests of a log with candidates of its catalogue.
+
+    Args:
+        source: The log.
+        encoder: Of the bundle.
+        since_ms: First time that is taken.
+        count: How many requests, spread over the log's rows.
+        size: Candidates of each.
+    """
+    draw = np.random.default_rng(0)
+    catalogue = pa.Table.from_batches(source.videos()).combine_chunks().to_batches()[0]
+    candidates = encoder.records[Group.CANDIDATE].of_batch(catalogue)
+    rows = pa.Table.from_batches(source.batches(4096, since_ms=since_ms)).combine_chunks()
+    rows = rows.take(np.sort(draw.choice(len(rows), min(count, len(rows)), replace=False)))
+    batch = rows.to_batches()[0]
+    requests = encoder.records[Group.REQUEST].of_batch(batch)
+    pairs = encoder.records[Group.PAIR]
+    shared = pairs.shared_words(encoder.records[Group.REQUEST])
+    own = pairs.shared_words(encoder.records[Group.CANDIDATE])
+    for place in range(len(requests)):
+        drawn = draw.choice(len(candidates), min(size, len(candidates)), replace=False)
+        words = pairs.missing(len(drawn))
+        words[:, shared[0]] = requests[place, shared[1]]
+        words[:, own[0]] = candidates[np.ix_(drawn, own[1])]
+        yield Encoded(
+            {
+                Group.REQUEST: encoder.readers[Group.REQUEST].read(requests[place : place + 1]),
+                Group.CANDIDATE: encoder.readers[Group.CANDIDATE].read(candidates[drawn]),
+                Group.PAIR: encoder.readers[Group.PAIR].read(words),
+            },
+            bias=None,
+        )
+
+
+def agreement(bundle: Bundle, requests: Iterator[Encoded], dtype: torch.dtype) -> Agreement:
+    """Compare the serving form in a type with the plain network in float32."""
+    prepared = InferenceModel(bundle.model, dtype)
+    formula = ScoreFormula(bundle.spec.score, bundle.spec.tasks)
+    binary = np.array([task.kind == "binary" for task in bundle.spec.tasks])
+    overlaps: list[float] = []
+    probability = relative = 0.0
+    for encoded in requests:
+        with torch.inference_mode():
+            plain = natural_units(bundle.model(encoded), bundle.spec.tasks)
+        served = natural_units(serve(prepared, encoded), bundle.spec.tasks)
+        overlaps.append(len(best(formula, plain) & best(formula, served)) / min(TOP, len(plain)))
+        gap = np.abs(plain - served)
+        probability = max(probability, float(gap[:, binary].max(initial=0)))
+        relative = max(relative, float((gap / (1 + np.abs(plain)))[:, ~binary].max(initial=0)))
+    return Agreement(len(overlaps), float(np.mean(overlaps)), probability, relative)
+
+
+def serve(prepared: InferenceModel, encoded: Encoded) -> torch.Tensor:
+    """Compute outputs as the service does, with the videos' parts kept in the model's type."""
+    candidate = prepared.resident(prepared.part(Group.CANDIDATE, encoded.groups[Group.CANDIDATE]))
+    pairs = prepared.part(Group.PAIR, encoded.groups[Group.PAIR]) if prepared.has_pairs else None
+    return prepared.outputs(prepared.part(Group.REQUEST, encoded.groups[Group.REQUEST]), [candidate], pairs)
+
+
+def best(formula: ScoreFormula, predictions: NDArray[np.float64]) -> set[int]:
+    """The places of the top 20."""
+    return set(np.argsort(-formula.score(predictions).rank_key, kind="stable")[:TOP].tolist())
+
+
+def main() -> None:
+    """Print the agreement in both types."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--registry", required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--since", type=datetime.fromisoformat, required=True)
+    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--candidates", type=int, default=500)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    bundle = Registry(arguments.registry).read()
+    for dtype in (torch.float32, torch.bfloat16):
+        requests = requests_of(
+            open_source(arguments.data),
+            bundle.encoder,
+            since_ms=int(arguments.since.timestamp() * 1000),
+            count=arguments.requests,
+            size=arguments.candidates,
+        )
+        found = agreement(bundle, requests, dtype)
+        print(
+            f"{str(dtype).removeprefix('torch.')}: {found.requests} requests, overlap of the top {TOP} "
+            f"{found.overlap:.4f}, largest difference of a probability {found.probability:.2e}, "
+            f"of a regression head {found.relative:.2e} of 1 + its size"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""The serving form computes what the network does, for every way of sharing between tasks."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ranker.feature_spec import CrossFeature
+from ranker.features.batch import Encoded
+from ranker.features.encoder import Encoder
+from ranker.features.layout import Group
+from ranker.networks.inference import InferenceModel, Part
+from ranker.networks.kinds import KINDS
+from ranker.networks.model import RankingModel
+from ranker.spec import RankerSpec
+from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of, small_spec
+
+RECORDS = random_records(300, seed=2)
+SHAPES: list[dict[str, Any]] = [
+    {},
+    {"shared": ()},
+    {"linear": False},
+    {"tower": ()},
+    {"shared": (12, 10), "expert": (8,), "experts": 2, "tower": (5, 4)},
+    {"shared": (), "linear": False, "tower": (), "expert": (9,)},
+]
+
+
+def encoder_of(spec: RankerSpec) -> Encoder:
+    encoder = Encoder(spec)
+    encoder.encode_examples(random_records(100, seed=1), observe=True)
+    return encoder
+
+
+def build(spec: RankerSpec) -> RankingModel:
+    """A network whose every weight matters."""
+    torch.manual_seed(0)
+    model = RankingModel(spec)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    return model.eval()
+
+
+def encoded(spec: RankerSpec, place: int, count: int = 40) -> Encoded:
+    request, candidates = request_of(RECORDS, place)
+    return encoder_of(spec).encode_request(request, candidates[:count])
+
+
+def parts(prepared: InferenceModel, inputs: Encoded) -> tuple[Part, Part, Part]:
+    request, candidates, pairs = (prepared.part(group, inputs.groups[group]) for group in Group)
+    return request, prepared.resident(candidates), pairs
+
+
+def outputs(prepared: InferenceModel, inputs: Encoded) -> Tensor:
+    request, candidates, pairs = parts(prepared, inputs)
+    return prepared.outputs(request, [candidates], pairs if prepared.has_pairs else None)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_in_float32_it_is_the_network(kind: str, shape: dict[str, Any]) -> None:
+    spec = small_spec(kind=kind, **shape)
+    model, inputs = build(spec), encoded(spec, 5)
+
+    torch.testing.assert_close(outputs(InferenceModel(model), inputs), model(inputs), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_in_bfloat16_it_is_near(kind: str, shape: dict[str, Any]) -> None:
+    spec = small_spec(kind=kind, **shape)
+    model, inputs = build(spec), encoded(spec, 5)
+
+    found = outputs(InferenceModel(model, torch.bfloat16), inputs)
+
+    assert found.dtype == torch.float32
+    expected = model(inputs)
+    assert (found - expected).abs().mean() < 0.01 * expected.std()
+
+
+def test_without_pair_features_no_pairs_are_asked_for() -> None:
+    sides = tuple(f for f in SMALL_SPEC.features if not isinstance(f, CrossFeature) and f.side != "pair")
+    spec = SMALL_SPEC.model_copy(update={"features": sides})
+    model, inputs = build(spec), encoded(spec, 5)
+    prepared = InferenceModel(model)
+
+    assert not prepared.has_pairs
+    torch.testing.assert_close(outputs(prepared, inputs), model(inputs), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_request_is_computed_the_same_among_others(kind: str, dtype: torch.dtype) -> None:
+    spec = small_spec(kind=kind)
+    prepared = InferenceModel(build(spec), dtype)
+    inputs = [encoded(spec, place, count) for place, count in ((5, 40), (7, 1), (11, 13))]
+    each = [parts(prepared, one) for one in inputs]
+
+    together = prepared.outputs(
+        Part(torch.cat([p[0].hidden for p in each]), torch.cat([p[0].linear for p in each])),
+        [p[1] for p in each],
+        Part(torch.cat([p[2].hidden for p in each]), torch.cat([p[2].linear for p in each])),
+    )
+
+    alone = torch.cat([outputs(prepared, one) for one in inputs])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+
+
+def test_the_network_that_it_was_made_from_is_left_alone() -> None:
+    model, inputs = build(SMALL_SPEC), encoded(SMALL_SPEC, 5)
+    before = model(inputs)
+
+    outputs(InferenceModel(model, torch.bfloat16), inputs)
+
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    torch.testing.assert_close(model(inputs), before, rtol=0, atol=0)
