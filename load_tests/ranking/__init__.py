@@ -1,0 +1,1 @@
+"""The side-by-side benchmark of HTTP ranking services: its world, its client, its contenders."""

@@ -1,0 +1,76 @@
+"""Who takes part: how each service is installed and started, and which settings it has and why."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from load_tests.environment import PYTHON, install
+from load_tests.ranking.world import World
+
+OURS = "watchnext"
+SHELL = ("fastapi", "uvicorn", "httptools", "uvloop", "orjson", "safetensors")
+Command = list[str | Path]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A service in the comparison.
+
+    Attributes:
+        label: Its name in tables and plots.
+        settings: What was chosen for it and why.
+        module: In `load_tests.ranking.peers`; None for watchnext.
+        precision: float32 or bfloat16.
+        packages: What it needs beside the shell.
+    """
+
+    label: str
+    settings: str
+    module: str | None = None
+    precision: str = "float32"
+    packages: tuple[str, ...] = ()
+
+    def install(self) -> str | None:
+        """Install what it needs; the reason if that fails."""
+        return None if self.module is None else install(SHELL) or install(self.packages)
+
+    def command(self, world: World, port: int, serve_flags: list[str]) -> Command:
+        """How to start it on a port; the flags are for `watchnext serve`."""
+        if self.module is None:
+            place = ["--registry", world.registry, "--home", world.home, "--port", str(port)]
+            return [sys.executable, "-m", "watchnext", "serve", *place, *serve_flags]
+        name = f"load_tests.ranking.peers.{self.module}"
+        if self.module == "bentoml_service":
+            place = ["--host", "127.0.0.1", "--port", str(port)]
+            return [PYTHON.parent / "bentoml", "serve", f"{name}:Ranker", *place]
+        place = ["--world", world.folder, "--port", str(port), "--precision", self.precision]
+        return [PYTHON, "-m", name, *place]
+
+    def environment(self, world: World) -> dict[str, str]:
+        """What it reads from its environment."""
+        return {
+            "BENCH_WORLD": str(world.folder),
+            "BENCH_PRECISION": self.precision,
+            "BENTOML_DO_NOT_TRACK": "True",
+            "BENTOML_HOME": str(world.folder / "bentoml"),
+            "RAY_TMPDIR": str(world.folder / "ray"),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "PATH": f"{PYTHON.parent}:{os.environ['PATH']}" if self.module else os.environ["PATH"],
+        }
+
+
+A_CORE_EACH = "one process a core with one thread each"
+CONTENDERS = (
+    Contender(OURS, "`watchnext serve`"),
+    Contender("FastAPI + PyTorch", "torch's own threads", "plain"),
+    Contender("FastAPI + PyTorch, bf16", "bf16 weights, torch's own threads", "plain", "bfloat16"),
+    Contender("LitServe", A_CORE_EACH, "litserve_api", "bfloat16", ("litserve",)),
+    Contender("Ray Serve", A_CORE_EACH, "ray_deployment", "bfloat16", ("ray[serve]",)),
+    Contender("BentoML", A_CORE_EACH, "bentoml_service", "bfloat16", ("bentoml",)),
+    Contender("ONNX Runtime", "its own threads", "onnx", "float32", ("onnxruntime", "onnx")),
+    Contender("OpenVINO", "latency hint", "openvino", "float32", ("openvino",)),
+    Contender(
+        "OpenVINO, bf16", "latency hint, bf16 inference precision", "openvino", "bfloat16", ("openvino",)
+    ),
+)

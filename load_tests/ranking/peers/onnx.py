@@ -1,0 +1,25 @@
+"""ONNX Runtime under the FastAPI shell; its processor kernels for these products are float32."""
+
+from pathlib import Path
+
+import onnxruntime
+import torch
+
+from load_tests.ranking.peers.network import read_network
+from load_tests.ranking.peers.shell import Model, serve
+
+
+def load(world: Path, _: str) -> Model:
+    """Export the network once, and make a session of it."""
+    path, network = world / "model.onnx", read_network(world)
+    if not path.exists():
+        example = torch.zeros(2, network.shared.in_features)
+        torch.onnx.export(
+            network, (example,), path, input_names=["x"], dynamic_axes={"x": {0: "rows"}}, dynamo=False
+        )
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda x: session.run(None, {"x": x})[0]
+
+
+if __name__ == "__main__":
+    serve(load)

@@ -1,0 +1,139 @@
+"""A service as a process with a free port, and no trace of it afterwards."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from load_tests.environment import ROOT
+
+START_S = 120.0
+STOP_S = 10.0
+NOT_INHERITED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""A service chooses its own threads, as it would for anybody."""
+
+
+class ServiceError(Exception):
+    """A service did not start; the message has its last words."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A service that answers.
+
+    Attributes:
+        url: Where.
+        process: The process that was started, the ancestor of all others.
+    """
+
+    url: str
+    process: psutil.Process
+
+    def family(self) -> list[psutil.Process]:
+        """The service's processes."""
+        with suppress(psutil.NoSuchProcess):
+            return [self.process, *self.process.children(recursive=True)]
+        return []
+
+    def memory_bytes(self) -> int:
+        """What all its processes hold: shared pages are divided among those that share them."""
+        total = 0
+        for each in self.family():
+            with suppress(psutil.Error):
+                total += each.memory_full_info().pss
+        return total
+
+    def ask(self, body: bytes) -> tuple[int, bytes]:
+        """Ask for one ranking: its status and body."""
+        connection = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=60)
+        try:
+            connection.request("POST", "/v1/rank", body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+
+@contextmanager
+def running(
+    command: Sequence[str | Path], port: int, environment: Mapping[str, str], log: Path, first: bytes
+) -> Iterator[Running]:
+    """Start a service, wait until it ranks, and end every process of it.
+
+    Args:
+        command: How it is started.
+        port: Where it was told to listen.
+        environment: In addition to this process's own.
+        log: For what it says.
+        first: The request that must be answered before it counts as started.
+
+    Raises:
+        ServiceError: It ended, or did not rank in time.
+    """
+    inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
+    with log.open("wb") as out:
+        started = subprocess.Popen(
+            [str(part) for part in command],
+            cwd=ROOT,
+            env={**inherited, "PYTHONPATH": str(ROOT), **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    service = Running(f"http://127.0.0.1:{port}", psutil.Process(started.pid))
+    try:
+        _wait_until_it_ranks(service, started, first, log)
+        yield service
+    finally:
+        _end(service, started)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _wait_until_it_ranks(service: Running, started: subprocess.Popen[bytes], first: bytes, log: Path) -> None:
+    deadline, found = time.monotonic() + START_S, "no answer"
+    while time.monotonic() < deadline:
+        if started.poll() is not None:
+            raise ServiceError(f"it ended with status {started.returncode}: {_last_words(log)}")
+        with suppress(OSError, http.client.HTTPException):
+            status, body = service.ask(first)
+            if status == 200:
+                return
+            found = f"status {status}: {body[:200]!r}"
+        time.sleep(0.2)
+    raise ServiceError(f"expected a ranking within {START_S:.0f} s, found {found}; {_last_words(log)}")
+
+
+def _last_words(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return " / ".join(lines[-3:]) or "it said nothing"
+
+
+def _end(service: Running, started: subprocess.Popen[bytes]) -> None:
+    """Ask the service to stop, then end what is left of it, also what left its process group."""
+    family = service.family()
+    with suppress(ProcessLookupError):
+        os.kill(started.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        started.wait(STOP_S)
+    for each in family:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()  # psutil tells a process from another that was given its number
+    with suppress(ProcessLookupError):
+        os.killpg(started.pid, signal.SIGKILL)
+    psutil.wait_procs(family, timeout=STOP_S)
+    started.wait()

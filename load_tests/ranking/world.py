@@ -1,0 +1,194 @@
+"""Who watches what: a catalogue, its users, a log and the requests, all of a fixed seed.
+
+Shape letters: N entities, K picked ones.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from load_tests.environment import ROOT
+from load_tests.ranking.reference import publish, reference_spec
+from ranker.bundles.bundle import Request
+from ranker.bundles.registry import Registry
+from ranker.spec_file import dump_spec
+
+VIDEOS, USERS = 20_000, 2_000
+QUERIES: Final = 1_000
+"""What is on now is one of this many most popular videos."""
+LOG_ROWS: Final = 4_096
+CANDIDATES, LIMIT = 500, 20
+HOURS, TABS = 24, 4
+REQUESTS: Final = 400
+SEED: Final = 20260501
+
+
+@dataclass(frozen=True)
+class World:
+    """A world on disk: a log, tables of users and videos, a registry, and a store that was filled.
+
+    Attributes:
+        folder: Where it is.
+        users: Rows of `users.parquet`.
+        videos: Rows of `videos.parquet`, the most popular first.
+        requests: As they are sent, with 500 candidates each.
+    """
+
+    folder: Path
+    users: list[dict[str, Any]]
+    videos: list[dict[str, Any]]
+    requests: list[dict[str, Any]]
+
+    @property
+    def registry(self) -> Path:
+        """The registry with the reference ranker."""
+        return self.folder / "registry"
+
+    @property
+    def home(self) -> Path:
+        """The data folder of the private Redis."""
+        return self.folder / "home"
+
+    def request_file(self, candidates: int) -> Path:
+        """Bodies of requests with this many candidates, one a line."""
+        path = self.folder / f"requests-{candidates}.jsonl"
+        if not path.exists():
+            bodies = self.requests if candidates == CANDIDATES else draw_requests(candidates)
+            path.write_text("".join(json.dumps(body, separators=(",", ":")) + "\n" for body in bodies))
+        return path
+
+    def joined(self, body: dict[str, Any]) -> Request:
+        """A request with everything that is stored of its user and videos, as the encoder reads it."""
+        query = self.videos[int(body["query_video_id"])]
+        columns = {**self.users[int(body["user"]["id"])], **body["context"]}
+        columns |= {f"query_{name}": value for name, value in query.items()}
+        candidates = [{**self.videos[int(c["id"])], **c["features"]} for c in body["candidates"]]
+        return Request(request=columns, candidates=candidates)
+
+
+def make_world(folder: Path, experts: int) -> World:
+    """Make the world, publish the ranker and load the store with the public command.
+
+    Args:
+        folder: An empty folder.
+        experts: Of the ranker: 8 or 4.
+    """
+    random = np.random.default_rng(SEED)
+    spec = reference_spec(experts)
+    users, videos = _users(random), _videos(random)
+    world = World(folder, users.to_pylist(), videos.to_pylist(), draw_requests(CANDIDATES))
+    data = folder / "data"
+    data.mkdir(parents=True)
+    log = _log(random, users, videos)
+    for name, table in (("users", users), ("videos", videos), ("events", log)):
+        pq.write_table(table, data / f"{name}.parquet")
+    (folder / "spec.yaml").write_text(dump_spec(spec))
+    golden = world.joined(world.requests[0])
+    small = Request(request=golden.request, candidates=golden.candidates[:4])
+    publish(world.registry, spec, log.combine_chunks().to_batches()[0], small)
+    load = ["features", "load", "--spec", folder / "spec.yaml", "--data", data, "--home", world.home]
+    subprocess.run(
+        [sys.executable, "-m", "watchnext", *load], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
+    )
+    return world
+
+
+def draw_requests(candidates: int) -> list[dict[str, Any]]:
+    """The requests, with this many candidates each."""
+    return list(_requests(np.random.default_rng([SEED, candidates]), candidates))
+
+
+def expected_predictions(world: World, count: int) -> NDArray[np.float64]:
+    """What the published bundle itself predicts in float32 for the first requests: (count, 500, tasks)."""
+    bundle = Registry(str(world.registry)).read()
+    joined = [world.joined(body) for body in world.requests[:count]]
+    return np.stack([bundle.predict(each.request, each.candidates) for each in joined])
+
+
+def _requests(random: np.random.Generator, candidates: int) -> Iterator[dict[str, Any]]:
+    for _ in range(REQUESTS):
+        picked = _zipf(random, VIDEOS, candidates)
+        scores = random.normal(size=candidates).round(4).tolist()
+        yield {
+            "user": {"id": str(random.integers(USERS))},
+            "query_video_id": str(_zipf(random, QUERIES, 1)[0]),
+            "context": {"hour": int(random.integers(HOURS)), "tab": int(random.integers(TABS))},
+            "candidates": [
+                {"id": str(video), "features": {"retrieval_score": score}}
+                for video, score in zip(picked, scores, strict=True)
+            ],
+            "limit": LIMIT,
+        }
+
+
+def _zipf(random: np.random.Generator, count: int, picked: int) -> NDArray[np.int64]:
+    """(K,) different numbers below N, each as likely as its rank says, in any order."""
+    keys = random.gumbel(size=count) - np.log(np.arange(1, count + 1))
+    return np.argpartition(-keys, picked - 1)[:picked]
+
+
+def _users(random: np.random.Generator) -> pa.Table:
+    return pa.table(
+        {
+            "user_id": pa.array(np.arange(USERS).astype(str)),
+            "country": _words(random, "country", 50, USERS),
+            "device": _words(random, "device", 6, USERS),
+            "age": random.integers(13, 80, USERS).astype(float),
+            "register_days": random.exponential(400, USERS).round(),
+            "follows": _bags(random, "channel", 2_000, 8, USERS),
+            "interests": _bags(random, "tag", 800, 5, USERS),
+        }
+    )
+
+
+def _videos(random: np.random.Generator) -> pa.Table:
+    return pa.table(
+        {
+            "video_id": pa.array(np.arange(VIDEOS).astype(str)),
+            "channel_id": _words(random, "channel", 2_000, VIDEOS),
+            "topic": _words(random, "topic", 40, VIDEOS),
+            "language": _words(random, "language", 20, VIDEOS),
+            "tags": _bags(random, "tag", 800, 6, VIDEOS),
+            "duration_s": random.exponential(90, VIDEOS).round(1),
+            "age_days": random.exponential(100, VIDEOS).round(1),
+            "views": (1e6 / np.arange(1, VIDEOS + 1) * random.exponential(1, VIDEOS)).round(),
+            "like_rate": random.beta(2, 30, VIDEOS).round(4),
+        }
+    )
+
+
+def _log(random: np.random.Generator, users: pa.Table, videos: pa.Table) -> pa.Table:
+    """Impressions without labels: enough to fill the store and the encoder's vocabularies from."""
+    viewer = users.take(random.integers(USERS, size=LOG_ROWS))
+    video = videos.take(random.integers(VIDEOS, size=LOG_ROWS))
+    query = videos.take(random.integers(QUERIES, size=LOG_ROWS))
+    columns = {name: viewer.column(name) for name in viewer.column_names}
+    columns |= {name: video.column(name) for name in video.column_names}
+    columns |= {f"query_{name}": query.column(name) for name in query.column_names}
+    return pa.table(
+        {
+            "time_ms": np.arange(LOG_ROWS),
+            **columns,
+            "hour": random.integers(HOURS, size=LOG_ROWS),
+            "tab": random.integers(TABS, size=LOG_ROWS),
+            "retrieval_score": random.normal(size=LOG_ROWS),
+        }
+    )
+
+
+def _words(random: np.random.Generator, word: str, count: int, rows: int) -> list[str]:
+    return [f"{word}-{number}" for number in random.integers(count, size=rows)]
+
+
+def _bags(random: np.random.Generator, word: str, count: int, most: int, rows: int) -> list[list[str]]:
+    sizes = random.integers(1, most + 1, size=rows)
+    return [[f"{word}-{number}" for number in random.integers(count, size=size)] for size in sizes]
