@@ -66,15 +66,18 @@ def connect(redis_url: str | None, home: Path) -> Iterator[redis.Redis]:
             yield client
 
 
-def connect_async(url: str, *, timeout_s: float) -> redis.asyncio.Redis:
+def connect_async(url: str, *, timeout_s: float, block_s: float = 0.0) -> redis.asyncio.Redis:
     """Make a client for an event loop; it connects when it is first used.
 
-    A command that meets a dropped connection is tried once more on a new one, without a pause; one that
-    takes too long is not.
+    No command is tried twice: one that was under way when the server went has failed, and a silent server
+    is waited for once. Connections that were dropped meanwhile are replaced before a command is sent, so the
+    first command after a server's return succeeds.
 
     Args:
         url: A running server.
         timeout_s: How long connecting, and each command, may take.
+        block_s: How long commands that wait by intent, such as XREAD with BLOCK, wait; `timeout_s` comes on
+            top of it.
 
     Raises:
         StoreError: The URL is none.
@@ -82,9 +85,9 @@ def connect_async(url: str, *, timeout_s: float) -> redis.asyncio.Redis:
     try:
         return redis.asyncio.Redis.from_url(
             url,
-            socket_timeout=timeout_s,
+            socket_timeout=timeout_s + block_s,
             socket_connect_timeout=timeout_s,
-            retry=AsyncRetry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+            retry=AsyncRetry(NoBackoff(), 0),
         )
     except ValueError as error:
         raise _not_a_url(url, error) from error

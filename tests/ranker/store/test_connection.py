@@ -1,5 +1,9 @@
 import asyncio
+import contextlib
+import os
+import signal
 import socket
+import tempfile
 
 import pytest
 import redis
@@ -52,26 +56,65 @@ def test_passwords_are_not_shown(url, shown):
     assert without_password(url) == shown
 
 
-def test_the_asynchronous_client_comes_back_after_its_connection_was_cut(tmp_path):
-    async def read_twice(url: str) -> bytes | None:
-        client = connect_async(url, timeout_s=5)
-        await client.set("key", "value")
-        with connect(url, tmp_path) as other:
-            other.client_kill_filter(_type="normal", skipme=True)
-        value = await client.get("key")
-        await client.aclose()
-        return value
+def test_the_first_commands_after_a_killed_server_is_back_succeed(tmp_path):
+    async def read_again(url: str) -> list[bytes | None]:
+        async with connect_async(url, timeout_s=5) as client, connect_async(url, timeout_s=5) as other:
+            await client.set("key", "value")
+            await asyncio.gather(*(client.get("key") for _ in range(20)))  # leaves as many open connections
+            os.kill((await other.info("server"))["process_id"], signal.SIGKILL)
+            while True:
+                with contextlib.suppress(redis.ConnectionError):
+                    await other.ping()
+                    break
+                await asyncio.sleep(0.01)
+            return await asyncio.gather(*(client.get("key") for _ in range(20)))
 
     with store_url(None, tmp_path) as url:
-        assert asyncio.run(read_twice(url)) == b"value"
+        values = asyncio.run(asyncio.wait_for(read_again(url), 30))
+    assert values == [b"value"] * 20
 
 
-def test_the_asynchronous_client_does_not_ask_a_silent_server_twice():
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        client = connect_async(f"redis://127.0.0.1:{silent.getsockname()[1]}", timeout_s=0.05)
+def test_a_stopped_server_is_not_waited_for_and_answers_again_once_it_goes_on(tmp_path):
+    async def read_on(url: str) -> bytes | None:
+        async with connect_async(url, timeout_s=0.2) as client:
+            await client.set("key", "value")
+            pid = (await client.info("server"))["process_id"]
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                for _ in range(2):  # on the open connection, then on a new one
+                    with pytest.raises(redis.RedisError, match="Timeout"):
+                        await client.get("key")
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            while True:
+                with contextlib.suppress(redis.RedisError):
+                    return await client.get("key")
+
+    with store_url(None, tmp_path) as url:
+        assert asyncio.run(asyncio.wait_for(read_on(url), 30)) == b"value"
+
+
+def test_a_command_that_waits_by_intent_is_given_its_time(tmp_path):
+    async def read(url: str, block_s: float) -> object:
+        async with connect_async(url, timeout_s=0.2, block_s=block_s) as client:
+            return await client.xread({"stream": "$"}, block=500)
+
+    with store_url(None, tmp_path) as url:
+        assert asyncio.run(read(url, block_s=5)) == []
         with pytest.raises(redis.TimeoutError):
-            asyncio.run(client.ping())
+            asyncio.run(read(url, block_s=0))
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
+def test_the_asynchronous_client_does_not_ask_a_silent_server_twice(family):
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder, socket.socket(family) as silent:
+        silent.bind(("127.0.0.1", 0) if family == socket.AF_INET else f"{folder}/silent")
+        silent.listen()
         silent.setblocking(False)
+        name = silent.getsockname()
+        url = f"redis://127.0.0.1:{name[1]}" if family == socket.AF_INET else f"unix://{name}"
+        with pytest.raises(redis.RedisError, match="Timeout"):
+            asyncio.run(connect_async(url, timeout_s=0.05).ping())
         silent.accept()[0].close()
         with pytest.raises(BlockingIOError):
             silent.accept()

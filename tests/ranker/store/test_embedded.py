@@ -1,14 +1,18 @@
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 import pytest
 import redis
 
 from ranker.errors import StoreError
+from ranker.store import keeper
 from ranker.store.embedded import embedded_server
 
 USER = """
@@ -46,10 +50,27 @@ def wait_for_end(pid):
     pytest.fail(f"the server {pid} still runs")
 
 
-def wait_for_silence(client):
-    with contextlib.suppress(redis.ConnectionError):
-        while client.ping():
-            pass
+def wait_for_answer(client):
+    for _ in range(3000):
+        with contextlib.suppress(redis.ConnectionError):
+            return client.ping()
+        time.sleep(0.01)
+    pytest.fail("no server came back")
+
+
+def wait_for_another(url, pid):
+    """The process id of the server that stands in for a killed one."""
+    for _ in range(3000):
+        with contextlib.suppress(redis.ConnectionError):
+            if server_pid(url) != pid:
+                return server_pid(url)
+        time.sleep(0.01)
+    pytest.fail("no other server came")
+
+
+def keeper_pid(url):
+    command = ["ps", "-o", "ppid=", "-p", str(server_pid(url))]
+    return int(subprocess.run(command, capture_output=True, check=True).stdout)
 
 
 def test_what_was_written_is_found_by_the_next_user_after_the_server_stopped(tmp_path):
@@ -111,16 +132,133 @@ def test_a_killed_user_does_not_take_the_server_from_the_others(tmp_path):
         assert client.get("key") == b"value"
 
 
-def test_a_killed_server_is_replaced_for_the_next_user(tmp_path):
-    with embedded_server(tmp_path) as url:
+def test_a_killed_server_is_back_for_its_users_and_for_the_next_one(tmp_path):
+    with embedded_server(tmp_path) as url, redis.Redis.from_url(url) as client:
+        for count in range(3):
+            client.set("key", count)
+            pid = server_pid(url)
+            os.kill(pid, signal.SIGKILL)
+            pid = wait_for_another(url, pid)
+            with embedded_server(tmp_path) as next_url:
+                assert next_url == url
+            assert client.get("key") == b"%d" % count
+    wait_for_end(pid)
+
+
+def test_nothing_that_was_acknowledged_is_lost_when_servers_are_killed_while_they_are_written_to(tmp_path):
+    counts, done = [0], threading.Event()
+
+    def count(url):
         with redis.Redis.from_url(url) as client:
-            client.set("key", "value")
-            os.kill(server_pid(url), signal.SIGKILL)
-            wait_for_silence(client)
-        with embedded_server(tmp_path) as fresh_url, redis.Redis.from_url(fresh_url) as client:
+            while not done.is_set():
+                with contextlib.suppress(redis.ConnectionError):
+                    counts.append(client.incr("count"))
+
+    def wait_for_more(client):
+        seen = len(counts)
+        for _ in range(3000):
+            if len(counts) > seen + 100:
+                return
+            time.sleep(0.01)
+        pytest.fail("nothing more was acknowledged")
+
+    with embedded_server(tmp_path) as url, redis.Redis.from_url(url) as client:
+        writer = threading.Thread(target=count, args=[url])
+        writer.start()
+        try:
+            for _ in range(3):
+                wait_for_answer(client)
+                # by default a write is acknowledged before the kernel has it while the disk is being synced
+                client.config_set("appendfsync", "no")
+                wait_for_more(client)
+                os.kill(server_pid(url), signal.SIGKILL)
+                wait_for_more(client)
+        finally:
+            done.set()
+            writer.join()
+        assert int(client.get("count")) >= counts[-1]
+    assert counts == sorted(set(counts))
+
+
+def test_a_server_is_back_though_its_keeper_was_killed_with_it(tmp_path):
+    with embedded_server(tmp_path) as url, redis.Redis.from_url(url) as client:
+        client.set("key", "value")
+        pid = server_pid(url)
+        os.kill(keeper_pid(url), signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
+        other_pid = wait_for_another(url, pid)
+        assert client.get("key") == b"value"
+    wait_for_end(other_pid)
+
+
+def test_a_server_whose_keeper_was_killed_goes_on_and_stops_after_its_last_user(tmp_path):
+    with user_process(tmp_path) as user:
+        pid = int(user.stdout.readline())
+        with embedded_server(tmp_path) as url:
+            os.kill(keeper_pid(url), signal.SIGKILL)
+        assert server_pid(url) == pid
+        user.stdin.close()
+        user.wait()
+    with embedded_server(tmp_path) as url:  # if the last user did not, this one found another keeper
+        assert url
+    wait_for_end(pid)
+
+
+def test_a_server_that_lost_both_keeper_and_users_is_stopped_after_the_next_user(tmp_path):
+    with user_process(tmp_path) as user:
+        pid = int(user.stdout.readline())
+        address = (tmp_path / "redis" / "socket").read_text()
+        os.kill(keeper_pid(f"unix://{address}"), signal.SIGKILL)
+        user.send_signal(signal.SIGKILL)
+        user.wait()
+    with embedded_server(tmp_path) as url:
+        assert server_pid(url) == pid
+    wait_for_end(pid)
+
+
+def test_a_server_that_is_killed_together_with_a_user_is_back_for_the_others(tmp_path):
+    with embedded_server(tmp_path) as url:
+        with user_process(tmp_path) as user:
+            pid = int(user.stdout.readline())
+            os.kill(pid, signal.SIGKILL)
+            user.send_signal(signal.SIGKILL)
+            user.wait()
+        other_pid = wait_for_another(url, pid)
+    wait_for_end(other_pid)
+
+
+def test_a_server_that_cannot_come_back_is_given_up_until_it_can(tmp_path):
+    data, log = tmp_path / "redis" / "appendonly.aof", tmp_path / "redis" / "redis.log"
+    with embedded_server(tmp_path) as url, redis.Redis.from_url(url) as client:
+        client.set("key", "value")
+        written = data.read_bytes()
+        data.write_bytes(b"this is no log of commands")
+        os.kill(server_pid(url), signal.SIGKILL)
+        with pytest.raises(StoreError, match=r"expected the private Redis server to start.*Bad file format"):
+            embedded_server(tmp_path).__enter__()
+        assert log.read_text().count("Bad file format") <= keeper.LONGEST_RUN_OF_FAILURES
+
+        data.write_bytes(written)
+        with embedded_server(tmp_path) as next_url:
+            assert next_url == url
             assert client.get("key") == b"value"
-            fresh_pid = server_pid(fresh_url)
-    wait_for_end(fresh_pid)
+
+
+def test_a_server_is_back_though_the_folder_of_its_socket_was_deleted(tmp_path):
+    with embedded_server(tmp_path) as url:
+        shutil.rmtree(Path(url.removeprefix("unix://")).parent)
+        os.kill(int((tmp_path / "redis" / "server.lock").read_text()), signal.SIGKILL)
+        assert wait_for_answer(redis.Redis.from_url(url))
+
+
+def test_what_a_killed_server_left_half_written_is_removed(tmp_path):
+    with embedded_server(tmp_path) as url:
+        draft = tmp_path / "redis" / "temp-rewriteaof-1.aof"
+        draft.write_bytes(b"half of it")
+        pid = server_pid(url)
+        os.kill(pid, signal.SIGKILL)
+        wait_for_another(url, pid)
+        assert not draft.exists()
 
 
 def test_a_folder_whose_path_is_longer_than_a_socket_may_have(tmp_path):
