@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from ranker.bundles.registry import Registry
 from ranker.store.connection import connect_async
 from serving import metrics, problems
-from serving.admission import AdmissionMiddleware
+from serving.admission import Admission, AdmissionMiddleware
 from serving.auth import NEEDED, OPEN, ApiKeyMiddleware
 from serving.defects import DefectMiddleware
 from serving.feature_store import FeatureStore
@@ -53,9 +53,10 @@ def create_app(settings: ServingSettings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.metrics = counted = Metrics(OPEN.union(NEEDED))
+    app.state.admission = Admission(settings.max_waiting, counted)
     app.state.ranking = RankingService(bundle, worker, store)
     # from the innermost to the outermost
-    app.add_middleware(AdmissionMiddleware, max_waiting=settings.max_waiting, metrics=counted)
+    app.add_middleware(AdmissionMiddleware, admission=app.state.admission)
     if settings.api_keys:
         app.add_middleware(ApiKeyMiddleware, keys=settings.api_keys, metrics=counted)
     app.add_middleware(DefectMiddleware)

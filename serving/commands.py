@@ -18,9 +18,10 @@ from serving.app import create_app
 from serving.auth import ApiKey, Role, fresh_key, hashed
 from serving.cores import usable_cores
 from serving.key_file import append_key, line, read_keys
-from serving.processes import configure_logging, run_processes
+from serving.processes import Processes
 from serving.server import Server
 from serving.settings import ServingSettings
+from serving.worker_process import configure_logging
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ def serve(
         if workers == 1:
             _run_alone(settings, listener, announce)
         else:
-            run_processes(settings, listener, workers, announce)
+            Processes(settings, listener, workers, announce).run()
 
 
 @keys_app.command("new")
@@ -117,6 +118,7 @@ def _run_alone(settings: ServingSettings, listener: socket.socket, announce: Cal
     version = application.state.ranking.manifest.model_version
     Server(
         application,
+        application.state.admission,
         shutdown_timeout_s=settings.shutdown_timeout_s,
         ready=lambda: announce(version),
     ).run([listener])

@@ -2,13 +2,14 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
 
-from serving.http_protocol import BoundedHttpProtocol
+from serving.admission import Admission
+from serving.http_protocol import bounded_protocol
 
 KEEP_ALIVE_S: Final = 75
 """Longer than clients and load balancers keep a connection, so that they close it and not we, in the moment
@@ -25,15 +26,19 @@ class Server(uvicorn.Server):
 
     Args:
         app: The application.
+        admission: Counts its ranking requests.
         shutdown_timeout_s: That limit.
         ready: Called once requests are answered.
     """
 
-    def __init__(self, app: FastAPI, *, shutdown_timeout_s: int, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, app: FastAPI, admission: Admission, *, shutdown_timeout_s: int, ready: Callable[[], None]
+    ) -> None:
+        self._protocol = bounded_protocol(admission)
         super().__init__(
             uvicorn.Config(
                 app,
-                http=BoundedHttpProtocol,
+                http=self._protocol,
                 ws="none",
                 lifespan="on",
                 log_config=None,
@@ -58,3 +63,11 @@ class Server(uvicorn.Server):
         self.server_state.default_headers.append((b"connection", b"close"))
         await asyncio.sleep(DRAIN_S)
         await super().shutdown(sockets)
+
+    def join(self, connection: socket.socket) -> Awaitable[object]:
+        """Serve a connection that somebody else accepted."""
+        return asyncio.get_running_loop().connect_accepted_socket(self._accepted, connection)
+
+    def _accepted(self) -> asyncio.Protocol:
+        state, app_state = self.server_state, self.lifespan.state
+        return self._protocol(config=self.config, server_state=state, app_state=app_state)

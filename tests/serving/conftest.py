@@ -4,10 +4,12 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
-import uvicorn
 
 from ranker.store.connection import store_url
+from serving.admission import Admission
 from serving.app import create_app
+from serving.metrics import Metrics
+from serving.server import Server
 from serving.settings import ServingSettings
 from tests.serving.small_ranker import publish_small_ranker
 
@@ -28,8 +30,9 @@ def redis_url(tmp_path_factory):
 @contextmanager
 def serving(app):
     """Serve an app over HTTP from a thread of the test's process."""
+    admission = getattr(app.state, "admission", None) or Admission(32, Metrics(frozenset()))
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None))
+        server = Server(app, admission, shutdown_timeout_s=60, ready=lambda: None)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()  # requests that come before the server does wait in the listener's queue
         try:
