@@ -8,15 +8,10 @@ from fastapi import FastAPI
 
 from ranker.bundles.registry import Registry
 from ranker.store.connection import connect_async
-from serving import metrics, problems
-from serving.admission import Admission, AdmissionMiddleware
-from serving.auth import NEEDED, OPEN, ApiKeyMiddleware
-from serving.defects import DefectMiddleware
+from serving import shell
 from serving.feature_store import FeatureStore
-from serving.metrics import Metrics, MetricsMiddleware
 from serving.model_worker import ModelWorker
 from serving.ranking import RankingService
-from serving.request_id import RequestIdMiddleware
 from serving.routes import router
 from serving.settings import ServingSettings
 
@@ -51,18 +46,7 @@ def create_app(settings: ServingSettings) -> FastAPI:
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
-    app.state.settings = settings
-    app.state.metrics = counted = Metrics(OPEN.union(NEEDED))
-    app.state.admission = Admission(settings.max_waiting, counted)
     app.state.ranking = RankingService(bundle, worker, store)
-    # from the innermost to the outermost
-    app.add_middleware(AdmissionMiddleware, admission=app.state.admission)
-    if settings.api_keys:
-        app.add_middleware(ApiKeyMiddleware, keys=settings.api_keys, metrics=counted)
-    app.add_middleware(DefectMiddleware)
-    app.add_middleware(MetricsMiddleware, metrics=counted)
-    app.add_middleware(RequestIdMiddleware)
-    problems.install(app)
+    shell.install(app, settings)
     app.include_router(router)
-    app.include_router(metrics.router)
     return app
