@@ -1,7 +1,10 @@
 """The machine that a result was measured on."""
 
+import os
 import platform
 from pathlib import Path
+
+import torch
 
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 """What decides how fast a matrix product is, and in which precision."""
@@ -17,3 +20,14 @@ def processor() -> str:
         name, flags = fields.get("model name", name), fields.get("flags", "")
     found = [flag for flag in FLAGS if flag in flags.split()]
     return f"{name} ({', '.join(found) or 'no AVX2'})"
+
+
+def machine() -> dict[str, str | int]:
+    """Processor, cores, memory and the versions that matter."""
+    return {
+        "cpu": processor(),
+        "cores": os.cpu_count() or 0,
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
