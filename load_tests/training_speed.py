@@ -19,12 +19,15 @@ from typing import Any
 import matplotlib as mpl
 import torch
 
-from load_tests.peers.environment import PEERS, ROOT, peers_python
+from load_tests.environment import PYTHON, ROOT, install
+from load_tests.machine import processor
 from load_tests.peers.workload import BATCH, COLUMNS, DIM, EXPERT, EXPERTS, HEADS, IDS, TOWER
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
+PEERS = {"DeepCTR-Torch": "deepctr-torch==0.3.0", "torch-rechub": "torch-rechub==0.9.0"}
+NEEDED = ("scikit-learn", "pandas", "tqdm")  # what the peers import; they ask for more than they need
 DEEPCTR, RECHUB = (f"{name} {package.split('==')[1]}" for name, package in PEERS.items())
 CONTENDERS = {  # label: module of load_tests.peers and variant
     "watchnext": ["watchnext", "default"],
@@ -48,12 +51,13 @@ def main() -> None:
     arguments.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     given = arguments.parse_args()
 
-    python = peers_python()
+    if refused := install(NEEDED) or install([*PEERS.values()], dependencies=False):
+        sys.exit(f"expected the peers to install, found: {refused}")
     measured: dict[str, list[dict[str, float]]] = {label: [] for label in CONTENDERS}
     for number in range(given.rounds):
         labels = list(CONTENDERS)
         for label in labels if number % 2 == 0 else reversed(labels):
-            measured[label].append(measure(python, CONTENDERS[label], given.rows))
+            measured[label].append(measure(CONTENDERS[label], given.rows))
             print(f"round {number + 1}: {label}: {measured[label][-1]['rows_per_s']:,.0f} rows/s", flush=True)
 
     report = summarise(measured, given.rows)
@@ -64,11 +68,11 @@ def main() -> None:
     print("\n" + markdown(report))
 
 
-def measure(python: Path, command: list[str], rows: int) -> dict[str, float]:
+def measure(command: list[str], rows: int) -> dict[str, float]:
     """Run one contender in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "result.json"
-        measure_it = [python, "-m", "load_tests.peers.measure", *command]
+        measure_it = [PYTHON, "-m", "load_tests.peers.measure", *command]
         process = subprocess.run(
             [*measure_it, "--rows", str(rows), "--out", out], cwd=ROOT, capture_output=True, text=True
         )
@@ -103,18 +107,6 @@ def summarise(measured: dict[str, list[dict[str, float]]], rows: int) -> dict[st
     }
     rounds = len(speeds["watchnext"])
     return {"network": NETWORK, "rows": rows, "rounds": rounds, "machine": machine, "contenders": contenders}
-
-
-def processor() -> str:
-    """The processor's name and what it has for bfloat16."""
-    name, flags = platform.processor() or platform.machine(), ""
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        lines = dict(line.split(":", 1) for line in information.read_text().splitlines() if ":" in line)
-        fields = {key.strip(): value.strip() for key, value in lines.items()}
-        name, flags = fields.get("model name", name), fields.get("flags", "")
-    found = [flag for flag in ("avx512f", "avx512_bf16", "amx_bf16") if flag in flags.split()]
-    return f"{name} ({', '.join(found) or 'no AVX-512'})"
 
 
 def markdown(report: dict[str, Any]) -> str:
