@@ -68,7 +68,8 @@ def append_key(path: Path, key: ApiKey) -> None:
 
 def line(key: ApiKey) -> str:
     """The key's line in the file."""
-    return f"- {{name: {key.name}, role: {key.role}, sha256: {key.sha256}}}"
+    fields = {"name": key.name, "role": str(key.role), "sha256": key.sha256}
+    return f"- {yaml.safe_dump(fields, default_flow_style=True, sort_keys=False, width=1_000).strip()}"
 
 
 def _parsed(text: str, where: str) -> tuple[ApiKey, ...]:
