@@ -1,15 +1,19 @@
 """The service as an ASGI application."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
+import torch
 from fastapi import FastAPI
 
 from ranker.bundles.registry import Registry
 from ranker.store.connection import connect_async
 from serving import shell
 from serving.feature_store import FeatureStore
+from serving.follower import BLOCK_MS
+from serving.hot_swap import HotSwap
 from serving.model_worker import ModelWorker
 from serving.ranking import RankingService
 from serving.routes import router
@@ -28,15 +32,18 @@ def create_app(settings: ServingSettings) -> FastAPI:
         StoreError: The Redis URL is none. A server that does not answer is no error: see `degraded` in
             `RankResponse`.
     """
-    bundle = Registry(settings.registry).read()
-    worker = ModelWorker(bundle, settings.model_threads)
-    store = FeatureStore(connect_async(settings.redis_url, timeout_s=settings.redis_timeout_s))
+    torch.set_num_threads(settings.model_threads)
+    client = connect_async(settings.redis_url, timeout_s=settings.redis_timeout_s)
+    listening = connect_async(settings.redis_url, timeout_s=settings.redis_timeout_s, block_s=BLOCK_MS / 1000)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await models.start()
         yield
-        worker.close()
+        await models.stop()
+        await asyncio.to_thread(worker.close)
         await store.close()
+        await listening.aclose()
 
     app = FastAPI(
         title="watchnext",
@@ -46,7 +53,19 @@ def create_app(settings: ServingSettings) -> FastAPI:
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
-    app.state.ranking = RankingService(bundle, worker, store)
     shell.install(app, settings)
+    metrics = app.state.metrics
+    worker = ModelWorker(settings.model_threads, settings.batch_candidates, metrics)
+    store = FeatureStore(client, settings.redis_timeout_s, metrics)
+    models = HotSwap(
+        Registry(settings.registry),
+        store,
+        listening,
+        worker,
+        metrics,
+        catalogue_bytes=settings.catalogue_mb * 1_000_000,
+        device=settings.device,
+    )
+    app.state.ranking = RankingService(models, worker, store, metrics)
     app.include_router(router)
     return app

@@ -115,7 +115,7 @@ def _run_alone(settings: ServingSettings, listener: socket.socket, announce: Cal
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
     application = create_app(settings)
-    version = application.state.ranking.manifest.model_version
+    version = application.state.ranking.model.manifest.model_version
     Server(
         application,
         application.state.admission,

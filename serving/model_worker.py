@@ -1,49 +1,180 @@
-"""The one thread that runs the model, so that the event loop stays free for requests."""
+"""The one thread that runs models, so that the event loop stays free and every batch is of one version.
+
+Waiting requests for the same model are ranked together, up to a number of candidates, as soon as the thread
+is free: nobody waits for a batch to fill.
+"""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from ranker.bundles.bundle import Bundle
-from ranker.features.values import FeatureValue
+from serving.metrics import Metrics
+from serving.problems import DeadlinePassedError
+from serving.served_model import Query, Ranked, ServedModel
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class ModelError(Exception):
+    """The model failed on a batch; its requests are answered as failed, all others go on."""
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    """A request that waits.
+
+    Attributes:
+        deadline: `perf_counter()` after which nobody waits for the answer; None for no such time.
+        future: Its ranking and the seconds that it waited.
+    """
+
+    model: ServedModel
+    query: Query
+    deadline: float | None
+    future: "Future[tuple[Ranked, float]]" = field(default_factory=Future)
+    submitted: float = field(default_factory=perf_counter)
+
+
+@dataclass(frozen=True)
+class _Errand:
+    """Other work for the thread, such as changing resident videos, done between two batches."""
+
+    do: Callable[[], Any]
+    future: "Future[Any]" = field(default_factory=Future)
 
 
 class ModelWorker:
-    """Owns a bundle and predicts with it, one request at a time.
+    """Runs models in a thread of its own.
 
     Args:
-        bundle: The model; nobody else may use it from now on.
         threads: Threads that torch may use for one matrix product.
+        batch_candidates: Candidates that are ranked together; a request that has more goes alone.
+        metrics: Counts batches.
     """
 
-    def __init__(self, bundle: Bundle, threads: int) -> None:
-        self._bundle = bundle
-        self._executor = ThreadPoolExecutor(
-            1, thread_name_prefix="model", initializer=torch.set_num_threads, initargs=(threads,)
-        )
+    def __init__(self, threads: int, batch_candidates: int, metrics: Metrics) -> None:
+        self._threads = threads
+        self._batch_candidates = batch_candidates
+        self._metrics = metrics
+        self._rankings: deque[_Ranking] = deque()
+        self._errands: deque[_Errand] = deque()
+        self._something = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+        self._thread.start()
 
-    async def predict(
-        self, request: Mapping[str, FeatureValue], candidates: Sequence[Mapping[str, FeatureValue]]
-    ) -> NDArray[np.float64]:
-        """Predict every head for every candidate.
+    async def rank(self, model: ServedModel, query: Query, deadline: float | None) -> tuple[Ranked, float]:
+        """Rank one request's candidates.
 
         Args:
-            request: The columns of user, query video and context.
-            candidates: The columns of each of C candidates.
+            model: Ranks it.
+            query: The request.
+            deadline: `perf_counter()` after which it is not begun any more.
 
         Returns:
-            (C, T) in natural units, in the spec's task order.
+            The ranking, and the seconds that the request waited for it to begin.
 
         Raises:
-            FeatureError: A value has the wrong type.
+            DeadlinePassedError: The deadline passed before its turn.
+            EvictedError: Videos have to be fetched again.
+            ModelError: The model failed.
         """
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, self._bundle.predict, request, candidates)
+        job = _Ranking(model, query, deadline)
+        with self._something:
+            self._rankings.append(job)
+            self._something.notify()
+        return await asyncio.wrap_future(job.future)
+
+    async def do(self, errand: Callable[[], T]) -> T:
+        """Run something in the thread, between two batches."""
+        job = _Errand(errand)
+        with self._something:
+            self._errands.append(job)
+            self._something.notify()
+        result: T = await asyncio.wrap_future(job.future)
+        return result
 
     def close(self) -> None:
-        """Let the request that is running end, and stop the thread."""
-        self._executor.shutdown()
+        """Finish what was submitted, and stop the thread."""
+        with self._something:
+            self._closing = True
+            self._something.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        torch.set_num_threads(self._threads)
+        while True:
+            with self._something:
+                while not (self._rankings or self._errands or self._closing):
+                    self._something.wait()
+                if not self._rankings and not self._errands:
+                    return
+                errand = self._errands.popleft() if self._errands else None
+                batch = self._next_batch()
+            if errand is not None and errand.future.set_running_or_notify_cancel():
+                _settle(errand.future, errand.do)
+            if batch:
+                self._rank(batch)
+
+    def _next_batch(self) -> list[_Ranking]:
+        """The oldest request and those after it of the same model, as far as there is room."""
+        batch: list[_Ranking] = []
+        room = self._batch_candidates
+        while self._rankings:
+            job = self._rankings[0]
+            if batch and (job.model is not batch[0].model or len(job.query.video_ids) > room):
+                break
+            batch.append(self._rankings.popleft())
+            room -= len(job.query.video_ids)
+        return batch
+
+    def _rank(self, batch: list[_Ranking]) -> None:
+        now = perf_counter()
+        wanted = []
+        for job in batch:
+            if not job.future.set_running_or_notify_cancel():
+                continue  # whoever asked has left
+            if job.deadline is not None and now > job.deadline:
+                waited = (now - job.submitted) * 1000
+                job.future.set_exception(
+                    DeadlinePassedError(f"the request waited {waited:.0f} ms for its turn")
+                )
+                continue
+            wanted.append(job)
+        if wanted:
+            self._metrics.batch(len(wanted), sum(len(job.query.video_ids) for job in wanted))
+            self._attempt(wanted, now)
+
+    def _attempt(self, batch: list[_Ranking], began: float) -> None:
+        try:
+            results = batch[0].model.rank([job.query for job in batch])
+        except Exception as error:
+            if len(batch) > 1:  # find out whose fault it is
+                for job in batch:
+                    self._attempt([job], began)
+                return
+            logger.exception("the model failed on a request of %d candidates", len(batch[0].query.video_ids))
+            batch[0].future.set_exception(ModelError(repr(error)))
+            return
+        for job, result in zip(batch, results, strict=True):
+            if isinstance(result, Exception):
+                job.future.set_exception(result)
+            else:
+                job.future.set_result((result, began - job.submitted))
+
+
+def _settle(future: "Future[T]", do: Callable[[], T]) -> None:
+    try:
+        future.set_result(do())
+    except Exception as error:
+        future.set_exception(error)

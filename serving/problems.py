@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from ranker.errors import UserError, WatchnextError
+from ranker.errors import StoreError, UserError, WatchnextError
 from serving.wordings import worded
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -35,6 +35,7 @@ KINDS: Final[Mapping[str, tuple[int, str]]] = {
     "headers-too-large": (431, "The headers are too large"),
     "internal-error": (500, "The service failed"),
     "not-ready": (503, "The service is not ready"),
+    "feature-store-away": (503, "The feature store does not answer"),
     "overloaded": (503, "Too many requests are waiting"),
     "deadline-passed": (503, "The deadline passed before the work began"),
 }
@@ -71,6 +72,7 @@ class DeadlinePassedError(WatchnextError):
 _LATER: Final[Mapping[type[Exception], str]] = {
     OverloadedError: "overloaded",
     DeadlinePassedError: "deadline-passed",
+    StoreError: "feature-store-away",
 }
 
 

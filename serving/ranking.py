@@ -1,71 +1,129 @@
-"""One request's way: features, predictions, score, list.
-
-Shape letters: C candidates, T tasks.
-"""
+"""One request's way: check, features, predictions, score, list."""
 
 import logging
+from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ranker.bundles.bundle import Bundle
 from ranker.errors import FeatureError, StoreError
-from ranker.score.formula import Scored, ScoreFormula
-from serving.feature_store import FeatureStore, Stored
+from ranker.features.record import RecordLayout, Words
+from ranker.records import USER_ID, VIDEO_ID
+from serving.feature_store import FeatureStore
+from serving.hot_swap import HotSwap
+from serving.metrics import Metrics, Phase
 from serving.model_worker import ModelWorker
-from serving.problems import InvalidRequestError
-from serving.request_features import RequestFeatures
-from serving.schemas import RankedVideo, RankRequest, RankResponse
+from serving.problems import DeadlinePassedError, InvalidRequestError, Place, pointer
+from serving.schemas import RankRequest, RecordInput
+from serving.served_model import EvictedError, Query, Ranked, ServedModel, Stored
 
 logger = logging.getLogger(__name__)
 
-Floats = NDArray[np.float64]
+
+@dataclass(frozen=True)
+class Arrival:
+    """When a request came, and until when its answer is of use.
+
+    Attributes:
+        request_id: Names it.
+        started: `perf_counter()` when it came.
+        deadline: `perf_counter()` after which nobody waits; None for no such time.
+    """
+
+    request_id: str
+    started: float
+    deadline: float | None
+
+    def before(self, timeout_ms: int | None) -> float | None:
+        """The earlier one of this deadline and one `timeout_ms` after the request came."""
+        if timeout_ms is None:
+            return self.deadline
+        own = self.started + timeout_ms / 1000
+        return own if self.deadline is None else min(own, self.deadline)
 
 
 class RankingService:
-    """Ranks candidates for one viewer.
+    """Ranks candidates for one viewer, and takes records of viewers and videos.
 
     Args:
-        bundle: The model; its spec says which features there are.
-        worker: Runs the bundle.
+        models: Has the model that ranks now.
+        worker: Runs it.
         store: Has the stored features.
+        metrics: Is told of every phase.
     """
 
-    def __init__(self, bundle: Bundle, worker: ModelWorker, store: FeatureStore) -> None:
-        self.manifest = bundle.manifest
-        self.spec = bundle.spec
-        self.formula = ScoreFormula(bundle.spec.score, bundle.spec.tasks)
-        self._features = RequestFeatures(bundle.spec)
+    def __init__(self, models: HotSwap, worker: ModelWorker, store: FeatureStore, metrics: Metrics) -> None:
+        self._models = models
         self._worker = worker
         self._store = store
+        self._metrics = metrics
 
-    async def rank(self, body: RankRequest, *, request_id: str, started: float) -> RankResponse:
-        """Rank the candidates of one request.
+    @property
+    def model(self) -> ServedModel:
+        """The model that ranks now."""
+        return self._models.model
+
+    async def rank(self, body: RankRequest, arrival: Arrival) -> dict[str, Any]:
+        """Rank the candidates of one request; the whole answer is of one model.
 
         Args:
             body: The request.
-            request_id: Names it in the response.
-            started: `perf_counter()` when it came.
+            arrival: When it came.
+
+        Returns:
+            What `RankResponse` describes, made of plain values.
 
         Raises:
             InvalidRequestError: It carries columns that the model has not, values of the wrong type, or a
                 candidate twice.
+            DeadlinePassedError: It could not be begun in time.
+            ModelError: The model failed.
         """
-        self._features.check(body)
-        degraded: list[str] = []
-        stored = await self._fetch(body, degraded)
-        predictions_ct = await self._predict(body, stored, degraded)
-        scored = self.formula.score(predictions_ct)
-        return RankResponse(
-            request_id=request_id,
-            model_version=self.manifest.model_version,
-            score_version=self.formula.version,
-            unknown=self._features.unknown(body, stored),
-            degraded=degraded,
-            items=self._items(body, predictions_ct, scored),
-            took_ms=round((perf_counter() - started) * 1000, 3),
-        )
+        model, degraded = self.model, list[str]()
+        carried = model.reader.read(body)
+        checked = self._phase("validate", arrival.started)
+        video_ids = [candidate.id for candidate in body.candidates]
+        stored = await self._stored(model, body, video_ids, degraded)
+        fetched = self._phase("features", checked)
+        deadline = arrival.before(body.timeout_ms)
+        if deadline is not None and fetched > deadline:
+            raise DeadlinePassedError("the deadline passed before the model's turn")
+        query = Query(body.query_video_id, video_ids, carried, stored, body.limit)
+        ranked, waited_s = await self._rank(model, query, deadline)
+        self._metrics.phase("queue", waited_s)
+        scored = perf_counter()
+        self._metrics.phase("model", scored - fetched - waited_s)
+        self._metrics.candidates(len(video_ids))
+        return {
+            "request_id": arrival.request_id,
+            "model_version": model.manifest.model_version,
+            "score_version": model.formula.version,
+            "took_ms": round((scored - arrival.started) * 1000, 3),
+            "unknown": _unknown(body, stored),
+            "degraded": degraded,
+            "items": _items(model, body, ranked),
+        }
+
+    async def put_user(self, record: RecordInput) -> None:
+        """Store a viewer's features in place of what is there.
+
+        Raises:
+            InvalidRequestError: The model has no such column, or a value has the wrong type.
+            StoreError: Redis does not answer.
+        """
+        layout = self.model.user_records
+        words = _record(layout, record, USER_ID, frozenset(self.model.spec.user_columns))
+        await self._store.write_user(layout, record.id, words)
+
+    async def put_video(self, record: RecordInput) -> None:
+        """Store a video's features in place of what is there; every service takes them up.
+
+        Raises:
+            InvalidRequestError: The model has no such column, or a value has the wrong type.
+            StoreError: Redis does not answer.
+        """
+        layout = self.model.catalogue.layout
+        words = _record(layout, record, VIDEO_ID, frozenset(self.model.spec.video_columns))
+        await self._store.write_video(layout, record.id, words)
 
     async def ready(self) -> None:
         """See that requests can be ranked with stored features.
@@ -75,44 +133,87 @@ class RankingService:
         """
         await self._store.ping()
 
-    async def _fetch(self, body: RankRequest, degraded: list[str]) -> Stored | None:
+    async def _stored(
+        self, model: ServedModel, body: RankRequest, video_ids: list[str], degraded: list[str]
+    ) -> Stored:
+        query = [] if body.query_video_id is None else [body.query_video_id]
+        lacking = frozenset(model.catalogue.lacking([*video_ids, *query]))
+        self._metrics.catalogue(len(video_ids) + len(query) - len(lacking), len(lacking))
         try:
-            ids = [candidate.id for candidate in body.candidates]
-            return await self._store.fetch(body.user.id, body.query_video_id, ids)
-        except StoreError as error:
-            logger.error("ranking without stored features: %s", error)
-            degraded.append("feature_store")
-            return None
-
-    async def _predict(self, body: RankRequest, stored: Stored | None, degraded: list[str]) -> Floats:
-        try:
-            return await self._worker.predict(*self._features.join(body, stored))
-        except FeatureError as error:
-            place = self._features.carried(body, error)
-            if place is not None:
-                raise InvalidRequestError([place]) from error
-            logger.error("ranking without stored features: the store holds %s", error)
-        degraded.append("stored_features")
-        return await self._predict(body, None, degraded)
-
-    def _items(self, body: RankRequest, predictions_ct: Floats, scored: Scored) -> list[RankedVideo]:
-        tasks = [task.name for task in self.spec.tasks]
-        best = np.argsort(-scored.rank_key, kind="stable")[: body.limit]
-        contributions = scored.contributions[best].tolist()
-        rows = zip(
-            best.tolist(),
-            scored.score[best].tolist(),
-            predictions_ct[best].tolist(),
-            contributions,
-            strict=True,
-        )
-        return [
-            RankedVideo(
-                id=body.candidates[index].id,
-                position=position,
-                score=score,
-                predictions=dict(zip(tasks, predictions, strict=True)),
-                contributions=dict(zip(scored.heads, parts, strict=True)) if body.explain else None,
+            user, videos, whole = await self._store.read(
+                model.user_records, body.user.id, model.catalogue.layout, lacking
             )
-            for position, (index, score, predictions, parts) in enumerate(rows, start=1)
-        ]
+        except StoreError:
+            degraded.append("feature_store")
+            return Stored(asked=lacking)
+        if not whole:
+            degraded.append("stored_features")
+        return Stored(user, lacking, videos)
+
+    async def _rank(self, model: ServedModel, query: Query, deadline: float | None) -> tuple[Ranked, float]:
+        try:
+            return await self._worker.rank(model, query, deadline)
+        except EvictedError as error:
+            return await self._worker.rank(model, await self._refetched(model, query, error), deadline)
+
+    async def _refetched(self, model: ServedModel, query: Query, error: EvictedError) -> Query:
+        """The query with what left the catalogue while it waited."""
+        try:
+            videos = await self._store.read_videos(model.catalogue.layout, error.videos)
+        except StoreError:
+            videos = {}
+        asked = frozenset([*query.stored.asked, *error.videos, *query.video_ids])
+        stored = Stored(query.stored.user, asked, {**query.stored.videos, **videos})
+        return replace(query, stored=stored)
+
+    def _phase(self, phase: Phase, since: float) -> float:
+        now = perf_counter()
+        self._metrics.phase(phase, now - since)
+        return now
+
+
+def _record(layout: RecordLayout, record: RecordInput, id_column: str, columns: frozenset[str]) -> Words:
+    unknown = [name for name in record.features if name not in columns]
+    if unknown:
+        expected = ", ".join(sorted(columns)) or "none: the model uses no such feature"
+        raise InvalidRequestError(
+            [
+                Place(pointer(("features", name)), f"expected one of the model's columns ({expected})")
+                for name in unknown
+            ]
+        )
+    try:
+        return layout.of_rows([{**record.features, id_column: record.id}])
+    except FeatureError as error:
+        where = ("id",) if error.feature == id_column else ("features", error.feature)
+        raise InvalidRequestError([Place(pointer(where), str(error))]) from error
+
+
+def _unknown(body: RankRequest, stored: Stored) -> dict[str, Any]:
+    """Those of whom neither the store nor the request knows a feature, in the request's order."""
+    missing = {video_id for video_id in stored.asked if video_id not in stored.videos}
+    videos: list[str] = []
+    if missing:
+        videos = [c.id for c in body.candidates if c.id in missing and not c.features]
+        query = body.query_video_id
+        if query in missing and not body.query_features and query not in videos:
+            videos.append(query)
+    return {"user": stored.user is None and not body.user.features, "videos": videos}
+
+
+def _items(model: ServedModel, body: RankRequest, ranked: Ranked) -> list[dict[str, Any]]:
+    tasks, heads = [task.name for task in model.spec.tasks], model.formula.heads
+    rows = zip(ranked.order.tolist(), ranked.scores.tolist(), ranked.predictions.tolist(), strict=True)
+    items = [
+        {
+            "id": body.candidates[place].id,
+            "position": position,
+            "score": score,
+            "predictions": dict(zip(tasks, predictions, strict=True)),
+        }
+        for position, (place, score, predictions) in enumerate(rows, start=1)
+    ]
+    if body.explain:
+        for item, parts in zip(items, ranked.contributions.tolist(), strict=True):
+            item["contributions"] = dict(zip(heads, parts, strict=True))
+    return items

@@ -1,14 +1,16 @@
 """The paths of the HTTP interface."""
 
+from time import perf_counter
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+import orjson
+from fastapi import APIRouter, Depends, Request, Response
 
 from ranker.errors import StoreError
 from ranker.feature_spec import CrossFeature, Side
 from serving import problems
 from serving.json_body import JsonRoute
-from serving.ranking import RankingService
+from serving.ranking import Arrival, RankingService
 from serving.schemas import (
     FeatureInfo,
     Health,
@@ -16,6 +18,7 @@ from serving.schemas import (
     RankRequest,
     RankResponse,
     Readiness,
+    RecordInput,
     TaskInfo,
 )
 
@@ -31,23 +34,44 @@ def ranking_service(request: Request) -> RankingService:
 Ranking = Annotated[RankingService, Depends(ranking_service)]
 
 
-@router.post("/v1/rank", response_model_exclude_none=True, responses=problems.described(400, 413, 415, 422))
-async def rank(body: RankRequest, request: Request, ranking: Ranking) -> RankResponse:
+@router.post("/v1/rank", response_model=RankResponse, responses=problems.described(400, 413, 415, 422))
+async def rank(body: RankRequest, request: Request, ranking: Ranking) -> Response:
     """Rank candidate videos for one viewer.
 
     Features of the viewer, the query video and the candidates are taken from the feature store; a column
-    that the request carries replaces the stored one.
+    that the request carries replaces the stored one. The header X-Timeout-Ms or `timeout_ms` in the body
+    says how long the answer is of use: work that has not begun by then is not done.
     """
-    return await ranking.rank(body, request_id=request.state.request_id, started=request.state.started)
+    state = request.state
+    answer = await ranking.rank(body, Arrival(state.request_id, state.started, state.deadline))
+    content = orjson.dumps(answer)
+    state.scored = perf_counter()
+    return Response(content, media_type="application/json")
+
+
+@router.put("/v1/users", status_code=204, responses=problems.described(400, 413, 415, 422, 503))
+async def put_user(body: RecordInput, ranking: Ranking) -> None:
+    """Store a viewer's features in place of what is there: columns that are left out are missing."""
+    await ranking.put_user(body)
+
+
+@router.put("/v1/videos", status_code=204, responses=problems.described(400, 413, 415, 422, 503))
+async def put_video(body: RecordInput, ranking: Ranking) -> None:
+    """Store a video's features in place of what is there: columns that are left out are missing.
+
+    Every service that uses the same feature store ranks with them within a second.
+    """
+    await ranking.put_video(body)
 
 
 @router.get("/v1/model")
 async def model(ranking: Ranking) -> ModelResponse:
     """Describe the model that ranks: what it reads, what it predicts, how that becomes a score."""
-    spec, manifest = ranking.spec, ranking.manifest
+    served = ranking.model
+    spec, manifest = served.spec, served.manifest
     return ModelResponse(
         model_version=manifest.model_version,
-        score_version=ranking.formula.version,
+        score_version=served.formula.version,
         spec=spec.name,
         watermark_ms=manifest.watermark_ms,
         features=[
@@ -74,4 +98,4 @@ async def readyz(ranking: Ranking) -> Readiness:
         await ranking.ready()
     except StoreError as error:
         raise problems.not_ready(str(error)) from error
-    return Readiness(model_version=ranking.manifest.model_version)
+    return Readiness(model_version=ranking.model.manifest.model_version)

@@ -1,6 +1,5 @@
 """Requests and responses of the HTTP interface."""
 
-from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
@@ -99,6 +98,19 @@ class RankRequest(Schema):
         None, ge=1, le=MOST_CANDIDATES, description="How many of the best to return; all by default."
     )
     explain: bool = Field(False, description="Return each head's contribution to the score.")
+    timeout_ms: int | None = Field(
+        None,
+        ge=1,
+        le=60_000,
+        description="How long the answer is of use, from when the request came; X-Timeout-Ms says the same.",
+    )
+
+
+class RecordInput(Schema):
+    """What is known of one viewer or video."""
+
+    id: Id = Field(description='712 and "712" are the same.', examples=["17"])
+    features: Features = Field({}, description="Its columns.", examples=[{"duration_s": 30.5}])
 
 
 class Unknown(Schema):
@@ -108,23 +120,18 @@ class Unknown(Schema):
     videos: list[str] = Field(description="Candidates, and the query video, in the request's order.")
 
 
-@dataclass(frozen=True, slots=True)  # not pydantic: what the service made itself needs no check, 1,000 times
-class RankedVideo:
+class RankedVideo(Schema):
     """One candidate in its place."""
 
-    id: Annotated[str, Field(description="The candidate's id, as text.")]
-    position: Annotated[int, Field(description="1 is the best.")]
-    score: Annotated[float, Field(description="What it was ranked by, together with its position.")]
-    predictions: Annotated[
-        dict[str, float], Field(description="Each head's probability, seconds, stars, ...")
-    ]
-    contributions: Annotated[
-        dict[str, float] | None,
-        Field(
-            description="Each term's part in the logarithm of the score (product) or in the score (sum); "
-            "present when asked for."
-        ),
-    ]
+    id: str = Field(description="The candidate's id, as text.")
+    position: int = Field(description="1 is the best.")
+    score: float = Field(description="What it was ranked by, together with its position.")
+    predictions: dict[str, float] = Field(description="Each head's probability, seconds, stars, ...")
+    contributions: dict[str, float] | None = Field(
+        None,
+        description="Each term's part in the logarithm of the score (product) or in the score (sum); "
+        "present when asked for.",
+    )
 
 
 class RankResponse(Schema):
@@ -136,9 +143,9 @@ class RankResponse(Schema):
     took_ms: float = Field(description="Time in the service.")
     unknown: Unknown = Field(description="Who was ranked without features.")
     degraded: list[str] = Field(
-        description="What was missing when this was ranked. `feature_store`: Redis did not answer, "
-        "`stored_features`: a stored value has the wrong type; either way only the request's own features "
-        "were used."
+        description="What was missing when this was ranked. `feature_store`: Redis did not answer, so the "
+        "viewer's features and those of videos not resident were not used; `stored_features`: a stored record "
+        "could not be read and was left out."
     )
     items: list[RankedVideo] = Field(description="The candidates, best first, at most `limit`.")
 

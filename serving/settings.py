@@ -34,6 +34,13 @@ class ServingSettings(BaseModel):
         description="Threads of one matrix product. `watchnext serve` gives each of its processes its share "
         "of the cores.",
     )
+    batch_candidates: PositiveInt = Field(
+        512,
+        description="Candidates that the model ranks together. On a CPU a request of a few hundred fills the "
+        "cores by itself, so more would only make the first of a batch wait for the last; on CUDA 4096 do no "
+        "harm.",
+    )
+    device: str = Field("auto", description="Where the model runs: auto, cpu or cuda.")
     catalogue_mb: PositiveInt = Field(
         1024, description="Memory for resident videos in one process, in MB of 10^6 bytes."
     )

@@ -42,7 +42,7 @@ def serve_handed_over(settings: ServingSettings, line: Connection, connections: 
         app,
         app.state.admission,
         shutdown_timeout_s=settings.shutdown_timeout_s,
-        ready=lambda: _serving(server, connections, line, app.state.ranking.manifest.model_version),
+        ready=lambda: _serving(server, connections, line, app.state.ranking.model.manifest.model_version),
     )
     server.run([])
 

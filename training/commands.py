@@ -156,12 +156,16 @@ def load(
     source: SourceOption = None,
     redis_url: RedisOption = None,
     home: HomeOption = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew instead of where an interrupted loading stopped.")
+    ] = False,
 ) -> None:
-    """Fill the feature store with a source's users and videos."""
+    """Fill the feature store with a source's users and videos; running services take them up."""
     console = _console()
     with connect(redis_url, home or default_home()) as client:
-        loaded = load_features(client, load_spec(spec), open_source(data, source), console)
-    console.print(f"loaded {loaded.users:,} users and {loaded.videos:,} videos")
+        loaded = load_features(client, load_spec(spec), open_source(data, source), console, restart=restart)
+    resumed = f", {loaded.resumed_at:,} of them earlier" if loaded.resumed_at else ""
+    console.print(f"loaded {loaded.users:,} users and {loaded.videos:,} videos{resumed}")
 
 
 @data.command()

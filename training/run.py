@@ -9,10 +9,10 @@ import pyarrow as pa
 from rich.console import Console
 
 from ranker.bundles.registry import Registry, is_local
+from ranker.device import choose_device, fast_bfloat16
 from ranker.errors import RegistryError, SourceError
 from ranker.spec import RankerSpec
 from training import checkpoint
-from ranker.device import choose_device, fast_bfloat16
 from training.publish import GOLDEN_CANDIDATES, GOLDEN_REQUESTS, publish
 from training.report import Report
 from training.sources.base import Source

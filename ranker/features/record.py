@@ -84,7 +84,9 @@ class RecordLayout:
                 words[:, self._first[name]] = np.float64(np.nan).view(np.uint64)
         return words
 
-    def shared_words(self, other: "RecordLayout", *, prefix: str = "") -> tuple[list[int], list[int]]:
+    def shared_words(
+        self, other: "RecordLayout", *, prefix: str = ""
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where the same columns stand in two layouts.
 
         Args:
@@ -102,7 +104,7 @@ class RecordLayout:
                 width = 1 + feature.most if isinstance(feature, IdsFeature) else 1
                 mine += range(self._first[column, form], self._first[column, form] + width)
                 theirs += range(other._first[name], other._first[name] + width)
-        return mine, theirs
+        return np.array(mine, np.int64), np.array(theirs, np.int64)
 
     def of_batch(self, batch: pa.RecordBatch) -> Words:
         """Make records of a log's rows.

@@ -1,15 +1,28 @@
-"""Names of the keys in Redis; every key of watchnext starts with the same prefix."""
+"""Names of the keys in Redis; every key of watchnext starts with the same prefix.
+
+A digest in a key names the layout of the records there, so that models with other columns live side by side.
+"""
 
 from typing import Final
 
 PREFIX: Final = "watchnext:"
 
 
-def user_key(user_id: str) -> str:
-    """Where a user's stored features stand, as one JSON object of columns."""
-    return f"{PREFIX}user:{user_id}"
+def users_key(layout: str) -> str:
+    """Where viewers' records stand: a hash, id to record."""
+    return f"{PREFIX}users:{layout}"
 
 
-def video_key(video_id: str) -> str:
-    """Where a video's stored features stand, as one JSON object of columns."""
-    return f"{PREFIX}video:{video_id}"
+def videos_key(layout: str) -> str:
+    """Where videos' records stand: a hash, id to record."""
+    return f"{PREFIX}videos:{layout}"
+
+
+def changes_key(layout: str) -> str:
+    """Where changes of videos are announced: a stream of entries with the field `ids`, a JSON list."""
+    return f"{PREFIX}changes:{layout}"
+
+
+def load_key(source: str) -> str:
+    """How far the loading of a source has come: a hash of counts."""
+    return f"{PREFIX}load:{source}"

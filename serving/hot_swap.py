@@ -1,0 +1,124 @@
+"""Exchanging the model while serving: the new bundle is made ready beside the old one, then takes its place."""
+
+import asyncio
+import logging
+from dataclasses import replace
+from time import monotonic
+from typing import Final
+
+import redis.asyncio
+
+from ranker.bundles.registry import Registry
+from ranker.device import choose_device
+from serving.feature_store import FeatureStore
+from serving.follower import Follower, Position
+from serving.metrics import Metrics
+from serving.model_worker import ModelWorker
+from serving.served_model import ServedModel
+
+logger = logging.getLogger(__name__)
+
+POLL_S: Final = 1.0
+"""How often the registry is asked for its current version."""
+REFUSED_S: Final = 30.0
+"""After so long, a version that was refused is looked at again: its files may have been incomplete."""
+
+
+class HotSwap:
+    """Has the model that ranks, and watches the registry for another.
+
+    A version that does not verify, or cannot be made ready, never takes the place of one that ranks.
+
+    Args:
+        registry: Has the bundles.
+        store: Has the records of videos.
+        client: For following changes; its commands may block.
+        worker: Owns the models once they rank.
+        metrics: Counts swaps.
+        catalogue_bytes: Memory of one model's resident videos.
+        device: Where models run: auto, cpu or cuda.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        store: FeatureStore,
+        client: redis.asyncio.Redis,
+        worker: ModelWorker,
+        metrics: Metrics,
+        *,
+        catalogue_bytes: int,
+        device: str,
+    ) -> None:
+        self._registry = registry
+        self._store = store
+        self._client = client
+        self._worker = worker
+        self._metrics = metrics
+        self._catalogue_bytes = catalogue_bytes
+        self._device = choose_device(device)
+        self._refused: dict[str, float] = {}
+        self._watching: asyncio.Task[None] | None = None
+        self.model = self._prepared(None)
+        self._follower = self._follower_of(self.model)
+        metrics.model(self.model.manifest.model_version)
+
+    async def start(self) -> None:
+        """Read the catalogue, then watch the registry in the background."""
+        await self._follower.start()
+        self._watching = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        """Stop watching and following."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        await self._follower.stop()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_S)
+            self._metrics.resident_videos(len(self.model.catalogue))
+            try:
+                version = await asyncio.to_thread(self._registry.current)
+            except Exception as error:
+                logger.warning("the registry cannot be asked for its current version: %s", error)
+                continue
+            refused = self._refused.get(version)
+            waiting = refused is not None and monotonic() - refused < REFUSED_S
+            if version != self.model.manifest.model_version and not waiting:
+                await self._swap(version)
+
+    async def _swap(self, version: str) -> None:
+        old, old_follower = self.model, self._follower
+        try:
+            new = await asyncio.to_thread(self._prepared, version)
+        except Exception as error:  # whatever is wrong with it, the old one goes on
+            if version not in self._refused:
+                self._metrics.swap("refused")
+            self._refused[version] = monotonic()
+            logger.error("%s is refused, %s goes on: %s", version, old.manifest.model_version, error)
+            return
+        follower = self._follower_of(new)
+        start_after: Position | None = None
+        if new.catalogue.layout.digest == old.catalogue.layout.digest:
+            start_after = old_follower.position  # before the copy: what changes now is followed again
+            ids, records = await self._worker.do(old.catalogue.everything)
+            await asyncio.to_thread(new.catalogue.put, ids, records)
+        await follower.start(after=start_after)
+        self.model, self._follower = new, follower
+        await old_follower.stop()
+        self._metrics.model(version)
+        self._metrics.swap("done")
+        logger.info("%s ranks in place of %s", version, old.manifest.model_version)
+
+    def _prepared(self, version: str | None) -> ServedModel:
+        """Read and verify a bundle, prepare its network, and rank with it once or twice."""
+        bundle = self._registry.read(version)
+        bundle = replace(bundle, model=bundle.model.to(self._device))
+        model = ServedModel(bundle, self._catalogue_bytes)
+        model.warm_up()
+        return model
+
+    def _follower_of(self, model: ServedModel) -> Follower:
+        return Follower(model.catalogue, self._store, self._client, self._worker.do)

@@ -1,0 +1,248 @@
+"""One bundle, ready to rank: the prepared network, its formula and its resident videos.
+
+Shape letters: Q requests of a batch, B candidates of all of them, C candidates of one, T tasks, K terms.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ranker.bundles.bundle import Bundle
+from ranker.device import fast_bfloat16
+from ranker.errors import WatchnextError
+from ranker.feature_spec import Side
+from ranker.features.layout import Group
+from ranker.features.record import RecordLayout, Words
+from ranker.features.stored import user_records
+from ranker.networks.inference import InferenceModel, Part
+from ranker.objectives.losses import natural_units
+from ranker.records import QUERY_PREFIX, VIDEO_ID
+from ranker.score.formula import ScoreFormula
+from serving.catalogue import Catalogue
+from serving.request_records import RequestReader, RequestRecords
+
+Floats = NDArray[np.float64]
+Slots = NDArray[np.int64]
+WARMING_SIZES = (1, 100, 500)
+"""Candidates of the requests that are ranked before the first real one."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What the feature store has of a request.
+
+    Attributes:
+        user: (W,) the viewer's record; None if there is none.
+        asked: The videos that were asked for, because they were not resident.
+        videos: Records of those that are stored.
+    """
+
+    user: Words | None = None
+    asked: Collection[str] = ()
+    videos: Mapping[str, Words] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Query:
+    """A request, as the model takes it.
+
+    Attributes:
+        query_video_id: The video that is on now.
+        video_ids: C candidates.
+        carried: What the request carries itself.
+        stored: What the store has.
+        limit: How many of the best are wanted; None for all.
+    """
+
+    query_video_id: str | None
+    video_ids: Sequence[str]
+    carried: RequestRecords
+    stored: Stored
+    limit: int | None
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The best candidates of a request, best first.
+
+    Attributes:
+        order: (L,) their places among the candidates.
+        predictions: (L, T) in natural units.
+        scores: (L,)
+        contributions: (L, K) each term's part in the score.
+    """
+
+    order: NDArray[np.intp]
+    predictions: Floats
+    scores: Floats
+    contributions: Floats
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """A query's rows, before the network.
+
+    Attributes:
+        request: (1, W) words of its request features.
+        candidates: C rows of the first layer.
+        pairs: (C, W) words of its pair features.
+    """
+
+    request: Words
+    candidates: Part
+    pairs: Words
+
+
+class EvictedError(WatchnextError):
+    """Videos were resident when the store was asked, and are not any more.
+
+    Attributes:
+        videos: To be asked for.
+    """
+
+    def __init__(self, videos: Sequence[str]) -> None:
+        super().__init__(f"{len(videos)} videos left the catalogue while their request waited")
+        self.videos = videos
+
+
+class ServedModel:
+    """Ranks batches of requests; one thread at a time.
+
+    Args:
+        bundle: The verified bundle.
+        catalogue_bytes: Memory of the resident videos.
+    """
+
+    def __init__(self, bundle: Bundle, catalogue_bytes: int) -> None:
+        self.manifest = bundle.manifest
+        self.spec = bundle.spec
+        self.formula = ScoreFormula(bundle.spec.score, bundle.spec.tasks)
+        self.reader = RequestReader(bundle.encoder)
+        self.user_records = user_records(bundle.spec)
+        dtype = torch.bfloat16 if fast_bfloat16(bundle.model.device) else torch.float32
+        self._model = InferenceModel(bundle.model, dtype)
+        self._encoder = bundle.encoder
+        self.catalogue = Catalogue(bundle.encoder, self._model, catalogue_bytes)
+        records = bundle.encoder.records
+        self._request_empty = records[Group.REQUEST].missing(1)
+        self._pairs_empty = records[Group.PAIR].missing(1)
+        self._candidates_empty = records[Group.CANDIDATE].missing(1)
+        self._from_user = records[Group.REQUEST].shared_words(self.user_records)
+        self._from_query = records[Group.REQUEST].shared_words(self.catalogue.layout, prefix=QUERY_PREFIX)
+        self._from_video = records[Group.CANDIDATE].shared_words(self.catalogue.layout)
+        self._pair_from_request = records[Group.PAIR].shared_words(records[Group.REQUEST])
+        self._pair_from_candidate = records[Group.PAIR].shared_words(records[Group.CANDIDATE])
+        ids = [f for f in bundle.spec.side(Side.CANDIDATE) if f.source_column == VIDEO_ID]
+        self._id_layout = RecordLayout(ids, seed=bundle.spec.hash_seed)
+        self._from_id = records[Group.CANDIDATE].shared_words(self._id_layout)
+
+    def rank(self, queries: Sequence[Query]) -> list[Ranked | Exception]:
+        """Rank the candidates of Q requests; what one gets does not depend on the others.
+
+        Returns:
+            For each query its ranking, or the error that concerns it alone.
+        """
+        found = [self._try(query) for query in queries]
+        inputs = [one for one in found if isinstance(one, _Inputs)]
+        ranked = iter(
+            self._rank([q for q, one in zip(queries, found, strict=True) if isinstance(one, _Inputs)], inputs)
+        )
+        return [next(ranked) if isinstance(one, _Inputs) else one for one in found]
+
+    def warm_up(self) -> None:
+        """Rank a few made-up requests, so that the first real one finds everything in its place."""
+        for size in WARMING_SIZES:
+            ids = [str(place) for place in range(size)]
+            carried = RequestRecords((), (), ())
+            self.rank([Query(None, ids, carried, Stored(asked=ids), None)])
+
+    def _try(self, query: Query) -> "_Inputs | EvictedError":
+        try:
+            return self._inputs(query)
+        except EvictedError as error:
+            return error
+
+    def _rank(self, queries: Sequence[Query], inputs: Sequence[_Inputs]) -> Iterator[Ranked]:
+        if not queries:
+            return
+        requests = self._part(Group.REQUEST, np.concatenate([one.request for one in inputs]))
+        pairs = None
+        if self._model.has_pairs:
+            pairs = self._part(Group.PAIR, np.concatenate([one.pairs for one in inputs]))
+        outputs = self._model.outputs(requests, [one.candidates for one in inputs], pairs)
+        predictions = natural_units(outputs, self.spec.tasks)
+        scored = self.formula.score(predictions)
+        start = 0
+        for query in queries:
+            rows = slice(start, start + len(query.video_ids))
+            start = rows.stop
+            order = np.argsort(-scored.rank_key[rows], kind="stable")[: query.limit]
+            best = order + rows.start
+            yield Ranked(order, predictions[best], scored.score[best], scored.contributions[best])
+
+    def _part(self, group: Group, words: Words) -> Part:
+        return self._model.part(group, self._encoder.readers[group].read(words))
+
+    def _inputs(self, query: Query) -> _Inputs:
+        """Put together what is resident, stored and carried; the request's own values go first."""
+        catalogue, stored = self.catalogue, query.stored
+        if stored.videos:
+            catalogue.put(list(stored.videos), np.stack(list(stored.videos.values())))
+        slots = catalogue.slots([*query.video_ids, query.query_video_id or ""])
+        slots, query_slot = slots[:-1], slots[-1:]
+        self._check_eviction(query, slots, query_slot)
+        request = self._request_words(query, query_slot)
+        changed = {row for carried in query.carried.candidates for row in carried.rows}
+        fresh = np.array(sorted(changed.union(np.flatnonzero(slots < 0).tolist())), np.intp)
+        parts = catalogue.parts(np.maximum(slots, 0))
+        if not len(fresh) and not self._model.has_pairs:
+            return _Inputs(request, parts, self._pairs_empty)
+        words = self._candidate_words(query, slots)
+        if len(fresh):
+            computed = catalogue.compute_candidates(words[fresh])
+            rows = torch.from_numpy(fresh).to(parts.hidden.device)
+            parts.hidden[rows] = computed.hidden
+            parts.linear[rows] = computed.linear
+        return _Inputs(request, parts, self._pair_words(query, request, words))
+
+    def _check_eviction(self, query: Query, slots: Slots, query_slot: Slots) -> None:
+        gone = [query.video_ids[place] for place in np.flatnonzero(slots < 0).tolist()]
+        if query.query_video_id is not None and query_slot[0] < 0:
+            gone.append(query.query_video_id)
+        evicted = [video_id for video_id in gone if video_id not in query.stored.asked]
+        if evicted:
+            raise EvictedError(evicted)
+
+    def _request_words(self, query: Query, query_slot: Slots) -> Words:
+        words = self._request_empty.copy()
+        if query.stored.user is not None:
+            words[0, self._from_user[0]] = query.stored.user[self._from_user[1]]
+        if query_slot[0] >= 0:
+            words[0, self._from_query[0]] = self.catalogue.records(query_slot)[0, self._from_query[1]]
+        for carried in query.carried.request:
+            carried.put_into(words)
+        return words
+
+    def _candidate_words(self, query: Query, slots: Slots) -> Words:
+        words = np.repeat(self._candidates_empty, len(slots), axis=0)
+        resident = np.flatnonzero(slots >= 0)
+        records = self.catalogue.records(slots[resident])
+        words[np.ix_(resident, self._from_video[0])] = records[:, self._from_video[1]]
+        absent = np.flatnonzero(slots < 0)
+        if len(absent) and self._id_layout.words:
+            named = self._id_layout.of_rows([{VIDEO_ID: query.video_ids[place]} for place in absent.tolist()])
+            words[np.ix_(absent, self._from_id[0])] = named[:, self._from_id[1]]
+        for carried in query.carried.candidates:
+            carried.put_into(words)
+        return words
+
+    def _pair_words(self, query: Query, request: Words, candidates: Words) -> Words:
+        words = np.repeat(self._pairs_empty, len(candidates), axis=0)
+        words[:, self._pair_from_request[0]] = request[:, self._pair_from_request[1]]
+        words[:, self._pair_from_candidate[0]] = candidates[:, self._pair_from_candidate[1]]
+        for carried in query.carried.pairs:
+            carried.put_into(words)
+        return words
