@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from time import monotonic
 from typing import Any, Final
 
@@ -124,10 +125,8 @@ class Follower:
         assert seen is not None
         answer: Any = await self._client.xread({self._key: seen}, count=ENTRIES_AT_ONCE, block=BLOCK_MS)
         for _, entries in answer:
-            fields = [fields for _, fields in entries]
-            await self._change(
-                list(dict.fromkeys(i for f in fields for i in json.loads(f[IDS_FIELD.encode()])))
-            )
+            announced = [json.loads(fields[IDS_FIELD.encode()]) for _, fields in entries]
+            await self._change(list(dict.fromkeys(chain.from_iterable(announced))))
             seen = entries[-1][0]
         self.position = Position(seen, self.position.server, monotonic())
 

@@ -1,4 +1,4 @@
-"""Exchanging the model while serving: the new bundle is made ready beside the old one, then takes its place."""
+"""Exchanging the model while serving: a new bundle is made ready beside the old one, then takes its place."""
 
 import asyncio
 import logging

@@ -115,8 +115,7 @@ class RequestReader:
                 if self._columns[Group.PAIR]:
                     pairs += self._carried(Group.PAIR, rows, places)
             except FeatureError as error:
-                assert error.row is not None
-                row = places[error.row]
+                row = places[error.row or 0]
                 where = ("candidates", row, "features", error.feature)
                 raise InvalidRequestError([Place(pointer(where), _message(error))]) from error
         return RequestRecords(mine, tuple(candidates), tuple(pairs))

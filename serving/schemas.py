@@ -143,9 +143,9 @@ class RankResponse(Schema):
     took_ms: float = Field(description="Time in the service.")
     unknown: Unknown = Field(description="Who was ranked without features.")
     degraded: list[str] = Field(
-        description="What was missing when this was ranked. `feature_store`: Redis did not answer, so the "
-        "viewer's features and those of videos not resident were not used; `stored_features`: a stored record "
-        "could not be read and was left out."
+        description="What was missing when this was ranked. `feature_store`: Redis did not answer, so "
+        "neither the viewer's features nor those of videos that were not resident were used; "
+        "`stored_features`: a stored record could not be read and was left out."
     )
     items: list[RankedVideo] = Field(description="The candidates, best first, at most `limit`.")
 
