@@ -81,7 +81,7 @@ class RankingService:
         model, degraded = self.model, list[str]()
         carried = model.reader.read(body)
         checked = self._phase("validate", arrival.started)
-        video_ids = [candidate.id for candidate in body.candidates]
+        video_ids = [candidate["id"] for candidate in body.candidates]
         stored = await self._stored(model, body, video_ids, degraded)
         fetched = self._phase("features", checked)
         deadline = arrival.before(body.timeout_ms)
@@ -194,7 +194,7 @@ def _unknown(body: RankRequest, stored: Stored) -> dict[str, Any]:
     missing = {video_id for video_id in stored.asked if video_id not in stored.videos}
     videos: list[str] = []
     if missing:
-        videos = [c.id for c in body.candidates if c.id in missing and not c.features]
+        videos = [c["id"] for c in body.candidates if c["id"] in missing and not c.get("features")]
         query = body.query_video_id
         if query in missing and not body.query_features and query not in videos:
             videos.append(query)
@@ -206,7 +206,7 @@ def _items(model: ServedModel, body: RankRequest, ranked: Ranked) -> list[dict[s
     rows = zip(ranked.order.tolist(), ranked.scores.tolist(), ranked.predictions.tolist(), strict=True)
     items = [
         {
-            "id": body.candidates[place].id,
+            "id": body.candidates[place]["id"],
             "position": position,
             "score": score,
             "predictions": dict(zip(tasks, predictions, strict=True)),

@@ -102,13 +102,13 @@ class RequestReader:
             mine = self._carried(Group.REQUEST, [request], [0])
         except FeatureError as error:
             raise InvalidRequestError([_place_of(body, error)]) from error
-        carrying = [place for place, candidate in enumerate(body.candidates) if candidate.features]
+        carrying = [place for place, candidate in enumerate(body.candidates) if candidate.get("features")]
         if not carrying:
             return RequestRecords(mine, (), ())
         candidates: list[Carried] = []
         pairs: list[Carried] = []
         for columns, places in _by_columns(body, carrying).items():
-            rows = [body.candidates[place].features for place in places]
+            rows = [body.candidates[place]["features"] for place in places]
             try:
                 if columns & self._own[Group.CANDIDATE]:
                     candidates += self._carried(Group.CANDIDATE, rows, places)
@@ -127,10 +127,10 @@ class RequestReader:
             *_unknown(body.context, self._context, ("context",)),
         ]
         for index, candidate in enumerate(body.candidates):
-            if candidate.features:
+            if "features" in candidate:
                 where = ("candidates", index, "features")
-                places += _unknown(candidate.features, self._of_candidate, where)
-        if len({candidate.id for candidate in body.candidates}) < len(body.candidates):
+                places += _unknown(candidate["features"], self._of_candidate, where)
+        if len({candidate["id"] for candidate in body.candidates}) < len(body.candidates):
             places += _doubles(body)
         if places:
             raise InvalidRequestError(places)
@@ -160,14 +160,14 @@ def _by_columns(body: RankRequest, carrying: Iterable[int]) -> dict[frozenset[st
     """Candidates that carry the same columns, together."""
     groups: dict[frozenset[str], list[int]] = {}
     for place in carrying:
-        groups.setdefault(frozenset(body.candidates[place].features), []).append(place)
+        groups.setdefault(frozenset(body.candidates[place]["features"]), []).append(place)
     return groups
 
 
 def _doubles(body: RankRequest) -> Iterable[Place]:
     first: dict[str, int] = {}
     for index, candidate in enumerate(body.candidates):
-        before = first.setdefault(candidate.id, index)
+        before = first.setdefault(candidate["id"], index)
         if before != index:
             place = pointer(("candidates", index, "id"))
             yield Place(place, f"expected each video once, found /candidates/{before}/id again")
