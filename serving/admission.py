@@ -35,6 +35,10 @@ class Admission:
         """Count one that was too many."""
         self._metrics.reject("overloaded")
 
+    def answered(self, status: int) -> None:
+        """Count an answer that the middlewares did not see."""
+        self._metrics.request(RANK_PATH, status)
+
 
 class AdmissionMiddleware:
     """Bounds the ranking requests inside, and notes until when each is of use.

@@ -87,6 +87,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._refused = self.url == _RANK_URL and self._admission.full and self._may_answer_now()
         if self._refused:
             self._admission.turned_away()
+            self._admission.answered(503)
             self.transport.write(self._refusal.replace(_NO_REQUEST.encode(), uuid4().hex.encode()))
         else:
             super().on_headers_complete()
