@@ -18,6 +18,10 @@ WRAPPER = ROOT.parent / "shared" / "tools" / "with-docker.sh"
 _HOLD = "import json, os, sys; print(json.dumps(dict(os.environ)), flush=True); sys.stdin.read()"
 
 
+class NoDocker(Exception):
+    """Docker works here in no way that we know; the message says what is missing."""
+
+
 def _works(*command: str) -> bool:
     try:
         return subprocess.run(command, capture_output=True, timeout=30).returncode == 0
@@ -25,23 +29,23 @@ def _works(*command: str) -> bool:
         return False
 
 
-def _prefix() -> list[str]:
+def docker_prefix() -> list[str]:
     """What to put before a command so that docker works in it."""
     if wrapper := os.environ.get("WATCHNEXT_DOCKER"):
         return wrapper.split()
     if _works("docker", "info") and _works("docker", "compose", "version"):
         return []
     if not WRAPPER.exists():
-        pytest.skip("no docker with compose works here, and WATCHNEXT_DOCKER names no wrapper")
+        raise NoDocker("no docker with compose works here, and WATCHNEXT_DOCKER names no wrapper")
     if not sys.platform.startswith("linux") or os.geteuid() != 0 or shutil.which("apt-get") is None:
-        pytest.skip("no docker with compose works here, and bringing one needs Linux, root and apt")
+        raise NoDocker("no docker with compose works here, and bringing one needs Linux, root and apt")
     return ["bash", str(WRAPPER)]
 
 
 @contextmanager
-def docker_session() -> Iterator[dict[str, str]]:
-    """Yield the environment for docker commands; skip, with the reason, where there can be none."""
-    command = [*_prefix(), sys.executable, "-c", _HOLD]
+def docker_session(prefix: list[str]) -> Iterator[dict[str, str]]:
+    """Yield the environment for docker commands."""
+    command = [*prefix, sys.executable, "-c", _HOLD]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         said = []
         for line in holder.stdout:

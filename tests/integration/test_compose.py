@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.integration.docker_session import ROOT, docker_session
+from tests.integration.docker_session import ROOT, NoDocker, docker_prefix, docker_session
 from training.sources.simulated import SimulatedSource
 
 PROJECT = "watchnext-test"
@@ -76,6 +76,11 @@ def key_file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stack(key_file, say):
+    try:
+        prefix = docker_prefix()
+    except NoDocker as reason:
+        say(f"\n  the compose stack is not tested: {reason}")
+        pytest.skip(str(reason))
     started = time.monotonic()
 
     def passed(what):
@@ -83,7 +88,7 @@ def stack(key_file, say):
         say(f"  {what}: {time.monotonic() - started:.0f} s")
         started = time.monotonic()
 
-    with docker_session() as environment:
+    with docker_session(prefix) as environment:
         stack = Stack(environment, key_file[0])
         say("")
         passed("a docker that works")
@@ -215,7 +220,7 @@ def test_ranking_goes_on_without_redis_and_its_features_survive_the_restart(stac
     stack.must("stop", "redis")
     without = rank(client, body)
     assert "feature_store" in without["degraded"]
-    assert len(without["items"]) == CANDIDATES
+    assert without["unknown"]["videos"] == []  # their features are resident
 
     stack.must("start", "redis")
     patience = time.monotonic() + 60
