@@ -18,7 +18,7 @@ WRAPPER = ROOT.parent / "shared" / "tools" / "with-docker.sh"
 _HOLD = "import json, os, sys; print(json.dumps(dict(os.environ)), flush=True); sys.stdin.read()"
 
 
-class NoDocker(Exception):
+class NoDockerError(Exception):
     """Docker works here in no way that we know; the message says what is missing."""
 
 
@@ -36,9 +36,9 @@ def docker_prefix() -> list[str]:
     if _works("docker", "info") and _works("docker", "compose", "version"):
         return []
     if not WRAPPER.exists():
-        raise NoDocker("no docker with compose works here, and WATCHNEXT_DOCKER names no wrapper")
+        raise NoDockerError("no docker with compose works here, and WATCHNEXT_DOCKER names no wrapper")
     if not sys.platform.startswith("linux") or os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise NoDocker("no docker with compose works here, and bringing one needs Linux, root and apt")
+        raise NoDockerError("no docker with compose works here, and bringing one needs Linux, root and apt")
     return ["bash", str(WRAPPER)]
 
 

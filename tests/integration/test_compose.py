@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.integration.docker_session import ROOT, NoDocker, docker_prefix, docker_session
+from tests.integration.docker_session import ROOT, NoDockerError, docker_prefix, docker_session
 from training.sources.simulated import SimulatedSource
 
 PROJECT = "watchnext-test"
@@ -78,7 +78,7 @@ def key_file(tmp_path_factory):
 def stack(key_file, say):
     try:
         prefix = docker_prefix()
-    except NoDocker as reason:
+    except NoDockerError as reason:
         say(f"\n  the compose stack is not tested: {reason}")
         pytest.skip(str(reason))
     started = time.monotonic()
