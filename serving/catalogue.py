@@ -136,10 +136,15 @@ class Catalogue:
                 self._ids[slot] = None
                 self._free.append(slot)
 
-    def everything(self) -> tuple[list[str], Words]:
-        """All resident videos and a copy of their records, the least recently used first."""
-        order = sorted(self._slots.items(), key=lambda item: self._used[item[1]])
-        return [video_id for video_id, _ in order], self._records[[slot for _, slot in order]]
+    def ids(self) -> list[str]:
+        """All resident videos, the least recently used first."""
+        order = np.argsort(self._used[: len(self._ids)], kind="stable").tolist()
+        return [video_id for slot in order if (video_id := self._ids[slot]) is not None]
+
+    def copies(self, ids: Iterable[str]) -> tuple[list[str], Words]:
+        """Those of some videos that are still resident, and their records."""
+        resident = {video_id: slot for video_id in ids if (slot := self._slots.get(video_id)) is not None}
+        return list(resident), self._records[list(resident.values())]
 
     def _take(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """Slots for these videos, with the others' slots where there is no room; all count as just used."""

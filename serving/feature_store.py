@@ -142,6 +142,10 @@ class FeatureStore:
         try:
             async with asyncio.timeout(timeout_s):
                 return await command
+        except redis.ResponseError as error:  # it is there, and refuses this one command
+            self._metrics.feature_store_error()
+            logger.error("Redis refused a command: %s", error)
+            raise StoreError(f"expected Redis to answer, found {error!r}") from error
         except (redis.RedisError, OSError) as error:
             self._metrics.feature_store_error()
             if self._probing is None:

@@ -28,6 +28,8 @@ BLOCK_MS: Final = 500
 """How long one wait for changes takes; with the client's own timeout it stays well below two seconds."""
 RETRY_S: Final = 0.2
 ENTRIES_AT_ONCE: Final = 20
+VIDEOS_AT_ONCE: Final = 1_000
+"""Videos that change between two batches of requests: a few milliseconds."""
 BEGINNING: Final = b"0-0"
 
 
@@ -101,6 +103,10 @@ class Follower:
                     logger.warning("changes of videos are not followed until Redis is back: %r", error)
                 self._following = False
                 await asyncio.sleep(RETRY_S)
+            except Exception:  # an announcement that is none, or a model out of memory
+                logger.exception("changes of videos cannot be followed; reading the whole catalogue again")
+                self._following, self.position = False, Position(None, None, monotonic())
+                await asyncio.sleep(RETRY_S)
 
     async def _take_up(self) -> None:
         """Go on where this stands; another server, or announcements forgotten, mean to read all anew."""
@@ -131,10 +137,12 @@ class Follower:
         self.position = Position(seen, self.position.server, monotonic())
 
     async def _change(self, ids: list[str]) -> None:
-        records = await self._store.read_videos(self._catalogue.layout, ids)
-        gone = [video_id for video_id in ids if video_id not in records]
-        await self._do(partial(self._take, records))
-        await self._do(partial(self._catalogue.remove, gone))
+        for start in range(0, len(ids), VIDEOS_AT_ONCE):
+            piece = ids[start : start + VIDEOS_AT_ONCE]
+            records = await self._store.read_videos(self._catalogue.layout, piece)
+            gone = [video_id for video_id in piece if video_id not in records]
+            await self._do(partial(self._take, records))
+            await self._do(partial(self._catalogue.remove, gone))
 
     def _take(self, records: Mapping[str, Words]) -> None:
         if records:

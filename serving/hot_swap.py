@@ -3,13 +3,15 @@
 import asyncio
 import logging
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 from typing import Final
 
 import redis.asyncio
+import torch
 
 from ranker.bundles.registry import Registry
-from ranker.device import choose_device
+from ranker.device import choose_device, fast_bfloat16
 from serving.feature_store import FeatureStore
 from serving.follower import Follower, Position
 from serving.metrics import Metrics
@@ -20,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 POLL_S: Final = 1.0
 """How often the registry is asked for its current version."""
+COPIED_AT_ONCE: Final = 10_000
+"""Videos that are copied from the old model between two batches of requests: a few milliseconds."""
 REFUSED_S: Final = 30.0
 """After so long, a version that was refused is looked at again: its files may have been incomplete."""
 
@@ -93,30 +97,41 @@ class HotSwap:
         old, old_follower = self.model, self._follower
         try:
             new = await asyncio.to_thread(self._prepared, version)
+            follower = self._follower_of(new)
+            await follower.start(after=await self._copied(old, new, old_follower.position))
         except Exception as error:  # whatever is wrong with it, the old one goes on
             if version not in self._refused:
                 self._metrics.swap("refused")
             self._refused[version] = monotonic()
             logger.error("%s is refused, %s goes on: %s", version, old.manifest.model_version, error)
             return
-        follower = self._follower_of(new)
-        start_after: Position | None = None
-        if new.catalogue.layout.digest == old.catalogue.layout.digest:
-            start_after = old_follower.position  # before the copy: what changes now is followed again
-            ids, records = await self._worker.do(old.catalogue.everything)
-            await asyncio.to_thread(new.catalogue.put, ids, records)
-        await follower.start(after=start_after)
         self.model, self._follower = new, follower
         await old_follower.stop()
         self._metrics.model(version)
         self._metrics.swap("done")
         logger.info("%s ranks in place of %s", version, old.manifest.model_version)
 
+    async def _copied(self, old: ServedModel, new: ServedModel, position: Position) -> Position | None:
+        """Make the old model's videos resident in the new one, if their records are alike.
+
+        Returns:
+            From where their changes have to be followed again; None if nothing was copied.
+        """
+        if new.catalogue.layout.digest != old.catalogue.layout.digest:
+            return None
+        ids = await self._worker.do(old.catalogue.ids)
+        for start in range(0, len(ids), COPIED_AT_ONCE):
+            piece = ids[start : start + COPIED_AT_ONCE]
+            copies = await self._worker.do(partial(old.catalogue.copies, piece))
+            await asyncio.to_thread(new.catalogue.put, *copies)
+        return position
+
     def _prepared(self, version: str | None) -> ServedModel:
         """Read and verify a bundle, prepare its network, and rank with it once or twice."""
         bundle = self._registry.read(version)
         bundle = replace(bundle, model=bundle.model.to(self._device))
-        model = ServedModel(bundle, self._catalogue_bytes)
+        dtype = torch.bfloat16 if fast_bfloat16(self._device) else torch.float32
+        model = ServedModel(bundle, self._catalogue_bytes, dtype)
         model.warm_up()
         return model
 

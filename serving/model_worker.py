@@ -145,6 +145,7 @@ class ModelWorker:
             if not job.future.set_running_or_notify_cancel():
                 continue  # whoever asked has left
             if job.deadline is not None and now > job.deadline:
+                self._metrics.reject("deadline")
                 waited = (now - job.submitted) * 1000
                 job.future.set_exception(
                     DeadlinePassedError(f"the request waited {waited:.0f} ms for its turn")

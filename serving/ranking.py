@@ -1,6 +1,6 @@
 """One request's way: check, features, predictions, score, list."""
 
-import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -12,11 +12,10 @@ from serving.feature_store import FeatureStore
 from serving.hot_swap import HotSwap
 from serving.metrics import Metrics, Phase
 from serving.model_worker import ModelWorker
-from serving.problems import DeadlinePassedError, InvalidRequestError, Place, pointer
+from serving.problems import InvalidRequestError, Place, pointer
+from serving.request_records import message
 from serving.schemas import RankRequest, RecordInput
 from serving.served_model import EvictedError, Query, Ranked, ServedModel, Stored
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,17 +77,21 @@ class RankingService:
             DeadlinePassedError: It could not be begun in time.
             ModelError: The model failed.
         """
-        model, degraded = self.model, list[str]()
+        model = self.model
         carried = model.reader.read(body)
         checked = self._phase("validate", arrival.started)
         video_ids = [candidate["id"] for candidate in body.candidates]
-        stored = await self._stored(model, body, video_ids, degraded)
+        query = Query(body.query_video_id, video_ids, carried, Stored(), body.limit)
+        lacking = model.catalogue.lacking(query.videos)
+        self._metrics.catalogue(len(query.videos) - len(lacking), len(lacking))
+        stored, degraded = await self._stored(model, body.user.id, lacking)
         fetched = self._phase("features", checked)
         deadline = arrival.before(body.timeout_ms)
-        if deadline is not None and fetched > deadline:
-            raise DeadlinePassedError("the deadline passed before the model's turn")
-        query = Query(body.query_video_id, video_ids, carried, stored, body.limit)
-        ranked, waited_s = await self._rank(model, query, deadline)
+        try:
+            ranked, waited_s = await self._worker.rank(model, replace(query, stored=stored), deadline)
+        except EvictedError:
+            stored, degraded = await self._stored(model, body.user.id, query.videos)
+            ranked, waited_s = await self._worker.rank(model, replace(query, stored=stored), deadline)
         self._metrics.phase("queue", waited_s)
         scored = perf_counter()
         self._metrics.phase("model", scored - fetched - waited_s)
@@ -134,37 +137,17 @@ class RankingService:
         await self._store.ping()
 
     async def _stored(
-        self, model: ServedModel, body: RankRequest, video_ids: list[str], degraded: list[str]
-    ) -> Stored:
-        query = [] if body.query_video_id is None else [body.query_video_id]
-        lacking = frozenset(model.catalogue.lacking([*video_ids, *query]))
-        self._metrics.catalogue(len(video_ids) + len(query) - len(lacking), len(lacking))
+        self, model: ServedModel, user_id: str, videos: Sequence[str]
+    ) -> tuple[Stored, list[str]]:
+        """What the store has of a viewer and some videos, and in which ways that is not all."""
+        asked = frozenset(videos)
         try:
-            user, videos, whole = await self._store.read(
-                model.user_records, body.user.id, model.catalogue.layout, lacking
+            user, found, whole = await self._store.read(
+                model.user_records, user_id, model.catalogue.layout, asked
             )
         except StoreError:
-            degraded.append("feature_store")
-            return Stored(asked=lacking)
-        if not whole:
-            degraded.append("stored_features")
-        return Stored(user, lacking, videos)
-
-    async def _rank(self, model: ServedModel, query: Query, deadline: float | None) -> tuple[Ranked, float]:
-        try:
-            return await self._worker.rank(model, query, deadline)
-        except EvictedError as error:
-            return await self._worker.rank(model, await self._refetched(model, query, error), deadline)
-
-    async def _refetched(self, model: ServedModel, query: Query, error: EvictedError) -> Query:
-        """The query with what left the catalogue while it waited."""
-        try:
-            videos = await self._store.read_videos(model.catalogue.layout, error.videos)
-        except StoreError:
-            videos = {}
-        asked = frozenset([*query.stored.asked, *error.videos, *query.video_ids])
-        stored = Stored(query.stored.user, asked, {**query.stored.videos, **videos})
-        return replace(query, stored=stored)
+            return Stored(asked=asked), ["feature_store"]
+        return Stored(user, asked, found), [] if whole else ["stored_features"]
 
     def _phase(self, phase: Phase, since: float) -> float:
         now = perf_counter()
@@ -186,7 +169,7 @@ def _record(layout: RecordLayout, record: RecordInput, id_column: str, columns: 
         return layout.of_rows([{**record.features, id_column: record.id}])
     except FeatureError as error:
         where = ("id",) if error.feature == id_column else ("features", error.feature)
-        raise InvalidRequestError([Place(pointer(where), str(error))]) from error
+        raise InvalidRequestError([Place(pointer(where), message(error))]) from error
 
 
 def _unknown(body: RankRequest, stored: Stored) -> dict[str, Any]:

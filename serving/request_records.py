@@ -117,7 +117,7 @@ class RequestReader:
             except FeatureError as error:
                 row = places[error.row or 0]
                 where = ("candidates", row, "features", error.feature)
-                raise InvalidRequestError([Place(pointer(where), _message(error))]) from error
+                raise InvalidRequestError([Place(pointer(where), message(error))]) from error
         return RequestRecords(mine, tuple(candidates), tuple(pairs))
 
     def _check(self, body: RankRequest) -> None:
@@ -192,8 +192,9 @@ def _place_of(body: RankRequest, error: FeatureError) -> Place:
         where = ("context", column)
     elif column in body.user.features:
         where = ("user", "features", column)
-    return Place(pointer(where), _message(error))
+    return Place(pointer(where), message(error))
 
 
-def _message(error: FeatureError) -> str:
+def message(error: FeatureError) -> str:
+    """What is wrong with a value, without its place, which requests name in their own way."""
     return str(error).removeprefix(f"{error.feature}: ").removesuffix(f" in row {error.row}")

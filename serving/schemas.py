@@ -11,6 +11,8 @@ from ranker.feature_spec import Side
 from ranker.spec import ScoreSpec
 
 MOST_CANDIDATES: Final = 1_000
+MOST_ID_BITS: Final = 800
+"""Of an id given as an integer: some 240 digits, no more than a text may have."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,12 @@ class _Expects:
         )
 
 
+def _digits(value: int) -> str:
+    if value.bit_length() > MOST_ID_BITS:
+        raise ValueError
+    return str(value)
+
+
 Value = Annotated[
     str | int | Annotated[float, Field(allow_inf_nan=False)] | bool | list[str | int] | None,
     _Expects("text, a finite number, true, false, a list of ids, or null"),
@@ -33,7 +41,7 @@ Features = dict[str, Value]
 # Text first and no Python on the way: a request has hundreds of ids.
 _TextOrInteger = Annotated[
     Annotated[str, Field(min_length=1, max_length=256)]
-    | Annotated[int, Field(strict=True), AfterValidator(str)],
+    | Annotated[int, Field(strict=True), AfterValidator(_digits)],
     Field(union_mode="left_to_right"),
     _Expects("text of 1 to 256 characters, or a whole number"),
 ]

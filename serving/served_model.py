@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from ranker.bundles.bundle import Bundle
-from ranker.device import fast_bfloat16
 from ranker.errors import WatchnextError
 from ranker.feature_spec import Side
 from ranker.features.layout import Group
@@ -63,6 +62,11 @@ class Query:
     stored: Stored
     limit: int | None
 
+    @property
+    def videos(self) -> Sequence[str]:
+        """The candidates and, behind them, the query video if there is any."""
+        return self.video_ids if self.query_video_id is None else [*self.video_ids, self.query_video_id]
+
 
 @dataclass(frozen=True)
 class Ranked:
@@ -97,15 +101,10 @@ class _Inputs:
 
 
 class EvictedError(WatchnextError):
-    """Videos were resident when the store was asked, and are not any more.
+    """Videos were resident when the store was asked, and are not any more: all have to be asked for."""
 
-    Attributes:
-        videos: To be asked for.
-    """
-
-    def __init__(self, videos: Sequence[str]) -> None:
-        super().__init__(f"{len(videos)} videos left the catalogue while their request waited")
-        self.videos = videos
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count} videos left the catalogue while their request waited")
 
 
 class ServedModel:
@@ -114,15 +113,15 @@ class ServedModel:
     Args:
         bundle: The verified bundle.
         catalogue_bytes: Memory of the resident videos.
+        dtype: Of the network after its first layer.
     """
 
-    def __init__(self, bundle: Bundle, catalogue_bytes: int) -> None:
+    def __init__(self, bundle: Bundle, catalogue_bytes: int, dtype: torch.dtype = torch.float32) -> None:
         self.manifest = bundle.manifest
         self.spec = bundle.spec
         self.formula = ScoreFormula(bundle.spec.score, bundle.spec.tasks)
         self.reader = RequestReader(bundle.encoder)
         self.user_records = user_records(bundle.spec)
-        dtype = torch.bfloat16 if fast_bfloat16(bundle.model.device) else torch.float32
         self._model = InferenceModel(bundle.model, dtype)
         self._encoder = bundle.encoder
         self.catalogue = Catalogue(bundle.encoder, self._model, catalogue_bytes)
@@ -189,11 +188,17 @@ class ServedModel:
     def _inputs(self, query: Query) -> _Inputs:
         """Put together what is resident, stored and carried; the request's own values go first."""
         catalogue, stored = self.catalogue, query.stored
-        if stored.videos:
-            catalogue.put(list(stored.videos), np.stack(list(stored.videos.values())))
-        slots = catalogue.slots([*query.video_ids, query.query_video_id or ""])
-        slots, query_slot = slots[:-1], slots[-1:]
-        self._check_eviction(query, slots, query_slot)
+        fetched = catalogue.lacking(stored.videos)  # one that has come since then is no older
+        if fetched:
+            catalogue.slots(query.videos)  # those that are there do not leave for the others
+            catalogue.put(fetched, np.stack([stored.videos[video_id] for video_id in fetched]))
+        slots = catalogue.slots(query.videos)
+        evicted = {query.videos[place] for place in np.flatnonzero(slots < 0).tolist()}.difference(
+            stored.asked
+        )
+        if evicted:
+            raise EvictedError(len(evicted))
+        slots, query_slot = slots[: len(query.video_ids)], slots[len(query.video_ids) :]
         request = self._request_words(query, query_slot)
         changed = {row for carried in query.carried.candidates for row in carried.rows}
         fresh = np.array(sorted(changed.union(np.flatnonzero(slots < 0).tolist())), np.intp)
@@ -208,19 +213,11 @@ class ServedModel:
             parts.linear[rows] = computed.linear
         return _Inputs(request, parts, self._pair_words(query, request, words))
 
-    def _check_eviction(self, query: Query, slots: Slots, query_slot: Slots) -> None:
-        gone = [query.video_ids[place] for place in np.flatnonzero(slots < 0).tolist()]
-        if query.query_video_id is not None and query_slot[0] < 0:
-            gone.append(query.query_video_id)
-        evicted = [video_id for video_id in gone if video_id not in query.stored.asked]
-        if evicted:
-            raise EvictedError(evicted)
-
     def _request_words(self, query: Query, query_slot: Slots) -> Words:
         words = self._request_empty.copy()
         if query.stored.user is not None:
             words[0, self._from_user[0]] = query.stored.user[self._from_user[1]]
-        if query_slot[0] >= 0:
+        if (query_slot >= 0).any():
             words[0, self._from_query[0]] = self.catalogue.records(query_slot)[0, self._from_query[1]]
         for carried in query.carried.request:
             carried.put_into(words)

@@ -43,6 +43,14 @@ def serving(app):
             thread.join()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def float32():
+    """Rank in float32 on every machine, so that what is computed can be compared closely."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("serving.hot_swap.fast_bfloat16", lambda device: False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def client(registry, redis_url):
     """A client of the service, whose body limit is one that tests can reach."""
