@@ -1,7 +1,8 @@
 """Filling the feature store from a source."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from ranker.errors import FeatureError, SourceError
+from ranker.errors import FeatureError, SourceError, StoreError
 from ranker.feature_spec import IdFeature, Side
 from ranker.features.record import RecordLayout
 from ranker.features.stored import user_records, video_records
@@ -64,7 +65,17 @@ def load_features(
     Raises:
         SourceError: The source lacks a column.
         FeatureError: A column holds what no feature can be, or a user or video has no id.
+        StoreError: Redis went away.
     """
+    try:
+        return _load(client, spec, source, console, restart)
+    except redis.RedisError as error:
+        raise StoreError(
+            f"expected Redis to take the records, found {error}; the same command goes on from there"
+        ) from error
+
+
+def _load(client: redis.Redis, spec: RankerSpec, source: Source, console: Console, restart: bool) -> Loaded:
     users, videos = user_records(spec), video_records(spec)
     writer = RecordWriter(client, users=users.digest, videos=videos.digest)
     key = load_key(hashlib.sha256(f"{source.name} {users.digest} {videos.digest}".encode()).hexdigest()[:16])
@@ -82,7 +93,9 @@ def load_features(
             seen, skip = 0, done.get(what, 0)
             for batch in _pieces(batches):
                 if seen >= skip:
-                    put(_ids(batch, id_column), layout.of_batch(_checked(batch, layout)))
+                    with _rows_from(seen, what):
+                        ids, records = _ids(batch, id_column), layout.of_batch(_checked(batch, layout))
+                    put(ids, records)
                     client.hset(key, what, str(seen + batch.num_rows))
                     client.expire(key, PROGRESS_KEPT_S)
                 seen += batch.num_rows
@@ -105,12 +118,24 @@ def _pieces(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
             yield batch.slice(start, ROWS_AT_ONCE)
 
 
+@contextmanager
+def _rows_from(first: int, what: str) -> Iterator[None]:
+    """Count the rows in messages from the source's first one on."""
+    try:
+        yield
+    except FeatureError as error:
+        if error.row is None:
+            raise
+        message, row = str(error).removesuffix(f" in row {error.row}"), first + error.row
+        raise FeatureError(f"{message} in row {row} of the {what}", feature=error.feature, row=row) from error
+
+
 def _ids(batch: pa.RecordBatch, name: str) -> list[str]:
     _check_column(batch, name)
     column = canonical(batch.column(name), IdFeature(kind="id", name=name, side=Side.USER))
     if column.null_count:
         row = pc.index(column.is_null(), True).as_py()
-        raise FeatureError(f"{name}: expected an id in row {row}, found null", feature=name, row=row)
+        raise FeatureError(f"{name}: expected an id, found null in row {row}", feature=name, row=row)
     ids: list[str] = column.to_pylist()
     return ids
 
