@@ -92,9 +92,10 @@ class RankingService:
         except EvictedError:
             stored, degraded = await self._stored(model, body.user.id, query.videos)
             ranked, waited_s = await self._worker.rank(model, replace(query, stored=stored), deadline)
-        self._metrics.phase("queue", waited_s)
         scored = perf_counter()
-        self._metrics.phase("model", scored - fetched - waited_s)
+        self._metrics.phase("queue", waited_s)
+        self._metrics.phase("model", scored - fetched - waited_s - ranked.score_s)
+        self._metrics.phase("score", ranked.score_s)
         self._metrics.candidates(len(video_ids))
         return {
             "request_id": arrival.request_id,

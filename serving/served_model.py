@@ -5,6 +5,7 @@ Shape letters: Q requests of a batch, B candidates of all of them, C candidates 
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 
 import numpy as np
 import torch
@@ -77,12 +78,14 @@ class Ranked:
         predictions: (L, T) in natural units.
         scores: (L,)
         contributions: (L, K) each term's part in the score.
+        score_s: Seconds that scoring and sorting its batch took.
     """
 
     order: NDArray[np.intp]
     predictions: Floats
     scores: Floats
     contributions: Floats
+    score_s: float
 
 
 @dataclass(frozen=True)
@@ -173,14 +176,15 @@ class ServedModel:
             pairs = self._part(Group.PAIR, np.concatenate([one.pairs for one in inputs]))
         outputs = self._model.outputs(requests, [one.candidates for one in inputs], pairs)
         predictions = natural_units(outputs, self.spec.tasks)
+        began = perf_counter()
         scored = self.formula.score(predictions)
-        start = 0
-        for query in queries:
-            rows = slice(start, start + len(query.video_ids))
-            start = rows.stop
-            order = np.argsort(-scored.rank_key[rows], kind="stable")[: query.limit]
-            best = order + rows.start
-            yield Ranked(order, predictions[best], scored.score[best], scored.contributions[best])
+        stops = np.cumsum([len(query.video_ids) for query in queries])
+        keys = np.split(-scored.rank_key, stops[:-1])
+        orders = [np.argsort(key, kind="stable")[: q.limit] for q, key in zip(queries, keys, strict=True)]
+        score_s = perf_counter() - began
+        for order, start in zip(orders, [0, *stops[:-1].tolist()], strict=True):
+            best = order + start
+            yield Ranked(order, predictions[best], scored.score[best], scored.contributions[best], score_s)
 
     def _part(self, group: Group, words: Words) -> Part:
         return self._model.part(group, self._encoder.readers[group].read(words))

@@ -107,6 +107,20 @@ def test_a_request_is_computed_the_same_among_others(kind: str, dtype: torch.dty
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("count", [1, 40, 64, 65])
+def test_on_cuda_it_is_the_network_whatever_the_number_of_candidates(kind: str, count: int) -> None:
+    spec = small_spec(kind=kind)
+    model, inputs = build(spec), encoded(spec, 5, count)
+    expected = model(inputs)
+
+    found = outputs(InferenceModel(model.to("cuda")), inputs)
+
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_the_network_that_it_was_made_from_is_left_alone() -> None:
     model, inputs = build(SMALL_SPEC), encoded(SMALL_SPEC, 5)
     before = model(inputs)

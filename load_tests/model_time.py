@@ -1,0 +1,104 @@
+"""How near the model's time comes to the least that the processor allows.
+
+`python -m load_tests.model_time` ranks 500 candidates with the reference network, factorised and in
+bfloat16, beside one bfloat16 matrix product with as many multiplications as the factorisation leaves, and
+beside the plain float32 forward of the training network: in turn, in one run, so that a busy machine delays
+all alike.
+
+Shape letters: C candidates, H width of the shared layer.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from load_tests.machine import machine
+from load_tests.ranking.reference import reference_spec
+from ranker.features.encoder import Encoder
+from ranker.features.layout import Group
+from ranker.networks.inference import InferenceModel
+from ranker.networks.layers import multiplications
+from ranker.networks.model import RankingModel
+
+RESULTS = Path(__file__).parent / "results" / "model_time.json"
+CANDIDATES = 500
+LIMIT = 1.5
+"""The aim: model time over the time of the one product."""
+
+
+def contenders(experts: int) -> tuple[dict[str, Callable[[], object]], int]:
+    """What is timed, and how many multiplications a candidate the factorisation leaves."""
+    torch.manual_seed(0)
+    spec = reference_spec(experts)
+    encoder, model = Encoder(spec), RankingModel(spec).eval()
+    encoded = encoder.encode_request({}, [{"video_id": str(place)} for place in range(CANDIDATES)])
+    prepared = InferenceModel(model, torch.bfloat16)
+    request = prepared.part(Group.REQUEST, encoded.groups[Group.REQUEST])
+    candidates = prepared.resident(prepared.part(Group.CANDIDATE, encoded.groups[Group.CANDIDATE]))
+    pairs = prepared.part(Group.PAIR, encoded.groups[Group.PAIR])
+
+    first, linear = multiplications(model.first), multiplications(model.linear)  # type: ignore[arg-type]
+    left = model.multiplications - first - linear
+    width = prepared.hidden_width
+    x_ch = torch.randn(CANDIDATES, width).bfloat16()
+    weight = torch.randn(left // width, width).bfloat16()
+
+    @torch.inference_mode()
+    def plain() -> object:
+        return model(encoded)
+
+    @torch.inference_mode()
+    def product() -> object:
+        return functional.linear(x_ch, weight)
+
+    served = {
+        "served": lambda: prepared.outputs(request, [candidates], pairs),
+        "one bfloat16 product": product,
+        "plain float32": plain,
+    }
+    return served, left
+
+
+def timed(what: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median seconds of each, taken in turn."""
+    times: dict[str, list[float]] = {name: [] for name in what}
+    for _ in range(rounds):
+        for name, run in what.items():
+            begun = perf_counter()
+            run()
+            times[name].append(perf_counter() - begun)
+    return {name: float(np.median(seconds)) for name, seconds in times.items()}
+
+
+def main() -> None:
+    """Print the table and keep it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=60)
+    arguments = parser.parse_args()
+    results = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        for experts in (8, 4):
+            what, left = contenders(experts)
+            timed(what, 3)
+            medians = timed(what, arguments.rounds)
+            ratio = medians["served"] / medians["one bfloat16 product"]
+            results.append(
+                {"threads": threads, "experts": experts, "left": left, "ratio": ratio, "seconds": medians}
+            )
+            shown = ", ".join(f"{name} {seconds * 1e3:.1f} ms" for name, seconds in medians.items())
+            print(
+                f"{threads} threads, {experts} experts, {left / 1e6:.2f}M multiplications left: {shown}; "
+                f"served / product {ratio:.2f} (aim at most {LIMIT})"
+            )
+    RESULTS.write_text(json.dumps({"machine": machine(), "results": results}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
