@@ -32,10 +32,12 @@ class Running:
     Attributes:
         url: Where.
         process: The process that was started, the ancestor of all others.
+        key: The API key that it asks for, if any.
     """
 
     url: str
     process: psutil.Process
+    key: str | None = None
 
     def family(self) -> list[psutil.Process]:
         """The service's processes."""
@@ -55,7 +57,10 @@ class Running:
         """Ask for one ranking: its status and body."""
         connection = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=60)
         try:
-            connection.request("POST", "/v1/rank", body, {"Content-Type": "application/json"})
+            headers = {"Content-Type": "application/json"}
+            if self.key is not None:
+                headers["Authorization"] = f"Bearer {self.key}"
+            connection.request("POST", "/v1/rank", body, headers)
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:
@@ -64,7 +69,13 @@ class Running:
 
 @contextmanager
 def running(
-    command: Sequence[str | Path], port: int, environment: Mapping[str, str], log: Path, first: bytes
+    command: Sequence[str | Path],
+    port: int,
+    environment: Mapping[str, str],
+    log: Path,
+    first: bytes,
+    *,
+    key: str | None = None,
 ) -> Iterator[Running]:
     """Start a service, wait until it ranks, and end every process of it.
 
@@ -74,6 +85,7 @@ def running(
         environment: In addition to this process's own.
         log: For what it says.
         first: The request that must be answered before it counts as started.
+        key: The API key that it asks for, if any.
 
     Raises:
         ServiceError: It ended, or did not rank in time.
@@ -89,7 +101,7 @@ def running(
             stderr=out,
             start_new_session=True,
         )
-    service = Running(f"http://127.0.0.1:{port}", psutil.Process(started.pid))
+    service = Running(f"http://127.0.0.1:{port}", psutil.Process(started.pid), key)
     try:
         _wait_until_it_ranks(service, started, first, log)
         yield service

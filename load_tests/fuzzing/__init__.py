@@ -1,0 +1,1 @@
+"""Cases out of the service's OpenAPI document."""
