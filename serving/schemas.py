@@ -120,11 +120,16 @@ class RankRequest(Schema):
         min_length=1, max_length=MOST_CANDIDATES, description="The videos to rank, each once."
     )
     limit: int | None = Field(
-        None, ge=1, le=MOST_CANDIDATES, description="How many of the best to return; all by default."
+        None,
+        strict=True,
+        ge=1,
+        le=MOST_CANDIDATES,
+        description="How many of the best to return; all by default.",
     )
-    explain: bool = Field(False, description="Return each head's contribution to the score.")
+    explain: bool = Field(False, strict=True, description="Return each head's contribution to the score.")
     timeout_ms: int | None = Field(
         None,
+        strict=True,
         ge=1,
         le=60_000,
         description="How long the answer is of use, from when the request came; X-Timeout-Ms says the same.",

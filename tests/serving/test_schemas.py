@@ -51,6 +51,12 @@ def test_a_request_has_one_to_a_thousand_candidates(count, accepted):
             RankRequest.model_validate(body)
 
 
+@pytest.mark.parametrize(("field", "value"), [("limit", "5"), ("explain", 0), ("timeout_ms", True)])
+def test_values_of_another_json_type_are_refused(field, value):
+    with pytest.raises(ValidationError, match=field):
+        RankRequest.model_validate({**BODY, field: value})
+
+
 def test_the_example_is_a_request():
     [example] = RankRequest.model_json_schema()["examples"]
     assert RankRequest.model_validate(example).explain is True
