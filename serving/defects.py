@@ -3,7 +3,6 @@
 import logging
 import traceback
 
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ranker.errors import WatchnextError
@@ -33,8 +32,6 @@ class DefectMiddleware:
 
         try:
             await self.app(scope, receive, send_noting)
-        except ClientDisconnect:
-            pass  # nobody is left to be answered
         except Exception as error:
             if scope["type"] != "http":
                 raise

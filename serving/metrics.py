@@ -19,8 +19,6 @@ RejectReason = Literal["overloaded", "deadline", "unauthenticated", "forbidden"]
 DegradedReason = Literal["feature_store", "stored_features"]
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-CLIENT_GONE: Final = 499
-"""The status that is counted, as nginx does, where the client left before it was answered."""
 FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 CANDIDATES: Final = (1, 10, 50, 100, 200, 300, 400, 500, 600, 800, 1000)
@@ -183,7 +181,7 @@ class MetricsMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        status = CLIENT_GONE
+        status: int | None = None
 
         async def send_noting(message: Message) -> None:
             nonlocal status
@@ -194,7 +192,8 @@ class MetricsMiddleware:
         try:
             await self.app(scope, receive, send_noting)
         finally:
-            self._metrics.request(scope["path"], status)
+            if status is not None:
+                self._metrics.request(scope["path"], status)
             scored = scope["state"].get("scored")
             if scored is not None:
                 self._metrics.phase("respond", perf_counter() - scored)

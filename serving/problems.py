@@ -3,6 +3,7 @@
 Source: Nottingham et al., RFC 9457, https://www.rfc-editor.org/rfc/rfc9457.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
@@ -14,6 +15,8 @@ from starlette.exceptions import HTTPException
 
 from ranker.errors import StoreError, UserError, WatchnextError
 from serving.wordings import worded
+
+logger = logging.getLogger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
 MOST_PLACES: Final = 50
@@ -36,6 +39,7 @@ KINDS: Final[Mapping[str, tuple[int, str]]] = {
     "internal-error": (500, "The service failed"),
     "not-ready": (503, "The service is not ready"),
     "feature-store-away": (503, "The feature store does not answer"),
+    "store-unavailable": (503, "The feature store does not answer"),
     "overloaded": (503, "Too many requests are waiting"),
     "deadline-passed": (503, "The deadline passed before the work began"),
 }
@@ -61,19 +65,8 @@ class InvalidRequestError(UserError):
         self.places = places
 
 
-class OverloadedError(WatchnextError):
-    """As many requests as may wait are waiting."""
-
-
 class DeadlinePassedError(WatchnextError):
     """The request's deadline passed before its work began."""
-
-
-_LATER: Final[Mapping[type[Exception], str]] = {
-    OverloadedError: "overloaded",
-    DeadlinePassedError: "deadline-passed",
-    StoreError: "feature-store-away",
-}
 
 
 class Problem(HTTPException):
@@ -153,8 +146,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(RequestValidationError, _shape_problem)
     app.add_exception_handler(InvalidRequestError, _invalid_problem)
-    for error in _LATER:
-        app.add_exception_handler(error, _later_problem)
+    app.add_exception_handler(DeadlinePassedError, _deadline_problem)
+    app.add_exception_handler(StoreError, _store_problem)
 
 
 def pointer(parts: Sequence[str | int]) -> str:
@@ -221,8 +214,15 @@ async def _invalid_problem(request: Request, error: Exception) -> Response:
     return _invalid(request, error.places)
 
 
-async def _later_problem(request: Request, error: Exception) -> Response:
-    return response(request.state.request_id, _LATER[type(error)], str(error), headers=RETRY_AFTER)
+async def _deadline_problem(request: Request, error: Exception) -> Response:
+    request.app.state.metrics.reject("deadline")
+    return response(request.state.request_id, "deadline-passed", str(error), headers=RETRY_AFTER)
+
+
+async def _store_problem(request: Request, error: Exception) -> Response:
+    logger.error("request %s failed: %s", request.state.request_id, error)
+    detail = "expected the feature store to answer; nothing was stored"
+    return response(request.state.request_id, "store-unavailable", detail, headers=RETRY_AFTER)
 
 
 def _place(detail: Mapping[str, Any]) -> Place:

@@ -1,15 +1,13 @@
 import json
 
 import pytest
-from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel, Field, ValidationError
 
 from serving import problems
-from serving.defects import DefectMiddleware
 from serving.problems import pointer
-from serving.request_id import RequestIdMiddleware
-from tests.serving.conftest import serving
+from serving.wordings import worded
 
 BODY = {"user": {"id": "u"}, "candidates": [{"id": "a"}, {"id": "b"}]}
 JSON = {"Content-Type": "application/json"}
@@ -141,21 +139,26 @@ def test_a_wrong_method_is_a_405_with_the_right_ones(client):
     assert response.headers["Allow"] == "POST"
 
 
-def test_a_defect_of_the_service_is_a_500_that_tells_nothing_of_its_inside(caplog):
-    app = FastAPI()
-    app.add_middleware(DefectMiddleware)
-    app.add_middleware(RequestIdMiddleware)
-    problems.install(app)
-
-    @app.get("/defect")
-    def defect():
-        raise RuntimeError("a secret of the inside")
-
-    with serving(app) as client:
-        response = client.get("/defect")
-    check_problem(response, 500, "internal-error")
-    assert "secret" not in response.text
-    assert response.headers["X-Request-ID"] in caplog.text
+@pytest.mark.parametrize(
+    ("changes", "pointer", "detail"),
+    [
+        ({"candidates": []}, "/candidates", "expected at least 1 item, found 0"),
+        ({"candidates": [{"id": "a"}] * 1001}, "/candidates", "expected at most 1000 items, found 1001"),
+        ({"candidates": {}}, "/candidates", "expected a list"),
+        ({"limit": 0}, "/limit", "expected at least 1, found 0"),
+        ({"limit": 10**30}, "/limit", f"expected at most 1000, found {10**30}"),
+        ({"limit": "x"}, "/limit", "expected an integer"),
+        ({"limit": 1.5}, "/limit", "expected an integer"),
+        ({"explain": "perhaps"}, "/explain", "expected true or false"),
+        ({"extra": 1}, "/extra", "unknown field"),
+        ({"user": {}}, "/user/id", "expected this field, found none"),
+        ({"user": 1}, "/user", "expected an object"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_mistakes_are_told_in_words_of_json(client, changes, pointer, detail):
+    document = check_problem(post(client, json.dumps({**BODY, **changes})), 422, "invalid-request")
+    assert document["errors"] == [{"pointer": pointer, "detail": detail}]
 
 
 @pytest.mark.parametrize(
@@ -163,6 +166,31 @@ def test_a_defect_of_the_service_is_a_500_that_tells_nothing_of_its_inside(caplo
 )
 def test_pointers_are_escaped(parts, expected):
     assert pointer(parts) == expected
+
+
+class Texts(BaseModel):
+    one: str = Field("x", min_length=1)
+    two: str = Field("xx", min_length=2, max_length=3)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"one": ""}, "expected at least 1 character, found 0"),
+        ({"two": "x"}, "expected at least 2 characters, found 1"),
+        ({"two": "xxxx"}, "expected at most 3 characters, found 4"),
+        ({"two": 1}, "expected text"),
+    ],
+    ids=str,
+)
+def test_lengths_of_text_are_told_in_characters(values, message):
+    with pytest.raises(ValidationError) as caught:
+        Texts.model_validate(values)
+    assert worded(dict(caught.value.errors()[0])) == message
+
+
+def test_what_has_no_wording_keeps_its_message():
+    assert worded({"type": "unheard_of", "msg": "Message", "input": 1}) == "Message"
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=8)
