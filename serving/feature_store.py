@@ -67,7 +67,9 @@ class FeatureStore:
         if video_ids:
             pipeline.hmget(videos_key(videos.digest), list(video_ids))
         user, *rest = await self._call(pipeline.execute(raise_on_error=False), self._timeout_s)
-        found, user_readable = _readable(users_key(users.digest), users, [user_id], [user])
+        found, user_readable = _readable(
+            users_key(users.digest), users, [user_id], user if isinstance(user, Exception) else [user]
+        )
         stored, videos_readable = _readable(
             videos_key(videos.digest), videos, list(video_ids), *rest or [[None] * len(video_ids)]
         )
@@ -145,13 +147,15 @@ class FeatureStore:
         except redis.ResponseError as error:  # it is there, and refuses this one command
             self._metrics.feature_store_error()
             logger.error("Redis refused a command: %s", error)
-            raise StoreError(f"expected Redis to answer, found {error!r}") from error
+            raise StoreError("expected Redis to do as told, found that it refused") from error
         except (redis.RedisError, OSError) as error:
             self._metrics.feature_store_error()
             if self._probing is None:
-                logger.error("Redis is away, ranking with what is resident: %r", error)
+                logger.error(
+                    "Redis is away, ranking with what is resident: %s %s", type(error).__name__, error
+                )
                 self._probing = asyncio.create_task(self._probe())
-            raise StoreError(f"expected Redis to answer, found {error!r}") from error
+            raise StoreError(f"expected Redis to answer, found {type(error).__name__}") from error
 
     async def _probe(self) -> None:
         """Wait until Redis answers again."""
@@ -181,7 +185,7 @@ def _readable(
     stored = {name: value for name, value in zip(ids, values, strict=True) if value is not None}
     try:
         return dict(zip(stored, from_bytes(list(stored.values()), layout.words), strict=True)), True
-    except (StoreError, TypeError) as error:
+    except StoreError as error:
         logger.error("%s: %s", key, error)
-    whole = {n: v for n, v in stored.items() if isinstance(v, bytes) and len(v) == layout.words * 8}
+    whole = {n: v for n, v in stored.items() if len(v) == layout.words * 8}
     return dict(zip(whole, from_bytes(list(whole.values()), layout.words), strict=True)), False

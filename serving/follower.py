@@ -83,7 +83,7 @@ class Follower:
         try:
             await self._take_up()
         except (redis.RedisError, OSError, StoreError) as error:
-            logger.error("starting without the catalogue, which is read when Redis answers: %r", error)
+            logger.error("starting without the catalogue, which is read when Redis answers: %s", error)
         self._task = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
@@ -100,7 +100,7 @@ class Follower:
                 await self._wait_for_changes()
             except (redis.RedisError, OSError, StoreError) as error:
                 if self._following:
-                    logger.warning("changes of videos are not followed until Redis is back: %r", error)
+                    logger.warning("changes of videos are not followed until Redis is back: %s", error)
                 self._following = False
                 await asyncio.sleep(RETRY_S)
             except Exception:  # an announcement that is none, or a model out of memory
