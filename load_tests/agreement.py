@@ -1,19 +1,24 @@
 """How well the serving form of a network agrees with the network it was made from, on real requests.
 
-`python -m load_tests.agreement --registry R --data DIR --since TIME` takes the requests of a log from that
-time on (viewer, query video and moment of its rows), gives each 500 candidates out of the log's catalogue,
-and compares the top 20 by score and the predictions with those of the plain float32 forward.
+`python -m load_tests.agreement --data DIR` trains the preset of a log on its first nine tenths, with every
+way of sharing between tasks, takes requests of the rest (viewer, query video and moment of its rows), gives
+each 500 candidates out of the log's catalogue, and compares the top 20 by score and the predictions with
+those of the plain float32 forward. Without --data the log is the simulated world. QUICK=1 takes fewer.
 """
 
 import argparse
+import json
+import os
+import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 
 from ranker.bundles.bundle import Bundle
 from ranker.bundles.registry import Registry
@@ -21,11 +26,17 @@ from ranker.features.batch import Encoded
 from ranker.features.encoder import Encoder
 from ranker.features.layout import Group
 from ranker.networks.inference import InferenceModel
+from ranker.networks.kinds import KINDS
 from ranker.objectives.losses import natural_units
+from ranker.records import TIME_MS
 from ranker.score.formula import ScoreFormula
+from ranker.spec import RankerSpec
+from ranker.spec_file import load_spec
+from training.run import RunConfig, run
 from training.sources.base import Source
 from training.sources.recognise import open_source
 
+RESULTS = Path(__file__).parent / "results" / "agreement.json"
 TOP = 20
 
 
@@ -113,30 +124,52 @@ def best(formula: ScoreFormula, predictions: NDArray[np.float64]) -> set[int]:
     return set(np.argsort(-formula.score(predictions).rank_key, kind="stable")[:TOP].tolist())
 
 
+def trained(spec: RankerSpec, source: Source, until_ms: int) -> Bundle:
+    """Train on a log up to a time, and read the bundle."""
+    with tempfile.TemporaryDirectory() as folder:
+        run(RunConfig(spec, source, folder, until_ms=until_ms), Console(quiet=True), live=False)
+        return Registry(folder).read()
+
+
+def nine_tenths(source: Source) -> int:
+    """The time before which nine tenths of a log lie."""
+    times = np.concatenate([batch.column(TIME_MS).to_numpy() for batch in source.batches(65_536)])
+    return int(times[len(times) * 9 // 10])
+
+
 def main() -> None:
-    """Print the agreement in both types."""
+    """Print the agreement of every kind of network in both types, and keep it."""
+    quick = os.environ.get("QUICK") == "1"
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--registry", required=True)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--since", type=datetime.fromisoformat, required=True)
-    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--data", help="Folder of a log; without it the simulated world.")
+    parser.add_argument("--requests", type=int, default=100 if quick else 1000)
     parser.add_argument("--candidates", type=int, default=500)
     arguments = parser.parse_args()
+    source = open_source(arguments.data)
+    base, cut = load_spec("kuairand" if arguments.data else "simulated"), nine_tenths(source)
     torch.set_num_threads(1)
-    bundle = Registry(arguments.registry).read()
-    for dtype in (torch.float32, torch.bfloat16):
-        requests = requests_of(
-            open_source(arguments.data),
-            bundle.encoder,
-            since_ms=int(arguments.since.timestamp() * 1000),
-            count=arguments.requests,
-            size=arguments.candidates,
-        )
-        found = agreement(bundle, requests, dtype)
-        print(
-            f"{str(dtype).removeprefix('torch.')}: {found.requests} requests, overlap of the top {TOP} "
-            f"{found.overlap:.4f}, largest difference of a probability {found.probability:.2e}, "
-            f"of a regression head {found.relative:.2e} of 1 + its size"
+    found = []
+    for kind in KINDS:
+        spec = base.model_copy(update={"network": base.network.model_copy(update={"kind": kind})})
+        bundle = trained(spec, source, cut)
+        for dtype in (torch.float32, torch.bfloat16):
+            requests = requests_of(
+                source,
+                bundle.encoder,
+                since_ms=cut,
+                count=arguments.requests,
+                size=arguments.candidates,
+            )
+            one = agreement(bundle, requests, dtype)
+            found.append({"kind": kind, "dtype": str(dtype).removeprefix("torch."), **asdict(one)})
+            print(
+                f"{kind} in {found[-1]['dtype']}: {one.requests} requests, overlap of the top {TOP} "
+                f"{one.overlap:.4f}, largest difference of a probability {one.probability:.2e}, "
+                f"of a regression head {one.relative:.2e} of 1 + its size"
+            )
+    if not quick:
+        RESULTS.write_text(
+            json.dumps({"log": source.name.rsplit("/", 1)[-1], "found": found}, indent=2) + "\n"
         )
 
 

@@ -42,7 +42,7 @@ class CudaGraphs:
                 self._module(inputs)
         torch.cuda.current_stream(device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):  # type: ignore[no-untyped-call]
+        with torch.cuda.graph(graph):
             outputs = self._module(inputs)
         return graph, inputs, outputs
 
