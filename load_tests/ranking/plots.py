@@ -76,7 +76,7 @@ def _latency(axes: Axes, contenders: dict[str, Any]) -> None:
 
 
 def _overload(axes: Axes, loads: dict[str, Any], report: dict[str, Any]) -> None:
-    labels = [label for label in loads if "overload" in loads[label]][::-1]
+    labels = list(loads)[::-1]
     left = np.zeros(len(labels))
     for name, what, colour in (
         ("requests_per_s", f"answered within {report['timeout_ms']} ms", BLUE),
@@ -95,8 +95,7 @@ def _overload(axes: Axes, loads: dict[str, Any], report: dict[str, Any]) -> None
         fontsize=10,
         loc="left",
     )
-    if labels:
-        axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=4, frameon=False)
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=4, frameon=False)
 
 
 def _growth(axes: Axes, growth: list[dict[str, Any]]) -> None:

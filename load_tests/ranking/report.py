@@ -26,7 +26,7 @@ def markdown(report: Report) -> str:
     for experts, size in report["sizes"].items():
         lines += ["", f"## {NETWORK[experts]}", "", *_speeds(size)]
         if size["under_load"]:
-            lines += ["", *_steady(size["under_load"], report), "", *_overload(size["under_load"], report)]
+            lines += ["", *_steady(size["under_load"]), "", *_overload(size["under_load"], report)]
     lines += ["", "## More candidates", "", *_growth(report["growth"])]
     lines += ["", "## Settings", "", *_settings(report)]
     return "\n".join(lines) + "\n"
@@ -49,7 +49,7 @@ def _speeds(size: Report) -> list[str]:
     return lines
 
 
-def _steady(loads: Report, report: Report) -> list[str]:
+def _steady(loads: Report) -> list[str]:
     lines = [
         "At 70 % of what each can do, requests coming evenly, and as chance has it (Poisson); latency counts "
         "from when a request is due:",
@@ -77,13 +77,13 @@ def _overload(loads: Report, report: Report) -> list[str]:
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for label, found in loads.items():
-        if over := found.get("overload"):
-            lines.append(
-                f"| {label} | {over['sent_per_s']:.0f} | {over['requests_per_s']:.1f} "
-                f"| {over['requests_per_s'] / found['most_per_s']:.0%} | {over['rejected_per_s']:.1f} "
-                f"| {_ms(over['rejected_p99_ms'])} | {over['late_per_s']:.1f} | {over['failed_per_s']:.1f} "
-                f"| {over['client_cores']:.2f} |"
-            )
+        over = found["overload"]
+        lines.append(
+            f"| {label} | {over['sent_per_s']:.0f} | {over['requests_per_s']:.1f} "
+            f"| {over['requests_per_s'] / found['most_per_s']:.0%} | {over['rejected_per_s']:.1f} "
+            f"| {_ms(over['rejected_p99_ms'])} | {over['late_per_s']:.1f} | {over['failed_per_s']:.1f} "
+            f"| {over['client_cores']:.2f} |"
+        )
     return lines
 
 

@@ -17,7 +17,9 @@ def load(world: Path, _: str) -> Model:
         torch.onnx.export(
             network, (example,), path, input_names=["x"], dynamic_axes={"x": {0: "rows"}}, dynamo=False
         )
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # requests run side by side in the shell's threads
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return lambda x: session.run(None, {"x": x})[0]
 
 
