@@ -3,7 +3,15 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, NotRequired
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetPydanticSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetPydanticSchema,
+    StrictInt,
+)
 from pydantic_core import CoreSchema, core_schema
 from typing_extensions import TypedDict
 
@@ -34,7 +42,7 @@ def _digits(value: int) -> str:
 
 
 Value = Annotated[
-    str | int | Annotated[float, Field(allow_inf_nan=False)] | bool | list[str | int] | None,
+    str | int | Annotated[float, Field(allow_inf_nan=False)] | bool | list[str | StrictInt] | None,
     _Expects("text, a finite number, true, false, a list of ids, or null"),
 ]
 Features = dict[str, Value]

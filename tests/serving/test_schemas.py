@@ -57,6 +57,11 @@ def test_values_of_another_json_type_are_refused(field, value):
         RankRequest.model_validate({**BODY, field: value})
 
 
+def test_true_is_no_id_in_a_list():
+    with pytest.raises(ValidationError, match="a list of ids"):
+        RankRequest.model_validate({**BODY, "context": {"tags": [True]}})
+
+
 def test_the_example_is_a_request():
     [example] = RankRequest.model_json_schema()["examples"]
     assert RankRequest.model_validate(example).explain is True
