@@ -14,6 +14,7 @@ def service_process(*arguments):
     """Run the service on a free port; yield the process and the URL that it announced."""
     command = [*SERVE, "--port", "0", *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        rest = threading.Thread(target=process.stderr.read)  # or its log would fill the pipe
         try:
             said = []
             for line in process.stderr:
@@ -22,10 +23,10 @@ def service_process(*arguments):
                     break
             else:
                 raise AssertionError("".join(said))
-            rest = threading.Thread(target=process.stderr.read)  # or its log would fill the pipe
             rest.start()
             yield process, announced[1]
         finally:
             process.terminate()
             process.wait()
-            rest.join()
+            if rest.ident:
+                rest.join()

@@ -1,0 +1,133 @@
+import os
+import re
+import signal
+import subprocess
+import threading
+from collections import Counter
+from pathlib import Path
+from time import sleep
+
+import httpx
+import pytest
+
+from tests.serving.service_process import SERVE, service_process
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc, of Linux alone")
+
+BODY = {"user": {"id": "u"}, "candidates": [{"id": str(i)} for i in range(300)]}
+
+
+def children(process):
+    """The processes that serve, by their ids."""
+    pids = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(pid) for pid in pids if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+
+
+@pytest.fixture
+def service(registry, redis_url):
+    with service_process("--registry", registry, "--redis-url", redis_url, "--workers", "2") as started:
+        yield started
+
+
+def counted(url, pattern):
+    return float(re.search(pattern, httpx.get(f"{url}/metrics", timeout=60).text)[1])
+
+
+def test_connections_are_shared_out_in_turn_and_counted_together(service):
+    process, url = service
+    clients = [httpx.Client(base_url=url, timeout=60) for _ in range(4)]
+    for client in clients:
+        for _ in range(3):
+            assert client.post("/v1/rank", json=BODY).status_code == 200
+    assert counted(url, r'requests_total{path="/v1/rank",status="200"} (\S+)') == 12
+    assert counted(url, r"model_processes{.*} (\S+)") == 2
+    accepted = [len(established(pid)) for pid in children(process)]
+    for client in clients:
+        client.close()
+    assert accepted == [2, 2]
+
+
+def established(pid):
+    """The sockets of a process that are TCP connections to clients."""
+    inodes = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+    rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    return [row for row in rows if row[3] == "01" and f"socket:[{row[9]}]" in inodes]
+
+
+def test_a_process_that_is_killed_is_replaced_and_the_other_serves_on(service):
+    process, url = service
+    victim, other = children(process)
+    os.kill(victim, signal.SIGKILL)
+    with httpx.Client(base_url=url, timeout=60) as client:
+        while victim in (now := children(process)) or len(now) < 2:
+            sleep(0.05)
+        assert other in now
+        for _ in range(5):
+            assert client.post("/v1/rank", json=BODY).status_code == 200
+        while counted(url, r"model_processes{.*} (\S+)") < 2:
+            sleep(0.05)
+    assert process.poll() is None
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_requests_in_flight_are_finished_when_the_service_is_told_to_stop(registry, redis_url, workers):
+    answers, failures, busy = Counter(), [], threading.Semaphore(0)
+
+    def ask(url):
+        with httpx.Client(base_url=url, timeout=60) as client:
+            while True:
+                try:
+                    answers[client.post("/v1/rank", json=BODY).status_code] += 1
+                    busy.release()
+                except httpx.ConnectError:  # it takes no more connections
+                    return
+                except httpx.HTTPError as error:
+                    failures.append(error)
+                    return
+
+    with service_process("--registry", registry, "--redis-url", redis_url, "--workers", workers) as (
+        process,
+        url,
+    ):
+        threads = [threading.Thread(target=ask, args=(url,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for _ in range(40):
+            assert busy.acquire(timeout=60)
+        process.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join()
+        assert process.wait() == 0
+    assert failures == []
+    assert set(answers) == {200}
+
+
+def test_processes_end_with_their_parent_however_it_ends(registry, redis_url):
+    with service_process("--registry", registry, "--redis-url", redis_url, "--workers", "2") as (process, _):
+        orphans = children(process)
+        assert len(orphans) == 2
+        process.kill()
+        process.wait()
+        while any(is_alive(pid) for pid in orphans):
+            sleep(0.05)
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_the_service_says_once_where_it_serves_when_all_do(registry, redis_url):
+    arguments = ["--registry", registry, "--redis-url", redis_url, "--workers", "2", "--port", "0"]
+    with subprocess.Popen([*SERVE, *arguments], stderr=subprocess.PIPE, text=True) as process:
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if "serving small-1" in line:
+                process.terminate()
+    assert sum("serving small-1" in line for line in said) == 1
+    assert sum("NO API KEYS" in line for line in said) == 1
+    assert process.returncode == 0
