@@ -163,7 +163,11 @@ class Comparison:
         found["steady_poisson"] = self._load(service, *steady)
         over = ["--rate", f"{OVERLOAD * most:.2f}", "--arrivals", "even", "--timeout-ms", str(TIMEOUT_MS)]
         found["overload"] = self._load(service, *over)
-        print(f"{label} under load: {found}", flush=True)
+        answered, rejected = found["overload"]["requests_per_s"], found["overload"]["rejected_per_s"]
+        print(
+            f"{label} at {OVERLOAD} times {most:.1f}/s: {answered:.1f}/s answered, {rejected:.1f}/s rejected",
+            flush=True,
+        )
         return found
 
     def _load(self, service: Running, *more: str, requests: Path | None = None) -> Figures:
