@@ -1,35 +1,31 @@
-import asyncio
 import math
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import redis
 
 from ranker.bundles.registry import Registry
+from ranker.features.stored import user_records, video_records
 from ranker.score.formula import ScoreFormula
-from ranker.store.features import FeatureWriter
-from ranker.store.keys import video_key
-from serving.feature_store import Stored
-from serving.ranking import RankingService
-from serving.schemas import RankRequest
+from ranker.store.keys import users_key, videos_key
+from tests.serving.small_ranker import SPEC, store_rows
 
 VIDEOS = {
-    "video_id": [f"r{i}" for i in range(40)],
-    "topic": [["news", "music", "sport"][i % 3] for i in range(40)],
-    "tags": [[f"t{i % 5}"] for i in range(40)],
-    "duration_s": [float(i) for i in range(40)],
+    f"r{i}": {
+        "topic": ["news", "music", "sport"][i % 3],
+        "tags": [f"t{i % 5}"],
+        "duration_s": float(i),
+    }
+    for i in range(40)
 }
-USERS = {"user_id": ["viewer"], "age": [40.0]}
+HEADS = ["click", "watch_time", "like"]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def stored(redis_url):
     with redis.Redis.from_url(redis_url) as client:
-        FeatureWriter(client).write_videos(
-            pa.RecordBatch.from_pydict(VIDEOS), ["topic", "tags", "duration_s"]
-        )
-        FeatureWriter(client).write_users(pa.RecordBatch.from_pydict(USERS), ["age"])
+        videos = [{"video_id": video_id, **columns} for video_id, columns in VIDEOS.items()]
+        store_rows(client, videos=videos, users=[{"user_id": "viewer", "age": 40.0}])
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +33,7 @@ def bundle(registry):
     return Registry(registry).read()
 
 
-def request(ids=VIDEOS["video_id"], **changes):
+def request(ids=tuple(VIDEOS), **changes):
     body = {"user": {"id": "viewer"}, "query_video_id": "r1", "context": {"hour": 21}}
     return {**body, "candidates": [{"id": video_id} for video_id in ids], **changes}
 
@@ -52,19 +48,70 @@ def by_id(answer):
     return {item["id"]: item for item in answer["items"]}
 
 
+def columns_of(body):
+    """The columns that a request amounts to, with what is stored."""
+    user, query = body["user"], body["query_video_id"]
+    stored = {"age": 40.0} if user["id"] == "viewer" else {}
+    of_query = {**VIDEOS.get(query, {}), **body.get("query_features", {})}
+    request = {
+        **stored,
+        **user.get("features", {}),
+        "query_topic": of_query.get("topic"),
+        **body["context"],
+        "user_id": user["id"],
+        "query_video_id": query,
+    }
+    candidates = [
+        {**VIDEOS.get(c["id"], {}), **c.get("features", {}), "video_id": c["id"]} for c in body["candidates"]
+    ]
+    return request, candidates
+
+
+def check(answer, bundle, body):
+    found = by_id(answer)
+    expected = bundle.predict(*columns_of(body))
+    for candidate, row in zip(body["candidates"], expected, strict=True):
+        predictions = found[str(candidate["id"])]["predictions"]
+        assert list(predictions) == HEADS
+        np.testing.assert_allclose(list(predictions.values()), row, rtol=1e-5)
+
+
 def test_the_answer_is_the_bundles_prediction_from_the_stored_features(client, bundle):
     answer = rank(client, request())
-    columns = {"user_id": "viewer", "age": 40.0, "query_video_id": "r1", "query_topic": "music", "hour": 21}
-    rows = zip(*VIDEOS.values(), strict=True)
-    expected = bundle.predict(columns, [dict(zip(VIDEOS, row, strict=True)) for row in rows])
-    found = by_id(answer)
-    for video_id, row in zip(VIDEOS["video_id"], expected, strict=True):
-        np.testing.assert_allclose(list(found[video_id]["predictions"].values()), row, rtol=1e-5)
-        assert list(found[video_id]["predictions"]) == ["click", "watch_time", "like"]
+    check(answer, bundle, request())
     assert answer["model_version"] == bundle.manifest.model_version
     assert answer["unknown"] == {"user": False, "videos": []}
     assert answer["degraded"] == []
     assert answer["took_ms"] > 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"user": {"id": "viewer", "features": {"age": 90}}},
+        {"user": {"id": "stranger"}},
+        {"user": {"id": "stranger", "features": {"age": 7.5}}},
+        {"query_features": {"topic": "sport"}},
+        {"query_features": {"topic": None}},
+        {"query_video_id": None},
+        {"query_video_id": "gone"},
+        {"query_video_id": "gone", "query_features": {"topic": "news"}},
+        {"context": {}},
+        {"candidates": [{"id": "r5", "features": {"duration_s": 3000, "affinity": 3}}, {"id": "r6"}]},
+        {
+            "candidates": [
+                {"id": "r5", "features": {"topic": "music"}},
+                {"id": "r6", "features": {"topic": None}},
+            ]
+        },
+        {"candidates": [{"id": "new", "features": {"tags": ["t1", "t2"]}}, {"id": "r1"}, {"id": "other"}]},
+        {"candidates": [{"id": "r7", "features": {}}, {"id": "r8", "features": {"affinity": None}}]},
+    ],
+    ids=str,
+)
+def test_what_the_request_carries_replaces_what_is_stored(client, bundle, changes):
+    body = request(ids=["r5", "r6"], **changes) if "candidates" not in changes else {**request(), **changes}
+    check(rank(client, body), bundle, body)
 
 
 def test_items_are_in_the_order_of_their_scores(client, bundle):
@@ -78,23 +125,6 @@ def test_items_are_in_the_order_of_their_scores(client, bundle):
     np.testing.assert_allclose(scores, formula.score(predictions).score)
 
 
-class SameForAll:
-    """Stands in for the worker and the store: one prediction for every candidate, and nothing stored."""
-
-    async def predict(self, request, candidates):
-        return np.full((len(candidates), 3), 0.5)
-
-    async def fetch(self, user_id, query_video_id, video_ids):
-        return Stored(None, None, [None] * len(video_ids))
-
-
-def test_candidates_of_one_score_stay_in_the_requests_order(bundle):
-    ranking = RankingService(bundle, SameForAll(), SameForAll())
-    body = RankRequest.model_validate(request(ids=["c", "a", "b"]))
-    answer = asyncio.run(ranking.rank(body, request_id="x", started=0.0))
-    assert [item.id for item in answer.items] == ["c", "a", "b"]
-
-
 def test_limit_returns_the_best(client):
     everything = rank(client, request())["items"]
     assert rank(client, request(limit=3))["items"] == everything[:3]
@@ -103,21 +133,8 @@ def test_limit_returns_the_best(client):
 def test_contributions_are_given_when_asked_for_and_make_up_the_score(client):
     assert "contributions" not in rank(client, request())["items"][0]
     for item in rank(client, request(explain=True))["items"]:
-        assert list(item["contributions"]) == ["click", "watch_time", "like"]
+        assert list(item["contributions"]) == HEADS
         assert math.exp(sum(item["contributions"].values())) == pytest.approx(item["score"])
-
-
-def test_stored_features_change_the_prediction(client):
-    plain = by_id(rank(client, request(ids=["r5"])))["r5"]["predictions"]
-    for changes in (
-        {"user": {"id": "viewer", "features": {"age": 90}}},
-        {"query_features": {"topic": "sport"}},
-        {"context": {"hour": 8}},
-        {"candidates": [{"id": "r5", "features": {"duration_s": 3000}}]},
-        {"candidates": [{"id": "r5", "features": {"affinity": 3}}]},
-    ):
-        changed = by_id(rank(client, request(ids=["r5"], **changes) | changes))["r5"]["predictions"]
-        assert changed["click"] != pytest.approx(plain["click"], rel=1e-4), changes
 
 
 def test_a_candidates_prediction_does_not_depend_on_company(client):
@@ -127,6 +144,12 @@ def test_a_candidates_prediction_does_not_depend_on_company(client):
         assert alone["predictions"] == pytest.approx(together[video_id]["predictions"], rel=1e-5)
 
 
+def test_ids_are_the_same_as_text_and_as_numbers(client, bundle):
+    body = request(ids=[17], user={"id": 4}, query_video_id=5)
+    as_text = request(ids=["17"], user={"id": "4"}, query_video_id="5")
+    assert rank(client, body)["items"] == rank(client, as_text)["items"]
+
+
 def test_the_unknown_are_ranked_and_named(client):
     body = request(ids=["r1", "new"], user={"id": "stranger"}, query_video_id="gone")
     answer = rank(client, body)
@@ -134,18 +157,44 @@ def test_the_unknown_are_ranked_and_named(client):
     assert answer["unknown"] == {"user": True, "videos": ["new", "gone"]}
 
 
-def test_a_stored_value_of_the_wrong_type_is_left_out_and_said(client, redis_url):
+def test_who_is_described_is_known(client):
+    candidates = [{"id": "a", "features": {"topic": "news"}}, {"id": "b"}, {"id": "c", "features": {}}]
+    body = request(candidates=candidates, query_video_id="q", query_features={"topic": "news"})
+    answer = rank(client, {**body, "user": {"id": "stranger", "features": {"age": 3}}})
+    assert answer["unknown"] == {"user": False, "videos": ["b", "c"]}
+
+
+def test_the_query_video_is_named_once_where_it_is_a_candidate_too(client):
+    answer = rank(client, request(ids=["b", "a"], query_video_id="a"))
+    assert answer["unknown"]["videos"] == ["b", "a"]
+
+
+def test_a_viewer_without_features_is_known(client):
+    assert client.put("/v1/users", json={"id": "bare"}).status_code == 204
+    assert rank(client, request(user={"id": "bare"}))["unknown"]["user"] is False
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        (videos_key(video_records(SPEC).digest), "spoiled"),
+        (users_key(user_records(SPEC).digest), "spoiled"),
+    ],
+)
+def test_a_stored_record_that_cannot_be_read_is_left_out_and_said(client, redis_url, key, name):
     with redis.Redis.from_url(redis_url) as store:
-        store.set(video_key("spoiled"), '{"duration_s": "long"}')
-    answer = rank(client, request(ids=["r1", "spoiled"]))
+        store.hset(key, name, "no record")
+        answer = rank(client, request(ids=["r1", "spoiled"], user={"id": "spoiled"}))
+        store.hdel(key, name)
     assert answer["degraded"] == ["stored_features"]
     assert len(answer["items"]) == 2
 
 
-def test_without_redis_the_request_alone_is_ranked_and_said(client, client_without_redis):
+def test_without_redis_the_request_alone_is_ranked_and_said(client_without_redis, bundle):
     features = {"topic": "news", "duration_s": 9.0}
-    body = request(candidates=[{"id": "r1", "features": features}, {"id": "r2"}])
+    body = request(candidates=[{"id": "x", "features": features}, {"id": "y"}], query_video_id="z")
     answer = rank(client_without_redis, body)
     assert answer["degraded"] == ["feature_store"]
-    assert answer["unknown"] == {"user": True, "videos": ["r2", "r1"]}
-    assert len(answer["items"]) == 2
+    assert answer["unknown"] == {"user": True, "videos": ["y", "z"]}
+    nothing_stored = {"id": "viewer", "features": {"age": None}}
+    check(answer, bundle, {**body, "user": nothing_stored})

@@ -1,4 +1,17 @@
+import asyncio
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from ranker.feature_spec import CrossFeature
+from serving.app import create_app
+from serving.settings import ServingSettings
+from tests.serving.conftest import serving
 from tests.serving.small_ranker import SPEC
+
+BODY = {"user": {"id": "u"}, "candidates": [{"id": "a"}]}
 
 
 def test_the_model_is_described(client):
@@ -7,20 +20,171 @@ def test_the_model_is_described(client):
     assert model["spec"] == "small"
     assert model["watermark_ms"] == 1_690_000_000_000
     assert model["metrics"] == {"click": {"auc": 0.7}}
-    assert [feature["name"] for feature in model["features"]] == [feature.name for feature in SPEC.features]
+    columns = [feature.name for feature in SPEC.features if not isinstance(feature, CrossFeature)]
+    assert [feature["name"] for feature in model["features"]] == columns
     assert {"name": "query_topic", "column": "query_topic", "side": "query", "kind": "category"} in model[
         "features"
     ]
+    assert model["crosses"] == {"user_topic": ["user_id", "topic"]}
     assert {"name": "watch_time", "group": "engagement", "kind": "regression", "unit": "s"} in model["tasks"]
     assert [term["head"] for term in model["score"]["terms"]] == ["click", "watch_time", "like"]
 
 
 def test_the_score_version_of_the_model_is_that_of_the_rankings(client):
-    body = {"user": {"id": "u"}, "candidates": [{"id": "a"}]}
-    ranking = client.post("/v1/rank", json=body).json()
+    ranking = client.post("/v1/rank", json=BODY).json()
     model = client.get("/v1/model").json()
     assert ranking["score_version"] == model["score_version"]
     assert ranking["model_version"] == model["model_version"]
+
+
+def click(client, **changes):
+    answer = client.post("/v1/rank", json={**BODY, **changes})
+    assert answer.status_code == 200
+    return answer.json()["items"][0]["predictions"]["click"]
+
+
+@pytest.mark.parametrize(
+    ("path", "record", "request_"),
+    [
+        ("/v1/users", {"id": "put", "features": {"age": 90.0}}, {"user": {"id": "put"}}),
+        ("/v1/users", {"id": 55, "features": {"age": 90}}, {"user": {"id": "55"}}),
+        (
+            "/v1/videos",
+            {"id": "put", "features": {"duration_s": 3000, "tags": ["x"]}},
+            {"candidates": [{"id": "put"}]},
+        ),
+        ("/v1/videos", {"id": "put query", "features": {"topic": "music"}}, {"query_video_id": "put query"}),
+    ],
+)
+def test_a_record_that_is_put_is_ranked_with(client, path, record, request_):
+    before = click(client, **request_)
+    answer = client.put(path, json=record)
+    assert (answer.status_code, answer.content) == (204, b"")
+    deadline = time.monotonic() + 20
+    while click(client, **request_) == pytest.approx(before, rel=1e-4):
+        assert time.monotonic() < deadline
+
+
+def test_a_record_is_put_in_place_of_the_whole_of_the_old_one(client):
+    client.put("/v1/users", json={"id": "whole", "features": {"age": 90.0}})
+    client.put("/v1/users", json={"id": "whole"})
+    carried = {"id": "whole", "features": {"age": None}}
+    assert click(client, user={"id": "whole"}) == pytest.approx(click(client, user=carried))
+
+
+@pytest.mark.parametrize(
+    ("path", "record", "pointer", "detail"),
+    [
+        ("/v1/users", {"id": "u", "features": {"topic": "news"}}, "/features/topic", "(age)"),
+        ("/v1/users", {"id": "u", "features": {"user_id": "v"}}, "/features/user_id", "(age)"),
+        (
+            "/v1/users",
+            {"id": "u", "features": {"age": "old"}},
+            "/features/age",
+            "expected a finite number, found 'old'",
+        ),
+        (
+            "/v1/videos",
+            {"id": "v", "features": {"affinity": 1}},
+            "/features/affinity",
+            "(topic, tags, duration_s)",
+        ),
+        (
+            "/v1/videos",
+            {"id": "v", "features": {"tags": "a"}},
+            "/features/tags",
+            "expected a list of ids, found 'a'",
+        ),
+        (
+            "/v1/videos",
+            {"id": "v", "features": {"tags": ["x" * 1025]}},
+            "/features/tags",
+            "at most 1024 bytes",
+        ),
+        ("/v1/videos", {"features": {}}, "/id", "expected this field"),
+        ("/v1/videos", {"id": ""}, "/id", "expected text of 1 to 256 characters"),
+        ("/v1/videos", {"id": 10**300}, "/id", "expected text of 1 to 256 characters"),
+        ("/v1/videos", {"id": "v", "features": {"duration_s": 10**400}}, "/features/duration_s", "finite"),
+        ("/v1/users", {"id": "u", "age": 3}, "/age", "unknown field"),
+    ],
+)
+def test_a_record_that_cannot_be_stored_is_refused_with_the_place(client, path, record, pointer, detail):
+    answer = client.put(path, json=record)
+    assert answer.status_code == 422
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    [error] = answer.json()["errors"]
+    assert error["pointer"] == pointer
+    for part in detail.strip("()").split(", "):
+        assert part in error["detail"]
+    assert "row" not in error["detail"]
+
+
+@pytest.mark.parametrize("path", ["/v1/users", "/v1/videos"])
+def test_without_redis_nothing_can_be_put(client_without_redis, path):
+    answer = client_without_redis.put(path, json={"id": "a"})
+    assert answer.status_code == 503
+    assert answer.json()["type"] == "urn:watchnext:store-unavailable"
+    assert int(answer.headers["Retry-After"]) >= 1
+
+
+@contextmanager
+def busy(worker):
+    """Keep the model's thread from ranking."""
+    let_go, began = threading.Event(), threading.Event()
+
+    def hold():
+        began.set()
+        let_go.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(worker.do(hold)))
+    thread.start()
+    began.wait()
+    try:
+        yield
+    finally:
+        let_go.set()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def service(registry, redis_url):
+    app = create_app(ServingSettings(registry=registry, redis_url=redis_url))
+    with serving(app) as client:
+        yield app, client
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [({"timeout_ms": 20}, {}), ({}, {"X-Timeout-Ms": "20"}), ({"timeout_ms": 20}, {"X-Timeout-Ms": "60000"})],
+)
+def test_what_cannot_be_ranked_in_time_is_answered_so(service, body, headers):
+    app, client = service
+    answers = []
+    ask = threading.Thread(
+        target=lambda: answers.append(client.post("/v1/rank", json={**BODY, **body}, headers=headers))
+    )
+    with busy(app.state.ranking._worker):
+        ask.start()
+        time.sleep(0.2)
+    ask.join()
+    [answer] = answers
+    assert answer.status_code == 503
+    assert answer.json()["type"] == "urn:watchnext:deadline-passed"
+
+
+def test_an_error_of_the_model_is_no_answer_to_others_and_tells_nothing(service, monkeypatch, caplog):
+    app, client = service
+    model = app.state.ranking.model
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            model._model, "outputs", lambda *_: (_ for _ in ()).throw(RuntimeError("secret inside"))
+        )
+        answer = client.post("/v1/rank", json=BODY)
+    assert answer.status_code == 500
+    assert answer.json()["type"] == "urn:watchnext:internal-error"
+    assert "secret" not in answer.text
+    assert "secret inside" in caplog.text
+    assert client.post("/v1/rank", json=BODY).status_code == 200
 
 
 def test_the_service_is_ready_with_redis(client):
@@ -40,6 +204,12 @@ def test_the_service_lives_but_is_not_ready_without_redis(client_without_redis):
 def test_the_interface_is_documented(client):
     assert client.get("/docs").status_code == 200
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
-    for schema in ("RankRequest", "RankResponse", "RankedVideo", "Candidate"):
+    for schema in ("RankRequest", "RankResponse", "RankedVideo", "Candidate", "RecordInput"):
         for name, field in schemas[schema]["properties"].items():
             assert "description" in field, f"{schema}.{name}"
+
+
+def test_an_id_is_documented_as_text_or_an_integer(client):
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    kinds = {kind.get("type") for kind in schemas["Candidate"]["properties"]["id"]["anyOf"]}
+    assert kinds == {"string", "integer"}

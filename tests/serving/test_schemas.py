@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from serving.schemas import RankRequest
+from serving.schemas import RankRequest, RecordInput
 
 BODY = {"user": {"id": "u"}, "candidates": [{"id": "a"}]}
 
@@ -31,7 +31,7 @@ def test_what_no_feature_can_be_is_refused_with_one_message(value):
 def test_whole_numbers_are_ids():
     body = RankRequest.model_validate({"user": {"id": 712}, "candidates": [{"id": 2**70}]})
     assert body.user.id == "712"
-    assert body.candidates[0].id == str(2**70)
+    assert body.candidates[0]["id"] == str(2**70)
 
 
 @pytest.mark.parametrize("video_id", ["", "x" * 257, 10**300, 1.0, True, None, ["a"]])
@@ -65,3 +65,28 @@ def test_true_is_no_id_in_a_list():
 def test_the_example_is_a_request():
     [example] = RankRequest.model_json_schema()["examples"]
     assert RankRequest.model_validate(example).explain is True
+
+
+@pytest.mark.parametrize("number", [0, -5, 10**238, -(10**238)])
+def test_an_integer_of_ordinary_size_is_an_id(number):
+    body = RecordInput.model_validate({"id": number})
+    assert body.id == str(number)
+
+
+def test_a_candidate_has_no_further_fields():
+    with pytest.raises(ValidationError) as caught:
+        RankRequest.model_validate({**BODY, "candidates": [{"id": "a"}, {"id": "b", "rank": 1}]})
+    assert [error["loc"] for error in caught.value.errors()] == [("candidates", 1, "rank")]
+
+
+def test_a_candidate_is_an_object():
+    with pytest.raises(ValidationError) as caught:
+        RankRequest.model_validate({**BODY, "candidates": [17]})
+    assert [error["loc"] for error in caught.value.errors()] == [("candidates", 0)]
+
+
+@pytest.mark.parametrize("timeout_ms", [0, -1, 60_001, 1.5, "soon"])
+def test_a_timeout_is_a_whole_number_of_milliseconds_up_to_a_minute(timeout_ms):
+    with pytest.raises(ValidationError) as caught:
+        RankRequest.model_validate({**BODY, "timeout_ms": timeout_ms})
+    assert [error["loc"] for error in caught.value.errors()] == [("timeout_ms",)]
