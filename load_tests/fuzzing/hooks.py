@@ -16,10 +16,10 @@ from typing import Any
 import schemathesis
 
 VALUES: dict[str, dict[str, Any]] = {
-    "number": {"type": "number"},
-    "id": {"type": ["string", "integer"]},
-    "category": {"type": ["string", "integer"]},
-    "ids": {"type": "array", "items": {"type": ["string", "integer"]}},
+    "number": {"type": ["number", "boolean", "null"]},
+    "id": {"type": ["string", "number", "boolean", "null"]},
+    "category": {"type": ["string", "number", "boolean", "null"]},
+    "ids": {"type": ["array", "null"], "items": {"type": ["string", "integer"]}},
 }
 """What fits a feature, by its kind."""
 LEAST_TIMEOUT_MS = 10_000
