@@ -102,7 +102,8 @@ def test_requests_in_flight_are_finished_when_the_service_is_told_to_stop(regist
     assert set(answers) == {200}
 
 
-def test_processes_end_with_their_parent_however_it_ends(registry, redis_url):
+def test_processes_end_with_their_parent_however_it_ends(registry, redis_url, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where what a killed parent leaves behind is cleared away
     with service_process("--registry", registry, "--redis-url", redis_url, "--workers", "2") as (process, _):
         orphans = children(process)
         assert len(orphans) == 2
