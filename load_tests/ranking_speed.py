@@ -241,6 +241,7 @@ def _summary(rounds: list[Figures], ours: list[Figures]) -> Figures:
         "p99_ms": median("p99_ms", rounds),
         "failed_per_s": max(each["failed_per_s"] + each["rejected_per_s"] for each in rounds),
         "memory_mb": median("memory_mb", rounds),
+        "others_cores": max(each["others_cores"] for each in rounds),
         "overlap": rounds[0]["overlap"],
         "largest_difference": rounds[0]["largest_difference"],
         "rounds": rounds,

@@ -1,14 +1,17 @@
 """Measurements of one running service."""
 
 import json
+import resource
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from load_tests.environment import ROOT
@@ -25,14 +28,17 @@ def load(service: Running, requests: Path, seconds: float, warm_up_s: float, *mo
     """Let the client ask; the further arguments are the client's.
 
     Returns:
-        Requests a second that were answered in time, latencies, and what became of the others.
+        Requests a second that were answered in time, latencies, what became of the others, and how many cores
+        were taken by whoever is neither the service nor the client.
     """
+    before, start = _used_by_others_s(service), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "tally.json"
         times = ["--seconds", str(seconds), "--warm-up", str(warm_up_s)]
         client = [sys.executable, "-m", "load_tests.ranking.client", "--url", service.url, *times, *more]
         subprocess.run([*client, "--requests", requests, "--out", out], cwd=ROOT, check=True)
         tally: Figures = json.loads(out.read_text())
+    others = (_used_by_others_s(service) - before) / (time.perf_counter() - start)
     answered, rejected = np.array(tally.pop("answered_ms")), np.array(tally.pop("rejected_ms"))
     quantiles = dict(zip(map(str, QUANTILES), _percentiles(answered, QUANTILES), strict=True))
     return {
@@ -47,6 +53,7 @@ def load(service: Running, requests: Path, seconds: float, warm_up_s: float, *mo
         "failed_per_s": round(tally["failed"] / tally["seconds"], 2),
         "client_cores": round(tally["client_cores"], 3),
         "client_lag_ms": round(tally["lag_ms"], 2),
+        "others_cores": round(max(others, 0.0), 3),
     }
 
 
@@ -100,6 +107,18 @@ class MemoryWatch:
     def _look(self) -> None:
         while not self._over.wait(self._every_s):
             self.most_bytes = max(self.most_bytes, self._service.memory_bytes())
+
+
+def _used_by_others_s(service: Running) -> float:
+    """Processor time since the machine started that neither the service nor our clients used."""
+    busy, children = psutil.cpu_times(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    total = (
+        busy.user
+        + busy.nice
+        + busy.system
+        + sum(getattr(busy, kind, 0.0) for kind in ("irq", "softirq", "steal"))
+    )
+    return total - service.cpu_s() - children.ru_utime - children.ru_stime
 
 
 def _percentiles(values: NDArray[np.float64], wanted: tuple[float, ...]) -> list[float | None]:

@@ -53,6 +53,15 @@ class Running:
                 total += each.memory_full_info().pss
         return total
 
+    def cpu_s(self) -> float:
+        """Processor time that its processes have used."""
+        total = 0.0
+        for each in self.family():
+            with suppress(psutil.Error):
+                used = each.cpu_times()
+                total += used.user + used.system
+        return total
+
     def ask(self, body: bytes) -> tuple[int, bytes]:
         """Ask for one ranking: its status and body."""
         connection = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=60)

@@ -11,6 +11,9 @@ NETWORK = {
     "4": "3.7M multiplications a candidate, 4 experts",
 }
 
+DISTURBED = 0.1
+"""Cores that others may take before the page warns of it."""
+
 
 def markdown(report: Report) -> str:
     """All tables, with what is needed to read them."""
@@ -23,6 +26,11 @@ def markdown(report: Report) -> str:
         f"connections, one service at a time, on {on['cpu']}, {on['cores']} cores, {on['memory_gb']} GB, "
         f"Python {on['python']}, torch {on['torch']}, {report['when']}. The client shares the cores.",
     ]
+    if (others := _others(report)) > DISTURBED:
+        lines += [
+            "",
+            f"**Other programs took up to {others:.2f} cores meanwhile: these figures say little.**",
+        ]
     for experts, size in report["sizes"].items():
         lines += ["", f"## {NETWORK[experts]}", "", *_speeds(size)]
         if size["under_load"]:
@@ -30,6 +38,12 @@ def markdown(report: Report) -> str:
     lines += ["", "## More candidates", "", *_growth(report["growth"])]
     lines += ["", "## Settings", "", *_settings(report)]
     return "\n".join(lines) + "\n"
+
+
+def _others(report: Report) -> float:
+    """The most cores that others took in any round."""
+    sizes = report["sizes"].values()
+    return max(found["others_cores"] for size in sizes for found in size["contenders"].values())
 
 
 def _speeds(size: Report) -> list[str]:
