@@ -80,7 +80,7 @@ def _overload(axes: Axes, loads: dict[str, Any], report: dict[str, Any]) -> None
     left = np.zeros(len(labels))
     for name, what, colour in (
         ("requests_per_s", f"answered within {report['timeout_ms']} ms", BLUE),
-        ("rejected_per_s", "503 at once", LIGHT),
+        ("rejected_per_s", "503", LIGHT),
         ("late_per_s", "no answer in time", RED),
         ("failed_per_s", "connection refused or lost", "black"),
     ):
