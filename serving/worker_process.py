@@ -6,9 +6,7 @@ It listens nowhere: its parent hands it connections, see `serving/processes.py`.
 import asyncio
 import contextlib
 import logging
-import signal
 import socket
-import sys
 from multiprocessing.connection import Connection
 
 from ranker.errors import WatchnextError
@@ -32,7 +30,6 @@ def serve_handed_over(settings: ServingSettings, line: Connection, connections: 
         connections: Brings one descriptor with each byte, and the end when the parent ends.
     """
     configure_logging()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again after it has shut down
     try:
         app = create_app(settings)
     except WatchnextError as error:
