@@ -71,7 +71,9 @@ HASH = "5" * 64
         ("keys: [{name: a, role: rank, sha256: wn_secret}]", "keys.0.sha256: expected the key's SHA-256"),
         (f"keys: [{{name: a, role: rank, sha256: {HASH}}}]", "keys.0.sha256: expected text"),
         (
-            "keys: [" + ", ".join(f"{{name: {name}, role: rank, sha256: a{HASH[1:]}}}" for name in "ab") + "]",
+            "keys: ["
+            + ", ".join(f"{{name: {name}, role: rank, sha256: a{HASH[1:]}}}" for name in "ab")
+            + "]",
             "keys.1.sha256: expected each sha256 once, found that of keys.0 again",
         ),
         ("!!python/object:os.system {}", "expected YAML"),
