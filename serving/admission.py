@@ -1,15 +1,36 @@
 """Which ranking requests are taken on, decided before their bodies are read."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving import problems
 from serving.metrics import Metrics
+from serving.pace import Pace
 
 RANK_PATH: Final = "/v1/rank"
 TIMEOUT_HEADER: Final = "X-Timeout-Ms"
 MOST_TIMEOUT_MS: Final = 60_000
+TIME_USED: Final = 0.8
+"""Share of a request's time that those before it and it itself may take of the model: the rest is the way."""
+
+
+def timeout_of(headers: Iterable[tuple[bytes, bytes]]) -> float | None:
+    """Seconds that the header X-Timeout-Ms gives.
+
+    Returns:
+        None without the header.
+
+    Raises:
+        ValueError: It is no integer from 1 to `MOST_TIMEOUT_MS`.
+    """
+    value = next((value for name, value in headers if name == b"x-timeout-ms"), None)
+    if value is None:
+        return None
+    if not (value.isdigit() and len(value) <= 5 and 1 <= int(value) <= MOST_TIMEOUT_MS):
+        raise ValueError(f"{TIMEOUT_HEADER}: expected an integer from 1 to {MOST_TIMEOUT_MS}")
+    return int(value) / 1000
 
 
 class Admission:
@@ -18,18 +39,25 @@ class Admission:
     Args:
         max_waiting: How many there may be.
         metrics: Counts those that are turned away.
+        pace: How long the model takes for one.
     """
 
-    def __init__(self, max_waiting: int, metrics: Metrics) -> None:
+    def __init__(self, max_waiting: int, metrics: Metrics, pace: Pace) -> None:
         self.inside = 0
-        self.detail = f"expected at most {max_waiting} requests to wait; come back after the Retry-After"
+        self.detail = (
+            f"expected at most {max_waiting} requests to wait, and no more than can be answered in time; "
+            "come back after the Retry-After"
+        )
         self._most = max_waiting
         self._metrics = metrics
+        self._pace = pace
 
-    @property
-    def full(self) -> bool:
-        """Whether one more would be too many."""
-        return self.inside >= self._most
+    def full(self, timeout_s: float | None) -> bool:
+        """Whether one more would be too many: at all, or to be answered in time behind those inside."""
+        if timeout_s is None or not self.inside:
+            return self.inside >= self._most
+        in_time = (self.inside + 1) * self._pace.request_s <= timeout_s * TIME_USED
+        return self.inside >= self._most or not in_time
 
     def turned_away(self) -> None:
         """Count one that was too many."""
@@ -64,20 +92,18 @@ class AdmissionMiddleware:
             await self.app(scope, receive, send)
             return
         state = scope["state"]
-        if self._admission.full:
+        try:
+            timeout_s = timeout_of(scope["headers"])
+        except ValueError as error:
+            await problems.response(state["request_id"], "invalid-request", str(error))(scope, receive, send)
+            return
+        if self._admission.full(timeout_s):
             self._admission.turned_away()
             await problems.response(
                 state["request_id"], "overloaded", self._admission.detail, headers=problems.RETRY_AFTER
             )(scope, receive, send)
             return
-        timeout = next((value for name, value in scope["headers"] if name == b"x-timeout-ms"), None)
-        state["deadline"] = None
-        if timeout is not None:
-            if not (timeout.isdigit() and len(timeout) <= 5 and 1 <= int(timeout) <= MOST_TIMEOUT_MS):
-                detail = f"{TIMEOUT_HEADER}: expected an integer from 1 to {MOST_TIMEOUT_MS}"
-                await problems.response(state["request_id"], "invalid-request", detail)(scope, receive, send)
-                return
-            state["deadline"] = state["started"] + int(timeout) / 1000
+        state["deadline"] = None if timeout_s is None else state["started"] + timeout_s
         self._admission.inside += 1
         try:
             await self.app(scope, receive, send)

@@ -55,7 +55,7 @@ def create_app(settings: ServingSettings) -> FastAPI:
     )
     shell.install(app, settings)
     metrics = app.state.metrics
-    worker = ModelWorker(settings.model_threads, settings.batch_candidates, metrics)
+    worker = ModelWorker(settings.model_threads, settings.batch_candidates, metrics, app.state.pace)
     store = FeatureStore(client, settings.redis_timeout_s, metrics)
     models = HotSwap(
         Registry(settings.registry),

@@ -14,6 +14,7 @@ from ranker.features.record import RecordLayout, Words
 from ranker.store.keys import users_key, videos_key
 from ranker.store.records import from_bytes, milliseconds, queue_videos, to_bytes
 from serving.metrics import Metrics
+from serving.tasks import end
 
 logger = logging.getLogger(__name__)
 
@@ -132,8 +133,7 @@ class FeatureStore:
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._probing is not None:
-            self._probing.cancel()
+        await end(self._probing)
         await self._client.aclose()
 
     async def _call(self, command: Awaitable[T], timeout_s: float) -> T:

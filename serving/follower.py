@@ -20,6 +20,7 @@ from ranker.store.keys import changes_key
 from ranker.store.records import CHANGES_KEPT_MS, IDS_FIELD
 from serving.catalogue import Catalogue
 from serving.feature_store import FeatureStore
+from serving.tasks import end
 
 logger = logging.getLogger(__name__)
 
@@ -88,9 +89,7 @@ class Follower:
 
     async def stop(self) -> None:
         """Stop following."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def _follow(self) -> None:
         while True:

@@ -17,6 +17,7 @@ from serving.follower import Follower, Position
 from serving.metrics import Metrics
 from serving.model_worker import ModelWorker
 from serving.served_model import ServedModel
+from serving.tasks import end
 
 logger = logging.getLogger(__name__)
 
@@ -74,9 +75,7 @@ class HotSwap:
 
     async def stop(self) -> None:
         """Stop watching and following."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+        await end(self._watching)
         await self._follower.stop()
 
     async def _watch(self) -> None:

@@ -13,7 +13,7 @@ from uuid import uuid4
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from serving import problems
-from serving.admission import RANK_PATH, Admission
+from serving.admission import RANK_PATH, Admission, timeout_of
 from serving.request_id import HEADER
 
 MOST_HEAD_BYTES: Final = 16 * 1024
@@ -84,7 +84,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if size > MOST_HEAD_BYTES or len(self.headers) > MOST_HEADERS:
             self._too_large = True
             raise _HeadTooLargeError
-        self._refused = self.url == _RANK_URL and self._admission.full and self._may_answer_now()
+        self._refused = self.url == _RANK_URL and self._too_many() and self._may_answer_now()
         if self._refused:
             self._admission.turned_away()
             self._admission.answered(503)
@@ -118,6 +118,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             answer = _answer(400, "malformed", "expected a request of HTTP/1.1", uuid4().hex, _CLOSE)
         self.transport.write(answer)
         self.transport.close()
+
+    def _too_many(self) -> bool:
+        try:
+            return self._admission.full(timeout_of(self.headers))
+        except ValueError:
+            return False  # the application says what is wrong
 
     def _may_answer_now(self) -> bool:
         """Whether no other answer comes first on this connection, and none but this is expected of it."""

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 
 from serving.metrics import Metrics
+from serving.pace import Pace
 from serving.problems import DeadlinePassedError
 from serving.served_model import Query, Ranked, ServedModel
 
@@ -60,12 +61,14 @@ class ModelWorker:
         threads: Threads that torch may use for one matrix product.
         batch_candidates: Candidates that are ranked together; a request that has more goes alone.
         metrics: Counts batches.
+        pace: Learns how long they take.
     """
 
-    def __init__(self, threads: int, batch_candidates: int, metrics: Metrics) -> None:
+    def __init__(self, threads: int, batch_candidates: int, metrics: Metrics, pace: Pace) -> None:
         self._threads = threads
         self._batch_candidates = batch_candidates
         self._metrics = metrics
+        self._pace = pace
         self._rankings: deque[_Ranking] = deque()
         self._errands: deque[_Errand] = deque()
         self._something = threading.Condition()
@@ -79,13 +82,13 @@ class ModelWorker:
         Args:
             model: Ranks it.
             query: The request.
-            deadline: `perf_counter()` after which it is not begun any more.
+            deadline: `perf_counter()` by which it must be done: it is not begun if it would not be.
 
         Returns:
             The ranking, and the seconds that the request waited for it to begin.
 
         Raises:
-            DeadlinePassedError: The deadline passed before its turn.
+            DeadlinePassedError: The deadline passed before its turn, or would before its end.
             EvictedError: Videos have to be fetched again.
             ModelError: The model failed.
         """
@@ -140,21 +143,27 @@ class ModelWorker:
 
     def _rank(self, batch: list[_Ranking]) -> None:
         now = perf_counter()
-        wanted = []
+        wanted: list[_Ranking] = []
+        candidates = 0
         for job in batch:
             if not job.future.set_running_or_notify_cancel():
                 continue  # whoever asked has left
-            if job.deadline is not None and now > job.deadline:
+            count = len(job.query.video_ids)
+            done = now + (candidates + count) * self._pace.candidate_s
+            if job.deadline is not None and done > job.deadline:
                 self._metrics.reject("deadline")
+                self._pace.doubt()
                 waited = (now - job.submitted) * 1000
                 job.future.set_exception(
                     DeadlinePassedError(f"the request waited {waited:.0f} ms for its turn")
                 )
                 continue
             wanted.append(job)
+            candidates += count
         if wanted:
-            self._metrics.batch(len(wanted), sum(len(job.query.video_ids) for job in wanted))
+            self._metrics.batch(len(wanted), candidates)
             self._attempt(wanted, now)
+            self._pace.note(len(wanted), candidates, perf_counter() - now)
 
     def _attempt(self, batch: list[_Ranking], began: float) -> None:
         try:

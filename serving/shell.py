@@ -9,6 +9,7 @@ from serving.admission import MOST_TIMEOUT_MS, RANK_PATH, TIMEOUT_HEADER, Admiss
 from serving.auth import NEEDED, OPEN, ApiKeyMiddleware
 from serving.defects import DefectMiddleware
 from serving.metrics import Metrics, MetricsMiddleware
+from serving.pace import Pace
 from serving.request_id import RequestIdMiddleware
 from serving.settings import ServingSettings
 
@@ -16,7 +17,7 @@ from serving.settings import ServingSettings
 def install(app: FastAPI, settings: ServingSettings) -> None:
     """Put an application's routes behind ids, metrics, keys and admission, and errors in problem documents.
 
-    Sets `app.state.settings`, `app.state.metrics` and `app.state.admission`.
+    Sets `app.state.settings`, `app.state.metrics`, `app.state.pace` and `app.state.admission`.
 
     Args:
         app: Its routes may be added before or after.
@@ -24,7 +25,8 @@ def install(app: FastAPI, settings: ServingSettings) -> None:
     """
     app.state.settings = settings
     app.state.metrics = counted = Metrics(OPEN.union(NEEDED))
-    app.state.admission = Admission(settings.max_waiting, counted)
+    app.state.pace = Pace()
+    app.state.admission = Admission(settings.max_waiting, counted, app.state.pace)
     # from the innermost to the outermost
     app.add_middleware(AdmissionMiddleware, admission=app.state.admission)
     if settings.api_keys:

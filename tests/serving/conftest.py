@@ -9,6 +9,7 @@ from ranker.store.connection import store_url
 from serving.admission import Admission
 from serving.app import create_app
 from serving.metrics import Metrics
+from serving.pace import Pace
 from serving.server import Server
 from serving.settings import ServingSettings
 from tests.serving.small_ranker import publish_small_ranker
@@ -30,7 +31,7 @@ def redis_url(tmp_path_factory):
 @contextmanager
 def serving(app):
     """Serve an app over HTTP from a thread of the test's process."""
-    admission = getattr(app.state, "admission", None) or Admission(32, Metrics(frozenset()))
+    admission = getattr(app.state, "admission", None) or Admission(32, Metrics(frozenset()), Pace())
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = Server(app, admission, shutdown_timeout_s=60, ready=lambda: None)
         thread = threading.Thread(target=server.run, args=([listener],))

@@ -19,6 +19,7 @@ from serving.feature_store import FeatureStore
 from serving.follower import Follower, Position
 from serving.metrics import Metrics
 from serving.model_worker import ModelWorker
+from serving.pace import Pace
 from tests.serving.redis_process import redis_process
 from tests.serving.small_ranker import packed_ranker, store_rows
 
@@ -70,7 +71,7 @@ def following(server, use, *, after=None, others=0):
             await one.client.aclose()
 
     async def main():
-        worker = ModelWorker(1, 10, Metrics(frozenset()))
+        worker = ModelWorker(1, 10, Metrics(frozenset()), Pace())
         try:
             async with service(worker) as first:
                 if not others:

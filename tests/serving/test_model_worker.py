@@ -8,6 +8,7 @@ import pytest
 
 from serving.metrics import Metrics
 from serving.model_worker import ModelError, ModelWorker
+from serving.pace import Pace
 from serving.problems import DeadlinePassedError
 from serving.served_model import EvictedError
 
@@ -33,7 +34,7 @@ def query(name, candidates=1):
 
 @contextmanager
 def working(batch_candidates=10, metrics=None):
-    worker = ModelWorker(1, batch_candidates, metrics or Metrics(frozenset()))
+    worker = ModelWorker(1, batch_candidates, metrics or Metrics(frozenset()), Pace())
     try:
         yield worker
     finally:
@@ -192,7 +193,7 @@ def test_closing_finishes_what_was_submitted():
         await closing
         return await asyncio.gather(*tasks)
 
-    worker = ModelWorker(1, 10, Metrics(frozenset()))
+    worker = ModelWorker(1, 10, Metrics(frozenset()), Pace())
     assert [name for name, _ in asyncio.run(run(worker))] == ["0", "1", "2", "3", "4"]
 
 
