@@ -1,5 +1,6 @@
 """Which ranking requests are taken on, decided before their bodies are read."""
 
+import asyncio
 from collections.abc import Iterable
 from typing import Final
 
@@ -85,6 +86,7 @@ class AdmissionMiddleware:
     def __init__(self, app: ASGIApp, admission: Admission) -> None:
         self.app = app
         self._admission = admission
+        self._beginning = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -106,6 +108,8 @@ class AdmissionMiddleware:
         state["deadline"] = None if timeout_s is None else state["started"] + timeout_s
         self._admission.inside += 1
         try:
+            async with self._beginning:  # of many that come at once, refusals need not wait for all bodies
+                await asyncio.sleep(0)
             await self.app(scope, receive, send)
         finally:
             self._admission.inside -= 1

@@ -173,7 +173,12 @@ class ModelWorker:
                 for job in batch:
                     self._attempt([job], began)
                 return
-            logger.exception("the model failed on a request of %d candidates", len(batch[0].query.video_ids))
+            logger.error(
+                "the model failed on a request of %d candidates: %r",
+                len(batch[0].query.video_ids),
+                error,
+                exc_info=logger.isEnabledFor(logging.DEBUG),
+            )
             batch[0].future.set_exception(ModelError(repr(error)))
             return
         for job, result in zip(batch, results, strict=True):
