@@ -3,14 +3,19 @@
 #   make demo [DATA=folder] [ONCE=1] [PORT=8000]   from a log to a ranking, then keep serving
 #   make test                                      all checks and all tests
 #   make check                                     the checks alone: style, types, architecture
-#   make bench                                     training speed beside other libraries
+#   make bench [DATA=folder]                       ranking beside other services, model time, agreement in bfloat16
+#   make bench-training                            training speed beside other libraries
+#   make fuzz                                      every endpoint, tens of thousands of made-up requests
+#   make soak [MINUTES=60]                         hours of load with hot swaps, Redis restarts and a corrupt bundle
+#
+# QUICK=1 keeps bench, fuzz and soak under five minutes each.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
 
-.PHONY: demo test check bench
+.PHONY: demo test check bench bench-training fuzz soak
 
 demo: $(VENV)/.demo
 	$(BIN)/watchnext demo --port $(PORT) $(if $(DATA),--data $(DATA)) $(if $(ONCE),--once)
@@ -25,7 +30,18 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev
+	$(BIN)/python -m load_tests.model_time
+	$(BIN)/python -m load_tests.agreement $(if $(DATA),--data $(DATA))
+	$(BIN)/python -m load_tests.ranking_speed
+
+bench-training: $(VENV)/.dev
 	$(BIN)/python -m load_tests.training_speed
+
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m load_tests.fuzz
+
+soak: $(VENV)/.dev
+	$(BIN)/python -m load_tests.soak $(if $(MINUTES),--minutes $(MINUTES))
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -89,7 +89,9 @@ class Follower:
 
     async def stop(self) -> None:
         """Stop following."""
-        await end(self._task)
+        # A cancelled task keeps the frames it was in, so it must not be kept itself: the catalogue is large.
+        task, self._task = self._task, None
+        await end(task)
 
     async def _follow(self) -> None:
         while True:
