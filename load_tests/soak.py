@@ -1,0 +1,152 @@
+"""A running service under steady load while everything around it changes.
+
+    python -m load_tests.soak [--minutes M] [--share S]
+
+An hour by default, ten minutes in the form for CI (`--minutes 10`), less than five in all with QUICK=1. Under
+half of the load that the service can take, 20 hot swaps happen, Redis is killed, hangs and loses its data, a
+damaged bundle is made current, records are written singly and in bulk. The results go to soak.json, .md and
+.png in the output folder; the exit status is 1 if a promise was broken.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from load_tests.environment import ROOT
+from load_tests.machine import machine
+from load_tests.ranking.measure import load
+from load_tests.ranking.process import Running, free_port, running
+from load_tests.ranking.world import CANDIDATES, make_world
+from load_tests.soaking.bundles import publish_other_records, varied
+from load_tests.soaking.events import Stage
+from load_tests.soaking.figures import Answers, broken, figures
+from load_tests.soaking.redis_server import RedisServer
+from load_tests.soaking.report import draw, markdown
+from load_tests.soaking.verify import verify
+from ranker.bundles.registry import Registry
+
+MINUTES, QUICK_MINUTES = 60.0, 2.75
+BUNDLES: Final = 3
+"""With other weights, beside the first."""
+CONNECTIONS: Final = 4
+LOOKS: Final = 180
+"""How often memory is read, at least every ten seconds."""
+VERIFIED_EVERY: Final = 50
+
+
+def soak(folder: Path, minutes: float, share: float, measure_s: float) -> dict[str, Any]:
+    """Run everything in an empty folder.
+
+    Args:
+        folder: For the world, the registry, the data of Redis and the log.
+        minutes: Of load.
+        share: Of the most that the service can answer.
+        measure_s: How long that is measured.
+    """
+    print("making the world and its bundles", flush=True)
+    world = make_world(folder / "world", 8)
+    first = Registry(str(world.registry)).current()
+    other_spec = folder / "other.yaml"
+    other = publish_other_records(world, other_spec)
+    Registry(str(world.registry)).make_current(first)
+    *fresh, damaged = [varied(world, seed) for seed in range(1, BUNDLES + 2)]
+    store = RedisServer(folder / "redis", free_port())
+    store.start()
+    port, requests = free_port(), world.request_file(CANDIDATES)
+    serve = [sys.executable, "-m", "watchnext", "serve", "--registry", str(world.registry)]
+    serve += ["--redis-url", store.url, "--port", str(port)]
+    body, log = requests.read_bytes().partition(b"\n")[0], folder / "serve.log"
+    specs = (world.folder / "spec.yaml", other_spec)
+    stage = Stage(world, specs, store, first, other, fresh, damaged)
+    try:
+        stage.load_features()
+        with running(serve, port, {}, log, body) as service:
+            most = load(service, requests, measure_s, 2, "--connections", str(CONNECTIONS))["requests_per_s"]
+            rate, seconds = share * most, minutes * 60
+            print(f"{most:.1f} requests/s at most; {rate:.1f} for {seconds:.0f} s", flush=True)
+            start, memory = _under_load(stage, service, folder, rate, seconds)
+        answers = Answers.read(folder / "answers.jsonl")
+        good = {first, other, *(version for version, _ in fresh)}
+        print(f"{len(answers.due):,} answers; recomputing some", flush=True)
+        verified = verify(world, folder / "sample.jsonl", good)
+        if damaged[0] + " is refused" not in log.read_text():
+            stage.events[-1].failed = "the service never refused the damaged bundle"
+        found = figures(answers, stage.events, memory, stage.writes, verified, good, start)
+    finally:
+        store.kill()
+    return {
+        "when": datetime.now(UTC).isoformat(timespec="minutes"),
+        "machine": machine(),
+        "candidates": CANDIDATES,
+        "most_per_s": most,
+        "rate_per_s": round(rate, 2),
+        "share_of_most": share,
+        **found,
+    }
+
+
+def _under_load(
+    stage: Stage, service: Running, folder: Path, rate: float, seconds: float
+) -> tuple[float, list[tuple[float, int]]]:
+    """Let everything happen while the client asks; when that began, and the memory over time."""
+    times = ["--rate", f"{rate:.3f}", "--seconds", str(seconds), "--every", str(VERIFIED_EVERY)]
+    command = [sys.executable, "-m", "load_tests.soaking.client", "--url", service.url, *times]
+    requests, over = stage.world.request_file(CANDIDATES), threading.Event()
+    memory: list[tuple[float, int]] = []
+
+    def watch() -> None:
+        while not over.wait(min(10.0, seconds / LOOKS)):
+            memory.append((time.monotonic(), service.memory_bytes()))
+
+    client = subprocess.Popen([*command, "--requests", requests, "--out", folder], cwd=ROOT)
+    start = time.monotonic()
+    beside = [
+        threading.Thread(target=watch),
+        threading.Thread(target=stage.keep_writing, args=[service, over]),
+    ]
+    for thread in beside:
+        thread.start()
+    try:
+        stage.play(service, start, seconds)
+        if client.wait():
+            raise subprocess.CalledProcessError(client.returncode, command)
+    finally:
+        over.set()
+        client.kill()
+        for thread in beside:
+            thread.join()
+    return start, memory
+
+
+def main() -> None:
+    """Run it, write the results, and fail if a promise was broken."""
+    quick = os.environ.get("QUICK") == "1"
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    arguments.add_argument("--minutes", type=float, default=QUICK_MINUTES if quick else MINUTES)
+    arguments.add_argument("--share", type=float, default=0.5, help="of the most that the service answers")
+    arguments.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    given = arguments.parse_args()
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        report = soak(Path(folder), given.minutes, given.share, measure_s=5 if quick else 20)
+    wrong = broken(report)
+    given.out.mkdir(parents=True, exist_ok=True)
+    page = markdown(report, wrong)
+    (given.out / "soak.json").write_text(json.dumps(report, indent=1) + "\n")
+    (given.out / "soak.md").write_text(page)
+    draw(report, given.out / "soak.png")
+    print("\n" + page)
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A service under steady load while everything around it changes."""

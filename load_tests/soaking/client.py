@@ -1,0 +1,137 @@
+"""A steady load whose every answer is looked at, in a process of its own.
+
+    python -m load_tests.soaking.client --url URL --requests FILE --rate R --seconds S --out FOLDER
+
+Requests come evenly, whatever becomes of them; latency counts from when a request is due. `answers.jsonl`
+gets one line an answer, `sample.jsonl` some answers in full: one in `--every`, and the first ones after
+anything about them has changed.
+"""
+
+import argparse
+import asyncio
+import time
+from collections.abc import Iterator
+from itertools import cycle
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+import orjson
+import uvloop
+
+from load_tests.ranking.client import Connection
+
+GIVE_UP_S = 10.0
+AFTER_A_CHANGE = 25
+"""Answers that are kept after one that is of another version, or degraded in another way, than the last."""
+
+
+class Reading(Connection):
+    """A connection that keeps the answer's body."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = bytearray()
+
+    async def ask(self, request: bytes) -> int:
+        """Send a request and return its answer's status; the body is in `body`."""
+        self.body.clear()
+        return await super().ask(request)
+
+    def on_body(self, data: bytes) -> None:
+        """Take in a part of the body."""
+        self.body += data
+
+
+class Steady:
+    """Asks at a steady rate and writes down what comes.
+
+    Args:
+        url: The service's.
+        bodies: JSON documents, asked in turn.
+        every: One in so many answers is kept in full.
+        answers: Gets `[due, ms, status, version, degraded, viewer known]` for each; `due` is `monotonic()`.
+        sample: Gets `{"request", "due", "answer"}` of those that are kept.
+    """
+
+    def __init__(
+        self, url: str, bodies: list[bytes], every: int, answers: IO[bytes], sample: IO[bytes]
+    ) -> None:
+        self._place = urlsplit(url)
+        head = f"POST /v1/rank HTTP/1.1\r\nHost: {self._place.netloc}\r\nContent-Type: application/json\r\n"
+        requests = [f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body for body in bodies]
+        self._requests: Iterator[tuple[int, bytes]] = cycle(enumerate(requests))
+        self._every, self._answers, self._sample = every, answers, sample
+        self._idle: list[Reading] = []
+        self._count, self._keep = 0, 0
+        self._last: tuple[str, ...] = ()
+
+    async def run(self, rate: float, seconds: float) -> None:
+        """Ask so many times a second, for so long."""
+        waiting: set[asyncio.Task[None]] = set()
+        start = time.monotonic()
+        for number in range(int(rate * seconds)):
+            due = start + number / rate
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            task = asyncio.create_task(self._ask(due))
+            waiting.add(task)
+            task.add_done_callback(waiting.discard)
+        await asyncio.gather(*waiting)
+
+    async def _ask(self, due: float) -> None:
+        connection: Reading | None = None
+        status, (place, request) = 0, next(self._requests)
+        try:
+            async with asyncio.timeout(GIVE_UP_S):
+                connection = await self._connection()
+                status = await connection.ask(request)
+        except (OSError, TimeoutError):
+            if connection is not None:
+                connection.close()
+        ms = round((time.monotonic() - due) * 1e3, 2)
+        if connection is not None and connection.open:
+            self._idle.append(connection)
+        answer = orjson.loads(connection.body) if status == 200 and connection else {}
+        version, degraded = answer.get("model_version", ""), answer.get("degraded", [])
+        known = not answer.get("unknown", {}).get("user", False)
+        self._answers.write(orjson.dumps([due, ms, status, version, degraded, known]) + b"\n")
+        if status == 200:
+            self._maybe_keep(place, due, answer, (version, *degraded, str(known)))
+
+    def _maybe_keep(self, place: int, due: float, answer: object, kind: tuple[str, ...]) -> None:
+        self._count += 1
+        if kind != self._last:
+            self._last, self._keep = kind, AFTER_A_CHANGE
+        if self._keep or self._count % self._every == 0:
+            self._keep = max(0, self._keep - 1)
+            self._sample.write(orjson.dumps({"request": place, "due": due, "answer": answer}) + b"\n")
+
+    async def _connection(self) -> Reading:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.open:
+                return connection
+        loop = asyncio.get_running_loop()
+        _, made = await loop.create_connection(Reading, self._place.hostname, self._place.port)
+        return made
+
+
+def main() -> None:
+    """Ask until the time is over."""
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    arguments.add_argument("--url", required=True)
+    arguments.add_argument("--requests", type=Path, required=True, help="bodies, one a line")
+    arguments.add_argument("--rate", type=float, required=True, help="requests a second")
+    arguments.add_argument("--seconds", type=float, required=True)
+    arguments.add_argument("--every", type=int, default=50)
+    arguments.add_argument("--out", type=Path, required=True, help="an existing folder")
+    given = arguments.parse_args()
+    with (given.out / "answers.jsonl").open("wb") as answers, (given.out / "sample.jsonl").open("wb") as kept:
+        steady = Steady(given.url, given.requests.read_bytes().splitlines(), given.every, answers, kept)
+        uvloop.run(steady.run(given.rate, given.seconds))
+
+
+if __name__ == "__main__":
+    main()

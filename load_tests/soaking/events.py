@@ -1,0 +1,225 @@
+"""What happens to a service under load: swaps, a damaged bundle, Redis gone, records written."""
+
+import http.client
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+from typing import Any, Final
+
+from load_tests.environment import ROOT
+from load_tests.ranking.process import Running
+from load_tests.ranking.world import World
+from load_tests.soaking.bundles import Files, write_damaged
+from load_tests.soaking.redis_server import RedisServer
+from ranker.bundles.registry import Registry
+
+AWAY_S: Final = 3.0
+"""How long Redis is gone, or hangs."""
+REFUSED_S: Final = 5.0
+"""How long a damaged bundle stays the current one."""
+SWAP_S: Final = 60.0
+"""When a swap is given up."""
+WRITE_EVERY_S: Final = 0.2
+PROBE: Final = "soak-probe"
+"""A video that no request of the load has."""
+VISIBLE_S: Final = 5.0
+STORE_AWAY: Final = 503
+
+SCHEDULE: Final = (
+    *(["swap"] * 4),
+    "write",
+    "redis_killed",
+    *(["swap"] * 3),
+    "write",
+    "damaged",
+    *(["swap"] * 3),
+    "load",
+    "swap_other_records",
+    "write",
+    "swap",
+    "redis_paused",
+    *(["swap"] * 4),
+    "write",
+    "redis_emptied",
+    *(["swap"] * 4),
+)
+
+
+@dataclass
+class Event:
+    """Something that was done to the service.
+
+    Attributes:
+        what: Out of `SCHEDULE`.
+        at: `monotonic()` when it began.
+        until: When it was over: Redis answers again, the new version ranks, everything is loaded.
+        version: The bundle that was made current, if any.
+        seconds: What it took, where that is of interest.
+        failed: What went wrong.
+    """
+
+    what: str
+    at: float
+    until: float = 0.0
+    version: str | None = None
+    seconds: float | None = None
+    failed: str | None = None
+
+
+@dataclass
+class Stage:
+    """Everything that events happen to.
+
+    Attributes:
+        world: With the registry.
+        specs: Of the two kinds of records.
+        store: The service's Redis.
+        first: The version that ranks at the start.
+        other: The version with other records, published.
+        fresh: Bundles to be published.
+        damaged: One that is to be damaged.
+        events: What has happened.
+        writes: PUTs that stored what is stored already, by status.
+    """
+
+    world: World
+    specs: Sequence[Path]
+    store: RedisServer
+    first: str
+    other: str
+    fresh: Sequence[tuple[str, Files]]
+    damaged: tuple[str, Files]
+    events: list[Event] = field(default_factory=list)
+    writes: Counter[int] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._registry = Registry(str(self.world.registry))
+        self._unpublished = dict(self.fresh)
+        self._next = cycle([*self._unpublished, self.first])
+        self._views = 0
+
+    def play(self, service: Running, start: float, seconds: float) -> None:
+        """Let everything happen to a service, spread evenly over the time."""
+        self._ask = partial(_ask, service.url)
+        do: dict[str, Callable[[Event], None]] = {
+            "swap": lambda event: self._swap(event, next(self._next)),
+            "swap_other_records": lambda event: self._swap(event, self.other),
+            "damaged": self._damaged,
+            "redis_killed": self._redis_killed,
+            "redis_paused": self._redis_paused,
+            "redis_emptied": self._redis_emptied,
+            "write": self._write,
+            "load": lambda _: self.load_features("--restart"),
+        }
+        for place, what in enumerate(SCHEDULE):
+            due = start + seconds * (0.06 + 0.9 * place / len(SCHEDULE))
+            time.sleep(max(0.0, due - time.monotonic()))
+            event = Event(what, time.monotonic())
+            try:
+                do[what](event)
+            except (OSError, subprocess.SubprocessError, TimeoutError, ValueError) as error:
+                event.failed = repr(error)
+            event.until = event.until or time.monotonic()
+            self.events.append(event)
+            print(_line(event, start), flush=True)
+
+    def load_features(self, *flags: str) -> None:
+        """Load all features for both kinds of records, with the public command."""
+        for spec in self.specs:
+            place = ["--spec", str(spec), "--data", str(self.world.folder / "data")]
+            command = [sys.executable, "-m", "watchnext", "features", "load", *place]
+            command += ["--redis-url", self.store.url, *flags]
+            subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+    def keep_writing(self, service: Running, over: threading.Event) -> None:
+        """PUT records as they are stored already, one after the other, until it is over."""
+        number = 0
+        while not over.wait(WRITE_EVERY_S):
+            number += 1
+            kind, rows = ("videos", self.world.videos) if number % 2 else ("users", self.world.users)
+            row = dict(rows[number * 7 % len(rows)])
+            body = {"id": row.pop(f"{kind[:-1]}_id"), "features": row}
+            try:
+                self.writes[_ask(service.url, "PUT", f"/v1/{kind}", body)[0]] += 1
+            except (OSError, http.client.HTTPException):
+                self.writes[0] += 1
+
+    def _swap(self, event: Event, version: str) -> None:
+        event.version = version
+        if version in self._unpublished:
+            self._registry.publish(self._unpublished.pop(version))
+        else:
+            self._registry.make_current(version)
+        event.at = time.monotonic()
+        while json.loads(self._ask("GET", "/v1/model")[1])["model_version"] != version:
+            if time.monotonic() - event.at > SWAP_S:
+                raise TimeoutError(f"expected {version} to rank within {SWAP_S:.0f} s")
+            time.sleep(0.05)
+        event.seconds = time.monotonic() - event.at
+
+    def _damaged(self, event: Event) -> None:
+        before = self._registry.current()
+        event.version = self.damaged[0]
+        write_damaged(self.world, *self.damaged)
+        self._registry.make_current(event.version)
+        time.sleep(REFUSED_S)
+        self._registry.make_current(before)
+
+    def _redis_killed(self, event: Event) -> None:
+        self.store.kill()
+        time.sleep(AWAY_S)
+        event.until = self.store.start()
+
+    def _redis_paused(self, event: Event) -> None:
+        self.store.pause()
+        time.sleep(AWAY_S)
+        event.until = self.store.resume()
+
+    def _redis_emptied(self, event: Event) -> None:
+        self.store.kill()
+        self.store.forget()
+        event.until = self.store.start()
+        self.load_features()
+
+    def _write(self, event: Event) -> None:
+        """Change a video and wait until rankings show it."""
+        before = self._probe()
+        self._views += 1
+        features = {"duration_s": 10.0 * self._views, "topic": f"topic-{self._views}", "views": 1e5}
+        status, content = self._ask("PUT", "/v1/videos", {"id": PROBE, "features": features})
+        if status != 204:
+            raise ValueError(f"expected status 204, found {status}: {content[:200]!r}")
+        stored = time.monotonic()
+        while self._probe() == before:
+            if time.monotonic() - stored > VISIBLE_S:
+                raise TimeoutError(f"expected a changed video to be ranked so within {VISIBLE_S:.0f} s")
+        event.seconds = time.monotonic() - stored
+
+    def _probe(self) -> Any:
+        body = {"user": {"id": "0"}, "candidates": [{"id": PROBE}]}
+        return json.loads(self._ask("POST", "/v1/rank", body)[1])["items"][0]["predictions"]
+
+
+def _ask(url: str, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+    try:
+        content = None if body is None else json.dumps(body)
+        connection.request(method, path, content, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def _line(event: Event, start: float) -> str:
+    took = "" if event.seconds is None else f", {event.seconds:.2f} s"
+    failed = "" if event.failed is None else f" FAILED: {event.failed}"
+    return f"{event.at - start:7.1f} s  {event.what} {event.version or ''}{took}{failed}"
