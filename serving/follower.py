@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -88,10 +89,15 @@ class Follower:
         self._task = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
-        """Stop following."""
-        # A cancelled task keeps the frames it was in, so it must not be kept itself: the catalogue is large.
+        """Stop following, and let go of the catalogue."""
         task, self._task = self._task, None
         await end(task)
+        if task is not None and task.cancelled():
+            try:
+                task.result()
+            except asyncio.CancelledError as error:
+                # The frames that it went through hold the catalogue, and redis-py's hold the error.
+                traceback.clear_frames(error.__traceback__)
 
     async def _follow(self) -> None:
         while True:
