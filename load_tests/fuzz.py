@@ -50,18 +50,16 @@ def fuzz(world: World, folder: Path, flags: list[str]) -> Report:
     key, keys = fresh_key(), folder / "keys.yaml"
     append_key(keys, ApiKey(name="fuzz", role=Role.ADMIN, sha256=hashed(key)))
     port, tally, found = free_port(), folder / "tally.json", folder / "report.json"
-    place = ["--registry", world.registry, "--home", world.home, "--port", str(port), "--api-keys", keys]
-    command = [sys.executable, "-m", "watchnext", "serve", *place]
+    command: list[str | Path] = [sys.executable, "-m", "watchnext", "serve", "--registry", world.registry]
+    command += ["--home", world.home, "--port", str(port), "--api-keys", keys]
     first = world.request_file(CANDIDATES).read_bytes().partition(b"\n")[0]
     with running(command, port, {}, folder / "serve.log", first, key=key) as service:
+        arguments = ["run", f"{service.url}/openapi.json", "--phases", "examples,coverage,fuzzing"]
+        arguments += ["--checks", "all", "--exclude-checks", ",".join(LEFT_OUT), "--mode", "all"]
+        arguments += ["--continue-on-failure", "--suppress-health-check", "all", "--no-color"]
+        arguments += ["--generation-database", "none", "--report", "json", "--report-json-path", str(found)]
         schemathesis = subprocess.Popen(
-            [
-                *(PYTHON.parent / "schemathesis", "run", f"{service.url}/openapi.json"),
-                *("--phases", "examples,coverage,fuzzing"),
-                *("--checks", "all", "--exclude-checks", ",".join(LEFT_OUT), "--mode", "all"),
-                *("--continue-on-failure", "--suppress-health-check", "all", "--generation-database", "none"),
-                *("--report", "json", "--report-json-path", found, "--no-color", *flags),
-            ],
+            [PYTHON.parent / "schemathesis", *arguments, *flags],
             cwd=folder,
             stdout=subprocess.PIPE,
             text=True,

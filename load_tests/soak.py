@@ -97,7 +97,7 @@ def _under_load(
     stage: Stage, service: Running, folder: Path, rate: float, seconds: float
 ) -> tuple[float, list[tuple[float, int]]]:
     """Let everything happen while the client asks; when that began, and the memory over time."""
-    times = ["--rate", f"{rate:.3f}", "--seconds", str(seconds), "--every", str(VERIFIED_EVERY)]
+    times = ["--rate", f"{rate:.3f}", "--every", str(VERIFIED_EVERY)]
     command = [sys.executable, "-m", "load_tests.soaking.client", "--url", service.url, *times]
     requests, over = stage.world.request_file(CANDIDATES), threading.Event()
     memory: list[tuple[float, int]] = []
@@ -116,6 +116,8 @@ def _under_load(
         thread.start()
     try:
         stage.play(service, start, seconds)
+        time.sleep(max(0.0, start + seconds - time.monotonic()))
+        client.terminate()
         if client.wait():
             raise subprocess.CalledProcessError(client.returncode, command)
     finally:

@@ -1,17 +1,18 @@
 """A steady load whose every answer is looked at, in a process of its own.
 
-    python -m load_tests.soaking.client --url URL --requests FILE --rate R --seconds S --out FOLDER
+    python -m load_tests.soaking.client --url URL --requests FILE --rate R --out FOLDER
 
-Requests come evenly, whatever becomes of them; latency counts from when a request is due. `answers.jsonl`
-gets one line an answer, `sample.jsonl` some answers in full: one in `--every`, and the first ones after
-anything about them has changed.
+Until SIGTERM, requests come evenly, whatever becomes of them; latency counts from when a request is due.
+`answers.jsonl` gets one line an answer, `sample.jsonl` some answers in full: one in `--every`, and the first
+ones after anything about them has changed.
 """
 
 import argparse
 import asyncio
+import signal
 import time
 from collections.abc import Iterator
-from itertools import cycle
+from itertools import count, cycle
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
@@ -66,11 +67,15 @@ class Steady:
         self._count, self._keep = 0, 0
         self._last: tuple[str, ...] = ()
 
-    async def run(self, rate: float, seconds: float) -> None:
-        """Ask so many times a second, for so long."""
+    async def run(self, rate: float) -> None:
+        """Ask so many times a second until SIGTERM."""
         waiting: set[asyncio.Task[None]] = set()
+        over = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
         start = time.monotonic()
-        for number in range(int(rate * seconds)):
+        for number in count():
+            if over.is_set():
+                break
             due = start + number / rate
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             task = asyncio.create_task(self._ask(due))
@@ -124,13 +129,12 @@ def main() -> None:
     arguments.add_argument("--url", required=True)
     arguments.add_argument("--requests", type=Path, required=True, help="bodies, one a line")
     arguments.add_argument("--rate", type=float, required=True, help="requests a second")
-    arguments.add_argument("--seconds", type=float, required=True)
     arguments.add_argument("--every", type=int, default=50)
     arguments.add_argument("--out", type=Path, required=True, help="an existing folder")
     given = arguments.parse_args()
     with (given.out / "answers.jsonl").open("wb") as answers, (given.out / "sample.jsonl").open("wb") as kept:
         steady = Steady(given.url, given.requests.read_bytes().splitlines(), given.every, answers, kept)
-        uvloop.run(steady.run(given.rate, given.seconds))
+        uvloop.run(steady.run(given.rate))
 
 
 if __name__ == "__main__":
