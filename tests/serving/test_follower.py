@@ -1,6 +1,8 @@
 import asyncio
+import gc
 import logging
 import tempfile
+import weakref
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
@@ -246,3 +248,24 @@ def test_an_announcement_that_is_none_stops_nothing(server, fields):
         await until(lambda: service.has(*rows("w", 2)))
 
     following(server, use)
+
+
+def test_what_a_stopped_follower_kept_up_to_date_is_free_at_once(server):
+    """A catalogue is large, and the collector of cycles may come late."""
+
+    async def use(service):
+        catalogue = Catalogue(BUNDLE.encoder, MODEL, 1)
+        gone = weakref.ref(catalogue)
+        follower = Follower(catalogue, service.store, service.client, service.follower._do)
+        await follower.start()
+        await asyncio.sleep(0.1)
+        await follower.stop()
+        del follower, catalogue
+        await service.follower._do(lambda: None)  # the model's thread forgets its last errand with the next
+        await until(lambda: gone() is None)
+
+    gc.disable()
+    try:
+        following(server, use)
+    finally:
+        gc.enable()
