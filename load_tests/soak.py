@@ -33,7 +33,7 @@ from load_tests.soaking.report import draw, markdown
 from load_tests.soaking.verify import verify
 from ranker.bundles.registry import Registry
 
-MINUTES, QUICK_MINUTES = 60.0, 2.75
+MINUTES, QUICK_MINUTES = 60.0, 2.25
 BUNDLES: Final = 3
 """With other weights, beside the first."""
 CONNECTIONS: Final = 4

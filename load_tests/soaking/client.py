@@ -23,7 +23,7 @@ import uvloop
 from load_tests.ranking.client import Connection
 
 GIVE_UP_S = 10.0
-AFTER_A_CHANGE = 25
+AFTER_A_CHANGE = 10
 """Answers that are kept after one that is of another version, or degraded in another way, than the last."""
 
 
