@@ -55,8 +55,8 @@ def markdown(report: Report, wrong: list[str]) -> str:
         f"| records written singly, by status | {_counts(report['writes'])} |",
         "",
         "Recomputed answers: those after every change and a share of all others, with the bundle that they "
-        f"name, in float32. Of those also compared with the next bundle, {report['told_apart']:.1%} could not "
-        "have come from it. "
+        f"name, in float32. Of those compared with the next bundle too, {report['told_apart']:.1%} could "
+        "not have come from it. "
         f"Memory: of all processes of the service, after the first {WARM_UP:.0%} of the time, median of the "
         "slopes with its 95 % interval"
         + ("." if report["seconds"] >= JUDGED_S else "; a run this short says nothing of it."),
