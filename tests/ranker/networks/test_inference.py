@@ -12,34 +12,17 @@ from ranker.features.encoder import Encoder
 from ranker.features.layout import Group
 from ranker.networks.inference import InferenceModel, Part
 from ranker.networks.kinds import KINDS
-from ranker.networks.model import RankingModel
 from ranker.spec import RankerSpec
+from tests.ranker.networks.random_model import SHAPES, build
 from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of, small_spec
 
 RECORDS = random_records(300, seed=2)
-SHAPES: list[dict[str, Any]] = [
-    {},
-    {"shared": ()},
-    {"linear": False},
-    {"tower": ()},
-    {"shared": (12, 10), "expert": (8,), "experts": 2, "tower": (5, 4)},
-    {"shared": (), "linear": False, "tower": (), "expert": (9,)},
-]
 
 
 def encoder_of(spec: RankerSpec) -> Encoder:
     encoder = Encoder(spec)
     encoder.encode_examples(random_records(100, seed=1), observe=True)
     return encoder
-
-
-def build(spec: RankerSpec) -> RankingModel:
-    """A network whose every weight matters."""
-    torch.manual_seed(0)
-    model = RankingModel(spec)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.4)
-    return model.eval()
 
 
 def encoded(spec: RankerSpec, place: int, count: int = 40) -> Encoded:

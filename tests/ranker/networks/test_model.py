@@ -13,7 +13,7 @@ from ranker.features.encoder import Encoder
 from ranker.features.layout import Group
 from ranker.networks.kinds import KINDS
 from ranker.networks.model import RankingModel, TrainingOutputs
-from ranker.spec import RankerSpec
+from tests.ranker.networks.random_model import SHAPES, build
 from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of, shown_to, small_spec
 
 ENCODER = Encoder(SMALL_SPEC)
@@ -22,14 +22,6 @@ RECORDS = random_records(300, seed=2)
 ENCODED = ENCODER.encode_examples(RECORDS)
 REQUEST, CANDIDATES = request_of(RECORDS, 5)
 TASKS = len(SMALL_SPEC.tasks)
-SHAPES: list[dict[str, Any]] = [
-    {},
-    {"shared": ()},
-    {"linear": False},
-    {"tower": ()},
-    {"shared": (12, 10), "expert": (8,), "experts": 2, "tower": (5, 4)},
-    {"shared": (), "linear": False, "tower": ()},
-]
 
 
 @pytest.fixture(params=sorted(KINDS))
@@ -42,15 +34,6 @@ def kind(request: pytest.FixtureRequest) -> str:
 def shape(request: pytest.FixtureRequest) -> dict[str, Any]:
     sizes: dict[str, Any] = request.param
     return sizes
-
-
-def build(spec: RankerSpec) -> RankingModel:
-    """A network whose every weight matters."""
-    torch.manual_seed(0)
-    model = RankingModel(spec)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.4)
-    return model.eval()
 
 
 @pytest.fixture
