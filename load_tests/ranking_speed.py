@@ -187,7 +187,11 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=plan.rounds)
     arguments.add_argument("--seconds", type=float, default=plan.seconds, help="of one measurement")
     arguments.add_argument("--only", nargs="+", help=f"labels beside {OURS}; all by default")
-    arguments.add_argument("--serve-flags", default="", help="more flags for watchnext serve, in quotes")
+    arguments.add_argument(
+        "--serve-flags",
+        default=f"--workers {os.cpu_count()}",
+        help="more flags for watchnext serve, in quotes; by default one process a core, as the peers have",
+    )
     arguments.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     given = arguments.parse_args()
     plan = replace(plan, rounds=given.rounds, seconds=given.seconds)

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
+from ranker.device import choose_device
 from ranker.errors import UserError
 from ranker.store.connection import default_home, store_url
 from serving.app import create_app
@@ -60,10 +60,11 @@ def serve(
     catalogue_mb: Annotated[
         int, typer.Option(min=1, help="Memory for resident videos in a process, in MB.")
     ] = 1024,
+    device: Annotated[str, typer.Option(help="Where the model runs: auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Rank videos over HTTP: POST /v1/rank, described at /docs."""
     configure_logging()
-    if workers > 1 and torch.cuda.is_available():
+    if choose_device(device).type == "cuda" and workers > 1:
         raise UserError(f"--workers {workers}: expected 1 with a CUDA device, which one process owns")
     keys = read_keys(api_keys) if api_keys else ()
     with _listening(host, port) as listener, store_url(redis_url, home or default_home()) as url:
@@ -74,6 +75,7 @@ def serve(
             api_keys=keys,
             model_threads=model_threads or max(1, usable_cores() // workers),
             catalogue_mb=catalogue_mb,
+            device=device,
         )
         place = f"[{host}]" if ":" in host else host
         address = f"http://{place}:{listener.getsockname()[1]}"

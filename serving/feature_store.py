@@ -13,8 +13,8 @@ from ranker.errors import StoreError
 from ranker.features.record import RecordLayout, Words
 from ranker.store.keys import users_key, videos_key
 from ranker.store.records import from_bytes, milliseconds, queue_videos, to_bytes
+from serving.cancellation import end
 from serving.metrics import Metrics
-from serving.tasks import end
 
 logger = logging.getLogger(__name__)
 

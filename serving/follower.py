@@ -19,9 +19,9 @@ from ranker.errors import StoreError
 from ranker.features.record import Words
 from ranker.store.keys import changes_key
 from ranker.store.records import CHANGES_KEPT_MS, IDS_FIELD
+from serving.cancellation import end
 from serving.catalogue import Catalogue
 from serving.feature_store import FeatureStore
-from serving.tasks import end
 
 logger = logging.getLogger(__name__)
 

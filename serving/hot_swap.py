@@ -12,12 +12,12 @@ import torch
 
 from ranker.bundles.registry import Registry
 from ranker.device import choose_device, fast_bfloat16
+from serving.cancellation import end
 from serving.feature_store import FeatureStore
 from serving.follower import Follower, Position
 from serving.metrics import Metrics
 from serving.model_worker import ModelWorker
 from serving.served_model import ServedModel
-from serving.tasks import end
 
 logger = logging.getLogger(__name__)
 

@@ -147,12 +147,17 @@ class ServedModel:
         Returns:
             For each query its ranking, or the error that concerns it alone.
         """
-        found = [self._try(query) for query in queries]
-        inputs = [one for one in found if isinstance(one, _Inputs)]
-        ranked = iter(
-            self._rank([q for q, one in zip(queries, found, strict=True) if isinstance(one, _Inputs)], inputs)
-        )
-        return [next(ranked) if isinstance(one, _Inputs) else one for one in found]
+        results: dict[int, Ranked | Exception] = {}
+        inputs: dict[int, _Inputs] = {}
+        for place, query in enumerate(queries):
+            try:
+                inputs[place] = self._inputs(query)
+            except EvictedError as error:
+                results[place] = error
+        if inputs:
+            ranked = self._rank([queries[place] for place in inputs], list(inputs.values()))
+            results.update(zip(inputs, ranked, strict=True))
+        return [results[place] for place in range(len(queries))]
 
     def warm_up(self) -> None:
         """Rank a few made-up requests, so that the first real one finds everything in its place."""
@@ -161,15 +166,7 @@ class ServedModel:
             carried = RequestRecords((), (), ())
             self.rank([Query(None, ids, carried, Stored(asked=ids), None)])
 
-    def _try(self, query: Query) -> "_Inputs | EvictedError":
-        try:
-            return self._inputs(query)
-        except EvictedError as error:
-            return error
-
     def _rank(self, queries: Sequence[Query], inputs: Sequence[_Inputs]) -> Iterator[Ranked]:
-        if not queries:
-            return
         requests = self._part(Group.REQUEST, np.concatenate([one.request for one in inputs]))
         pairs = None
         if self._model.has_pairs:

@@ -1,6 +1,8 @@
 import socket
+import tempfile
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,7 +14,15 @@ from serving.metrics import Metrics
 from serving.pace import Pace
 from serving.server import Server
 from serving.settings import ServingSettings
+from tests.serving.redis_process import redis_process
 from tests.serving.small_ranker import publish_small_ranker
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A Redis of a module's own, to be emptied and killed."""
+    with tempfile.TemporaryDirectory() as folder, redis_process(Path(folder)) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,8 @@
 import asyncio
 import logging
 import socket
-import tempfile
 import threading
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,17 +14,10 @@ from ranker.store.keys import changes_key, users_key, videos_key
 from serving import feature_store as module
 from serving.feature_store import FeatureStore
 from serving.metrics import Metrics
-from tests.serving.redis_process import redis_process
 from tests.serving.small_ranker import SPEC, store_rows
 
 USERS, VIDEOS = user_records(SPEC), video_records(SPEC)
 ROWS = [{"video_id": f"v{i}", "duration_s": float(i)} for i in range(5)]
-
-
-@pytest.fixture(scope="module")
-def server():
-    with tempfile.TemporaryDirectory() as folder, redis_process(Path(folder)) as server:
-        yield server
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from serving.model_worker import ModelWorker
 from serving.pace import Pace
 from tests.serving.redis_process import redis_process
 from tests.serving.small_ranker import packed_ranker, store_rows
+from tests.serving.waiting import until
 
 BUNDLE = unpack(packed_ranker(), where="test")
 MODEL = InferenceModel(BUNDLE.model)
@@ -84,13 +85,6 @@ def following(server, use, *, after=None, others=0):
             worker.close()
 
     return asyncio.run(main())
-
-
-async def until(condition, seconds=20):
-    deadline = monotonic() + seconds
-    while not condition():
-        assert monotonic() < deadline, "it did not come true"
-        await asyncio.sleep(0.01)
 
 
 def rows(prefix, count, duration_s=1.0):

@@ -1,11 +1,8 @@
 import asyncio
 import json
 import logging
-import tempfile
 import threading
 from contextlib import asynccontextmanager
-from pathlib import Path
-from time import monotonic
 
 import numpy as np
 import pytest
@@ -22,7 +19,6 @@ from serving.model_worker import ModelWorker
 from serving.pace import Pace
 from serving.schemas import RankRequest
 from serving.served_model import Query, ServedModel, Stored
-from tests.serving.redis_process import redis_process
 from tests.serving.small_ranker import (
     OTHER_RECORDS_SPEC,
     SPEC,
@@ -30,14 +26,9 @@ from tests.serving.small_ranker import (
     publish_small_ranker,
     store_rows,
 )
+from tests.serving.waiting import until
 
 ROWS = [{"video_id": f"v{i}", "duration_s": float(i)} for i in range(50)]
-
-
-@pytest.fixture(scope="module")
-def server():
-    with tempfile.TemporaryDirectory() as folder, redis_process(Path(folder)) as server:
-        yield server
 
 
 @pytest.fixture
@@ -89,13 +80,6 @@ class Service:
         carried = model.reader.read(RankRequest.model_validate(body))
         ranked, _ = await self.worker.rank(model, Query(None, ids, carried, Stored(), None), None)
         return ranked.predictions[np.argsort(ranked.order)]
-
-
-async def until(condition, seconds=30):
-    deadline = monotonic() + seconds
-    while not condition():
-        assert monotonic() < deadline, "it did not come true"
-        await asyncio.sleep(0.01)
 
 
 def serving(folder, server, use):

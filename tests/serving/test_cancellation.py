@@ -1,6 +1,6 @@
 import asyncio
 
-from serving.tasks import end
+from serving.cancellation import end
 
 
 def test_a_task_that_overhears_a_cancellation_is_ended_all_the_same():
