@@ -47,7 +47,8 @@ class Catalogue:
         self._model = model
         columns = encoder.records[Group.CANDIDATE]
         self._to_candidate = columns.shared_words(self.layout)
-        self._empty = columns.missing(1)
+        assert len(self._to_candidate[0]) == columns.words  # all that a candidate is known by is stored
+        self._missing = self.layout.missing(1)
         self.capacity = max(LEAST_VIDEOS, memory // self.bytes_per_video)
         # The system gives memory to these only where it is written to.
         self._records = np.empty((self.capacity, self.layout.words), np.uint64)
@@ -89,21 +90,21 @@ class Catalogue:
         return slots
 
     def records(self, slots: NDArray[np.int64]) -> Words:
-        """(C, W): records of resident videos."""
-        return self._records[slots]
+        """(C, W): records of resident videos; where the slot is -1, one of which nothing is known."""
+        return np.where(slots[:, None] >= 0, self._records[np.maximum(slots, 0)], self._missing)
 
     def parts(self, slots: NDArray[np.int64]) -> Part:
         """C rows: what resident videos add to the first layer."""
         return self._parts[torch.from_numpy(slots).to(self._model.device)]
 
-    def compute(self, records: Words) -> Part:
-        """C rows: what videos with these records, (C, W), add to the first layer."""
-        words = np.repeat(self._empty, len(records), axis=0)
+    def candidate_words(self, records: Words) -> Words:
+        """Records of C videos, (C, W), in the layout of the network's candidate features."""
+        words = np.empty((len(records), len(self._to_candidate[0])), np.uint64)
         words[:, self._to_candidate[0]] = records[:, self._to_candidate[1]]
-        return self.compute_candidates(words)
+        return words
 
-    def compute_candidates(self, words: Words) -> Part:
-        """C rows, from records in the layout of the network's candidate features."""
+    def compute(self, words: Words) -> Part:
+        """C rows: what candidates with such words, as of `candidate_words`, add to the first layer."""
         inputs = self._encoder.readers[Group.CANDIDATE].read(words)
         return self._model.resident(self._model.part(Group.CANDIDATE, inputs))
 
@@ -121,7 +122,7 @@ class Catalogue:
             ids, records = [ids[place] for place in kept], records[kept]
         for start in range(0, len(ids), PARTS_AT_ONCE):
             piece = slice(start, start + PARTS_AT_ONCE)
-            parts = self.compute(records[piece])
+            parts = self.compute(self.candidate_words(records[piece]))
             slots = self._take(ids[piece])
             self._records[slots] = records[piece]
             places = torch.from_numpy(slots).to(self._model.device)

@@ -131,10 +131,8 @@ class ServedModel:
         records = bundle.encoder.records
         self._request_empty = records[Group.REQUEST].missing(1)
         self._pairs_empty = records[Group.PAIR].missing(1)
-        self._candidates_empty = records[Group.CANDIDATE].missing(1)
         self._from_user = records[Group.REQUEST].shared_words(self.user_records)
         self._from_query = records[Group.REQUEST].shared_words(self.catalogue.layout, prefix=QUERY_PREFIX)
-        self._from_video = records[Group.CANDIDATE].shared_words(self.catalogue.layout)
         self._pair_from_request = records[Group.PAIR].shared_words(records[Group.REQUEST])
         self._pair_from_candidate = records[Group.PAIR].shared_words(records[Group.CANDIDATE])
         ids = [f for f in bundle.spec.side(Side.CANDIDATE) if f.source_column == VIDEO_ID]
@@ -208,7 +206,7 @@ class ServedModel:
             return _Inputs(request, parts, self._pairs_empty)
         words = self._candidate_words(query, slots)
         if len(fresh):
-            computed = catalogue.compute_candidates(words[fresh])
+            computed = catalogue.compute(words[fresh])
             rows = torch.from_numpy(fresh).to(parts.hidden.device)
             parts.hidden[rows] = computed.hidden
             parts.linear[rows] = computed.linear
@@ -225,10 +223,7 @@ class ServedModel:
         return words
 
     def _candidate_words(self, query: Query, slots: Slots) -> Words:
-        words = np.repeat(self._candidates_empty, len(slots), axis=0)
-        resident = np.flatnonzero(slots >= 0)
-        records = self.catalogue.records(slots[resident])
-        words[np.ix_(resident, self._from_video[0])] = records[:, self._from_video[1]]
+        words = self.catalogue.candidate_words(self.catalogue.records(slots))
         absent = np.flatnonzero(slots < 0)
         if len(absent) and self._id_layout.words:
             named = self._id_layout.of_rows([{VIDEO_ID: query.video_ids[place]} for place in absent.tolist()])

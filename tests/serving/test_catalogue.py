@@ -44,7 +44,7 @@ def test_a_video_is_found_with_its_record_and_its_part(small):
     assert (slots >= 0).tolist() == [True, False, True]
     there = slots[[0, 2]]
     np.testing.assert_array_equal(small.records(there), records(small, ["a", "b"])[[1, 0]])
-    expected = small.compute(records(small, ["a", "b"])[[1, 0]])
+    expected = small.compute(small.candidate_words(records(small, ["a", "b"])[[1, 0]]))
     torch.testing.assert_close(small.parts(there).hidden, expected.hidden)
     torch.testing.assert_close(small.parts(there).linear, expected.linear)
     assert len(small) == 2
@@ -158,5 +158,5 @@ def test_more_videos_than_are_computed_at_once(monkeypatch):
     monkeypatch.setattr(module, "PARTS_AT_ONCE", 3)
     catalogue = catalogue_of(16, monkeypatch)
     put(catalogue, names("a", 10))
-    expected = catalogue.compute(records(catalogue, names("a", 10)))
+    expected = catalogue.compute(catalogue.candidate_words(records(catalogue, names("a", 10))))
     torch.testing.assert_close(catalogue.parts(catalogue.slots(names("a", 10))).hidden, expected.hidden)
