@@ -31,7 +31,7 @@ class FeatureStore:
     """Reads and writes stored records.
 
     While Redis is away, requests do not wait for it: after the first failure everything is refused at once
-    until a probe is answered.
+    until a probe is answered. Connections of before are not used again.
 
     Args:
         client: A client of the service's event loop; the store closes it.
@@ -167,6 +167,9 @@ class FeatureStore:
             since = now
             try:
                 async with asyncio.timeout(self._timeout_s):
+                    # Idle connections may have died with the server, and redis-py does not always see that
+                    # before it uses them (its issue 4252); each would be found out by another request.
+                    await self._client.connection_pool.disconnect(inuse_connections=False)
                     await self._client.ping()
             except (redis.RedisError, OSError):
                 continue

@@ -15,6 +15,7 @@ from ranker.device import choose_device, fast_bfloat16
 from serving.cancellation import end
 from serving.feature_store import FeatureStore
 from serving.follower import Follower, Position
+from serving.memory import give_back
 from serving.metrics import Metrics
 from serving.model_worker import ModelWorker
 from serving.served_model import ServedModel
@@ -79,8 +80,12 @@ class HotSwap:
         await self._follower.stop()
 
     async def _watch(self) -> None:
+        tried = False
         while True:
             await asyncio.sleep(POLL_S)
+            if tried:  # by now nothing holds the model that was replaced or refused
+                await asyncio.to_thread(give_back)
+                tried = False
             self._metrics.resident_videos(len(self.model.catalogue))
             try:
                 version = await asyncio.to_thread(self._registry.current)
@@ -91,6 +96,7 @@ class HotSwap:
             waiting = refused is not None and monotonic() - refused < REFUSED_S
             if version != self.model.manifest.model_version and not waiting:
                 await self._swap(version)
+                tried = True
 
     async def _swap(self, version: str) -> None:
         old, old_follower = self.model, self._follower

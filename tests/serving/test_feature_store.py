@@ -15,6 +15,7 @@ from serving import feature_store as module
 from serving.feature_store import FeatureStore
 from serving.metrics import Metrics
 from tests.serving.small_ranker import SPEC, store_rows
+from tests.serving.waiting import until
 
 USERS, VIDEOS = user_records(SPEC), video_records(SPEC)
 ROWS = [{"video_id": f"v{i}", "duration_s": float(i)} for i in range(5)]
@@ -163,6 +164,33 @@ def test_while_redis_is_away_nobody_waits_for_it_and_then_all_is_normal(server, 
     assert "watchnext_feature_store_errors_total 1.0" in told
     [line] = [line for line in told.splitlines() if 'degraded_seconds_total{reason="feature_store"}' in line]
     assert float(line.split()[-1]) > 0.2
+
+
+def test_after_an_absence_no_connection_of_before_is_used(server, client, monkeypatch):
+    """They may be dead, which shows only when one is used."""
+    monkeypatch.setattr(module, "PROBE_S", 0.01)
+    mine = client.client_id()
+
+    def connected():
+        return {int(each["id"]) for each in client.client_list()} - {mine}
+
+    async def use(store):
+        def read_at_once():
+            return asyncio.gather(*(store.read(USERS, "u", VIDEOS, ["v"]) for _ in range(5)))
+
+        await until(lambda: not connected())  # of other tests
+        await read_at_once()
+        before = connected()
+        assert len(before) == 5
+        server.stop()
+        with pytest.raises(StoreError, match="found TimeoutError"):
+            await store.ping()
+        server.go_on()
+        await until(lambda: store._probing is None)
+        await read_at_once()
+        await until(lambda: not connected() & before)
+
+    run(server, use, timeout_s=0.1)
 
 
 def test_a_server_that_reads_its_data_is_away(monkeypatch):

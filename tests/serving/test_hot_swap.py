@@ -1,8 +1,11 @@
 import asyncio
+import gc
 import json
 import logging
 import threading
+import weakref
 from contextlib import asynccontextmanager
+from time import monotonic, sleep
 
 import numpy as np
 import pytest
@@ -134,6 +137,34 @@ def test_a_published_bundle_takes_over_with_the_videos_of_the_old_one(folder, se
         assert service.told(f'watchnext_model_processes{{model_version="{first}"}}') == 0
 
     serving(folder, server, use)
+
+
+def test_memory_is_given_back_once_a_swap_with_nothing_of_the_old_model_in_use(folder, server, monkeypatch):
+    """The collector of cycles may come late, so nothing may be left to it."""
+    old, given_back = [], []
+
+    def give_back():
+        deadline = monotonic() + 10
+        while old[-1]() is not None and monotonic() < deadline:
+            sleep(0.01)  # the model's thread forgets its last errand with the next
+        given_back.append(old[-1]() is None)
+
+    monkeypatch.setattr(module, "give_back", give_back)
+
+    async def use(service):
+        for seed in (2, 3):
+            old.append(weakref.ref(service.models.model))
+            await service.until_it_ranks(publish_small_ranker(folder, seed=seed))
+            await service.rank(service.models.model)
+            await until(lambda: len(given_back) == len(old))
+        await asyncio.sleep(0.2)
+        assert given_back == [True, True]
+
+    gc.disable()
+    try:
+        serving(folder, server, use)
+    finally:
+        gc.enable()
 
 
 def test_a_roll_back_is_taken_up_too(folder, server):
