@@ -81,16 +81,16 @@ def requests_of(
     pairs = encoder.records[Group.PAIR]
     shared = pairs.shared_words(encoder.records[Group.REQUEST])
     own = pairs.shared_words(encoder.records[Group.CANDIDATE])
-    for place in range(len(requests)):
+    for place, time_ms in enumerate(batch.column(TIME_MS).to_pylist()):
         drawn = draw.choice(len(candidates), min(size, len(candidates)), replace=False)
         words = pairs.missing(len(drawn))
         words[:, shared[0]] = requests[place, shared[1]]
         words[:, own[0]] = candidates[np.ix_(drawn, own[1])]
         yield Encoded(
             {
-                Group.REQUEST: encoder.readers[Group.REQUEST].read(requests[place : place + 1]),
-                Group.CANDIDATE: encoder.readers[Group.CANDIDATE].read(candidates[drawn]),
-                Group.PAIR: encoder.readers[Group.PAIR].read(words),
+                Group.REQUEST: encoder.read(Group.REQUEST, requests[place : place + 1], time_ms),
+                Group.CANDIDATE: encoder.read(Group.CANDIDATE, candidates[drawn]),
+                Group.PAIR: encoder.read(Group.PAIR, words, time_ms),
             },
             bias=None,
         )

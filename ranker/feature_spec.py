@@ -1,36 +1,16 @@
 """The features of a spec: when each is known, what it holds, and which table it uses."""
 
 from collections import Counter
+from collections.abc import Collection
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from itertools import pairwise
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PositiveInt,
-    StringConstraints,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from ranker.records import QUERY_PREFIX
-
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=64)]
-
-
-class SpecModel(BaseModel):
-    """A frozen part of the spec that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_the_known_keys(cls, given: Any) -> Any:
-        unknown = [key for key in given if key not in cls.model_fields] if isinstance(given, dict) else []
-        if unknown:
-            raise ValueError(f"expected the keys {', '.join(cls.model_fields)}, found '{unknown[0]}'")
-        return given
+from ranker.spec_model import Duration, Name, SpecModel
+from ranker.state_spec import AgeFeature, HistoryFeature, RateFeature, StateFeature
 
 
 class Side(StrEnum):
@@ -61,12 +41,34 @@ class FeatureBase(SpecModel):
 
 
 class IdFeature(FeatureBase):
-    """One id out of many, hashed into a table of embeddings."""
+    """One id out of many: hashed into a table of embeddings, or with a row of its own (`capacity`).
+
+    Source of the latter: Liu et al. 2022 (Monolith), arXiv 2209.07663.
+    """
 
     kind: Literal["id"]
     buckets: PositiveInt = Field(65536, description="Rows of the table that ids are hashed into.")
     dim: PositiveInt = Field(16, description="Width of the embedding.")
     shares: Name | None = Field(None, description="Use the table of this other `id` or `ids` feature.")
+    capacity: PositiveInt | None = Field(
+        None,
+        description="In place of `buckets`: so many ids have a row each, without collisions; of more, the "
+        "least recently seen loses its row.",
+    )
+    admit: PositiveInt = Field(
+        1, description="With `capacity`: sightings after which an id has a row; before, ids share one."
+    )
+    expire: Duration | None = Field(
+        None, description="With `capacity`: time after which an id that was not seen loses its row."
+    )
+
+    @model_validator(mode="after")
+    def _own_rows_or_buckets(self) -> Self:
+        if self.capacity is not None and self.buckets != type(self).model_fields["buckets"].default:
+            raise ValueError(f"feature '{self.name}': expected either 'buckets' or 'capacity', found both")
+        if self.capacity is None and (self.admit > 1 or self.expire is not None):
+            raise ValueError(f"feature '{self.name}': 'admit' and 'expire' expect 'capacity', found none")
+        return self
 
 
 class IdsFeature(FeatureBase):
@@ -119,6 +121,26 @@ class NumberFeature(FeatureBase):
     )
 
 
+class BinFeature(FeatureBase):
+    """A number as one of a few ranges, each with an embedding of its own; a missing one has one too."""
+
+    kind: Literal["bin"]
+    edges: tuple[float, ...] = Field(min_length=1, description="Where a new range begins, in rising order.")
+    dim: PositiveInt = Field(8, description="Width of the embedding.")
+
+    @field_validator("edges")
+    @classmethod
+    def _rising(cls, edges: tuple[float, ...]) -> tuple[float, ...]:
+        if any(later <= earlier for earlier, later in pairwise(edges)):
+            raise ValueError(f"expected rising edges, found {edges}")
+        return edges
+
+    @property
+    def size(self) -> int:
+        """Rows of the feature's table: missing, and the ranges."""
+        return 2 + len(self.edges)
+
+
 class CrossFeature(SpecModel):
     """The combination of other features' values as one id, such as the viewer's id with the tab.
 
@@ -127,14 +149,20 @@ class CrossFeature(SpecModel):
 
     kind: Literal["cross"]
     name: Name = Field(description="Unique name.")
-    of: tuple[Name, ...] = Field(min_length=2, description="Names of the `id` and `category` features.")
+    of: tuple[Name, ...] = Field(
+        min_length=2, description="Names of the `id`, `category` and `bin` features."
+    )
     buckets: PositiveInt = Field(65536, description="Rows of the table that combinations are hashed into.")
     dim: PositiveInt = Field(16, description="Width of the embedding.")
 
 
-ColumnFeature = IdFeature | IdsFeature | CategoryFeature | NumberFeature
-Feature = Annotated[ColumnFeature | CrossFeature, Field(discriminator="kind")]
+ColumnFeature = IdFeature | IdsFeature | CategoryFeature | NumberFeature | BinFeature
+Feature = Annotated[ColumnFeature | CrossFeature | StateFeature, Field(discriminator="kind")]
 TableFeature = IdFeature | IdsFeature
+NUMERIC: Final = (NumberFeature, BinFeature)
+"""Features whose columns hold numbers."""
+SingleKey = IdFeature | CategoryFeature | BinFeature
+"""A feature that has one value out of a few or many: what can be combined, and counted by."""
 
 
 def check_feature(feature: ColumnFeature, features: dict[str, Feature]) -> None:
@@ -183,18 +211,65 @@ def check_cross(cross: CrossFeature, features: dict[str, Feature]) -> None:
     Raises:
         ValueError: It does not; pydantic makes a `SpecError` of it.
     """
-    refuse_doubles(list(cross.of), f"parts of '{cross.name}'")
-    for name in cross.of:
-        part = features.get(name)
-        if not isinstance(part, IdFeature | CategoryFeature) or part.side is Side.BIAS:
-            usable = [
-                f.name
-                for f in features.values()
-                if isinstance(f, IdFeature | CategoryFeature) and f.side is not Side.BIAS
+    _check_parts(cross.name, "a cross", cross.of, SingleKey, features)
+
+
+def check_state_feature(feature: StateFeature, features: dict[str, Feature], tasks: Collection[str]) -> None:
+    """Check that a feature of the state is made of features and labels that there are.
+
+    Args:
+        feature: The feature.
+        features: All of the spec's, by name.
+        tasks: Names of the spec's tasks.
+
+    Raises:
+        ValueError: It is not; pydantic makes a `SpecError` of it.
+    """
+    if isinstance(feature, HistoryFeature):
+        _check_parts(feature.name, "a history", (feature.of,), IdFeature, features, (Side.CANDIDATE,))
+    elif isinstance(feature, AgeFeature) and feature.since is not None:
+        _check_parts(feature.name, "since", (feature.since,), NumberFeature, features)
+    else:
+        _check_parts(
+            feature.name, f"a key of kind {feature.kind}", feature.of, SingleKey | IdsFeature, features
+        )
+        lists = [name for name in feature.of if isinstance(features[name], IdsFeature)]
+        if len(lists) > 1:
+            raise ValueError(
+                f"feature '{feature.name}': a key expects one list at most, found {', '.join(lists)}"
+            )
+    labels: tuple[str | None, ...] = ()
+    if isinstance(feature, RateFeature):
+        labels = feature.labels
+        refuse_doubles(list(feature.labels), f"labels of '{feature.name}'")
+    elif isinstance(feature, HistoryFeature):
+        labels = (feature.label,)
+    for label in labels:
+        if label is not None and label not in tasks:
+            raise ValueError(
+                f"feature '{feature.name}': expected a task ({', '.join(tasks)}) as label, found '{label}'"
+            )
+
+
+def _check_parts(
+    name: str,
+    what: str,
+    of: tuple[str, ...],
+    kinds: Any,
+    features: dict[str, Feature],
+    sides: tuple[Side, ...] = (Side.USER, Side.QUERY, Side.CONTEXT, Side.CANDIDATE, Side.PAIR),
+) -> None:
+    refuse_doubles(list(of), f"parts of '{name}'")
+    usable = [f.name for f in features.values() if isinstance(f, kinds) and f.side in sides]
+    for part in of:
+        if part not in usable:
+            names = [
+                kind.model_fields["kind"].annotation.__args__[0]
+                for kind in getattr(kinds, "__args__", (kinds,))
             ]
             raise ValueError(
-                f"feature '{cross.name}': a cross expects features of kind id or category "
-                f"({', '.join(usable)}), found '{name}'"
+                f"feature '{name}': {what} expects features of kind {' or '.join(names)} "
+                f"({', '.join(usable)}), found '{part}'"
             )
 
 

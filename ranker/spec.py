@@ -15,14 +15,15 @@ from ranker.feature_spec import (
     ColumnFeature,
     CrossFeature,
     Feature,
-    Name,
     Side,
-    SpecModel,
     check_cross,
     check_feature,
+    check_state_feature,
     refuse_doubles,
 )
 from ranker.records import QUERY_PREFIX, USER_ID, VIDEO_ID, check_records
+from ranker.spec_model import Duration, Name, SpecModel
+from ranker.state_spec import StateFeature
 
 
 class Task(SpecModel):
@@ -38,6 +39,11 @@ class Task(SpecModel):
     unit: str | None = Field(None, description="Unit of a regression label, e.g. s or stars.")
     weight: NonNegativeFloat = Field(1.0, description="Weight of the head's loss.")
     position_bias: bool = Field(False, description="Add the position tower's logit to this head in training.")
+    label_wait: Duration = Field(
+        0.0,
+        description="Time after an impression at which its label counts as known to features of the state: "
+        "as long as viewers take to give it.",
+    )
 
     @property
     def label_column(self) -> str:
@@ -166,6 +172,8 @@ class RankerSpec(SpecModel):
         for feature in self.features:
             if isinstance(feature, CrossFeature):
                 check_cross(feature, features)
+            elif isinstance(feature, StateFeature):
+                check_state_feature(feature, features, heads)
             else:
                 check_feature(feature, features)
         if len(self.side(Side.BIAS)) == len(self.features):
@@ -183,7 +191,12 @@ class RankerSpec(SpecModel):
 
     def side(self, *sides: Side) -> tuple[ColumnFeature, ...]:
         """The features with a column of their own on the given sides, in the spec's order."""
-        return tuple(f for f in self.features if not isinstance(f, CrossFeature) and f.side in sides)
+        return tuple(f for f in self.features if isinstance(f, ColumnFeature) and f.side in sides)
+
+    @property
+    def state_features(self) -> tuple[StateFeature, ...]:
+        """The features that learn from the stream, in the spec's order."""
+        return tuple(f for f in self.features if isinstance(f, StateFeature))
 
     @property
     def user_columns(self) -> tuple[str, ...]:

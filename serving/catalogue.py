@@ -105,7 +105,7 @@ class Catalogue:
 
     def compute(self, words: Words) -> Part:
         """C rows: what candidates with such words, as of `candidate_words`, add to the first layer."""
-        inputs = self._encoder.readers[Group.CANDIDATE].read(words)
+        inputs = self._encoder.read(Group.CANDIDATE, words)
         return self._model.resident(self._model.part(Group.CANDIDATE, inputs))
 
     def put(self, ids: Sequence[str], records: Words, *, evict: bool = True) -> None:

@@ -1,5 +1,6 @@
 """One request's way: check, features, predictions, score, list."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -81,7 +82,14 @@ class RankingService:
         carried = model.reader.read(body)
         checked = self._phase("validate", arrival.started)
         video_ids = [candidate["id"] for candidate in body.candidates]
-        query = Query(body.query_video_id, video_ids, carried, Stored(), body.limit)
+        query = Query(
+            body.query_video_id,
+            video_ids,
+            carried,
+            Stored(),
+            body.limit,
+            body.time_ms or time.time_ns() // 1_000_000,
+        )
         lacking = model.catalogue.lacking(query.videos)
         self._metrics.catalogue(len(query.videos) - len(lacking), len(lacking))
         stored, degraded = await self._stored(model, body.user.id, lacking)

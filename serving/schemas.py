@@ -127,6 +127,14 @@ class RankRequest(Schema):
     candidates: list[Candidate] = Field(
         min_length=1, max_length=MOST_CANDIDATES, description="The videos to rank, each once."
     )
+    time_ms: int | None = Field(
+        None,
+        strict=True,
+        ge=1,
+        le=2**53,
+        description="When the request was made, Unix epoch in milliseconds; now by default. Rates and ages "
+        "are read as of then.",
+    )
     limit: int | None = Field(
         None,
         strict=True,

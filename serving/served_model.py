@@ -16,6 +16,7 @@ from ranker.errors import WatchnextError
 from ranker.feature_spec import Side
 from ranker.features.layout import Group
 from ranker.features.record import RecordLayout, Words
+from ranker.features.state.kernels import Times
 from ranker.features.stored import user_records
 from ranker.networks.inference import InferenceModel, Part
 from ranker.objectives.losses import natural_units
@@ -55,6 +56,7 @@ class Query:
         carried: What the request carries itself.
         stored: What the store has.
         limit: How many of the best are wanted; None for all.
+        time_ms: When the request was made.
     """
 
     query_video_id: str | None
@@ -62,6 +64,7 @@ class Query:
     carried: RequestRecords
     stored: Stored
     limit: int | None
+    time_ms: int = 0
 
     @property
     def videos(self) -> Sequence[str]:
@@ -165,10 +168,12 @@ class ServedModel:
             self.rank([Query(None, ids, carried, Stored(asked=ids), None)])
 
     def _rank(self, queries: Sequence[Query], inputs: Sequence[_Inputs]) -> Iterator[Ranked]:
-        requests = self._part(Group.REQUEST, np.concatenate([one.request for one in inputs]))
+        times = np.array([query.time_ms for query in queries])
+        requests = self._part(Group.REQUEST, np.concatenate([one.request for one in inputs]), times)
         pairs = None
         if self._model.has_pairs:
-            pairs = self._part(Group.PAIR, np.concatenate([one.pairs for one in inputs]))
+            words = np.concatenate([one.pairs for one in inputs])
+            pairs = self._part(Group.PAIR, words, np.repeat(times, [len(one.pairs) for one in inputs]))
         outputs = self._model.outputs(requests, [one.candidates for one in inputs], pairs)
         predictions = natural_units(outputs, self.spec.tasks)
         began = perf_counter()
@@ -181,8 +186,8 @@ class ServedModel:
             best = order + start
             yield Ranked(order, predictions[best], scored.score[best], scored.contributions[best], score_s)
 
-    def _part(self, group: Group, words: Words) -> Part:
-        return self._model.part(group, self._encoder.readers[group].read(words))
+    def _part(self, group: Group, words: Words, times: Times) -> Part:
+        return self._model.part(group, self._encoder.read(group, words, times))
 
     def _inputs(self, query: Query) -> _Inputs:
         """Put together what is resident, stored and carried; the request's own values go first."""

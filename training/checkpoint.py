@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -134,7 +135,8 @@ def _tensors(trainer: Trainer) -> dict[str, Tensor]:
         "model": trainer.model.state_dict(),
         "sparse": trainer.sparse.state(),
         "average": trainer.average.state(),
-        "metrics": {name: torch.from_numpy(array) for name, array in trainer.metrics.state().items()},
+        "metrics": _as_tensors(trainer.metrics.state()),
+        "features": _as_tensors(trainer.encoder.feature_state.state()),
         "random": {"cpu": torch.get_rng_state()},
     }
     if trainer.device.type == "cuda":
@@ -160,7 +162,8 @@ def _load_tensors(trainer: Trainer, tensors: Mapping[str, Tensor]) -> None:
     trainer.model.load_state_dict(_part(tensors, "model"))
     trainer.sparse.load(_part(tensors, "sparse"))
     trainer.average.load(_part(tensors, "average"))
-    trainer.metrics.load_state({name: tensor.numpy() for name, tensor in _part(tensors, "metrics").items()})
+    trainer.metrics.load_state(_as_arrays(_part(tensors, "metrics")))
+    trainer.encoder.feature_state.load(_as_arrays(_part(tensors, "features")))
     dense = trainer.dense.state_dict()
     dense["state"] = {
         int(place): _part(tensors, f"dense/{place}") for place in _places(_part(tensors, "dense"))
@@ -170,6 +173,14 @@ def _load_tensors(trainer: Trainer, tensors: Mapping[str, Tensor]) -> None:
     torch.set_rng_state(random["cpu"])
     if "cuda" in random and trainer.device.type == "cuda":
         torch.cuda.set_rng_state(random["cuda"], trainer.device)
+
+
+def _as_tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _as_arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
 def _part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:

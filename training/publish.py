@@ -46,8 +46,9 @@ def publish(trainer: Trainer, registry: Registry, run: Position, sample: pa.Reco
         files={},
     )
     trainer.model.eval()
+    golden = golden_requests(sample, trainer.spec, trainer.watermark_ms or 0)
     with trainer.average.applied():
-        contents = pack(manifest, trainer.encoder, trainer.model, golden_requests(sample, trainer.spec))
+        contents = pack(manifest, trainer.encoder, trainer.model, golden)
     trainer.model.train()
     with torch.random.fork_rng(
         devices=[]
@@ -55,19 +56,22 @@ def publish(trainer: Trainer, registry: Registry, run: Position, sample: pa.Reco
         return registry.publish(contents)
 
 
-def golden_requests(sample: pa.RecordBatch, spec: RankerSpec) -> list[Request]:
+def golden_requests(sample: pa.RecordBatch, spec: RankerSpec, time_ms: int) -> list[Request]:
     """Make requests out of examples: the first rows' viewers, with the videos of the rows that follow.
 
     Args:
         sample: A few examples; at most GOLDEN_REQUESTS * GOLDEN_CANDIDATES are used.
         spec: Names the columns.
+        time_ms: When the requests are made.
     """
     count = min(GOLDEN_REQUESTS, sample.num_rows)
     request = _values(sample, spec, (Group.REQUEST,))
     candidate = _values(sample, spec, (Group.CANDIDATE, Group.PAIR))
     return [
         Request(
-            request=request[place], candidates=candidate[place : place + GOLDEN_CANDIDATES * count : count]
+            time_ms=time_ms,
+            request=request[place],
+            candidates=candidate[place : place + GOLDEN_CANDIDATES * count : count],
         )
         for place in range(count)
     ]

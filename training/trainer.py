@@ -93,7 +93,7 @@ class Trainer:
             SourceError: A label or weight is out of range.
         """
         labels = label_matrix(batch, self.spec)
-        encoded = self.encoder.encode_examples(batch, observe=True).to(self.device)
+        encoded = self.encoder.encode_examples(batch, observe=True, labels=labels).to(self.device)
         rows = self.model.embedding.rows(encoded)
         gathered = {w: copies.requires_grad_() for w, copies in self.model.embedding.gather(rows).items()}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):

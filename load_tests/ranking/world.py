@@ -111,7 +111,7 @@ def expected_predictions(world: World, count: int) -> NDArray[np.float64]:
     """What the published bundle itself predicts in float32 for the first requests: (count, 500, tasks)."""
     bundle = Registry(str(world.registry)).read()
     joined = [world.joined(body) for body in world.requests[:count]]
-    return np.stack([bundle.predict(each.request, each.candidates) for each in joined])
+    return np.stack([bundle.predict(each.request, each.candidates, time_ms=each.time_ms) for each in joined])
 
 
 def _requests(random: np.random.Generator, candidates: int) -> Iterator[dict[str, Any]]:

@@ -4,6 +4,7 @@
     spec.yaml           the ranker's description
     model.safetensors   the network's weights, float32
     features.json       vocabularies and statistics of the features
+    state.safetensors   what was known of viewers, videos and pairs at the watermark
     golden.json         requests with the predictions that loading must recompute
 
 No file holds code. Reading checks every byte and recomputes the golden predictions.
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -37,17 +39,19 @@ MANIFEST: Final = "manifest.json"
 SPEC: Final = "spec.yaml"
 MODEL: Final = "model.safetensors"
 FEATURES: Final = "features.json"
+STATE: Final = "state.safetensors"
 GOLDEN: Final = "golden.json"
-FILES: Final = (SPEC, MODEL, FEATURES, GOLDEN)
+FILES: Final = (SPEC, MODEL, FEATURES, STATE, GOLDEN)
 TOLERANCE: Final = 1e-3
 """Largest relative difference of a golden prediction: processors round differently."""
 
 
 class Request(BaseModel):
-    """A request's columns and its candidates' columns, as the encoder reads them."""
+    """A request's time and columns and its candidates' columns, as the encoder reads them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    time_ms: int = 0
     request: dict[str, FeatureValue]
     candidates: list[dict[str, FeatureValue]]
 
@@ -71,13 +75,18 @@ class Bundle:
     model: RankingModel
 
     def predict(
-        self, request: Mapping[str, FeatureValue], candidates: Sequence[Mapping[str, FeatureValue]]
+        self,
+        request: Mapping[str, FeatureValue],
+        candidates: Sequence[Mapping[str, FeatureValue]],
+        *,
+        time_ms: int = 0,
     ) -> NDArray[np.float64]:
-        """Predict every head for every candidate.
+        """Predict every head for every candidate, with what the bundle's feature state knows.
 
         Args:
             request: Values of the user, query and context columns; an absent one is missing.
             candidates: For each candidate, values of the candidate and pair columns.
+            time_ms: When the request is made; of no meaning without features that learn from the stream.
 
         Returns:
             (C, T) in natural units, in the order of the spec's tasks.
@@ -85,7 +94,7 @@ class Bundle:
         Raises:
             FeatureError: A value has the wrong type; the error names the column and the candidate's row.
         """
-        return predict(self.encoder, self.model, request, candidates)
+        return predict(self.encoder, self.model, request, candidates, time_ms=time_ms)
 
 
 def predict(
@@ -93,10 +102,12 @@ def predict(
     model: RankingModel,
     request: Mapping[str, FeatureValue],
     candidates: Sequence[Mapping[str, FeatureValue]],
+    *,
+    time_ms: int = 0,
 ) -> NDArray[np.float64]:
     """Predict with an encoder and a model; see `Bundle.predict`."""
     with torch.inference_mode():
-        encoded = encoder.encode_request(request, candidates).to(model.device)
+        encoded = encoder.encode_request(request, candidates, time_ms=time_ms).to(model.device)
         return natural_units(model(encoded), model.spec.tasks)
 
 
@@ -113,7 +124,10 @@ def pack(
         requests: Golden requests, whose predictions are computed here.
     """
     golden = [
-        Golden(**dict(r), predictions=predict(encoder, model, r.request, r.candidates).tolist())
+        Golden(
+            **dict(r),
+            predictions=predict(encoder, model, r.request, r.candidates, time_ms=r.time_ms).tolist(),
+        )
         for r in requests
     ]
     tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
@@ -121,6 +135,7 @@ def pack(
         SPEC: dump_spec(model.spec).encode(),
         MODEL: save_tensors(tensors),
         FEATURES: encoder.state().model_dump_json().encode(),
+        STATE: safetensors.numpy.save(encoder.feature_state.state()),
         GOLDEN: json.dumps([g.model_dump(mode="json") for g in golden]).encode(),
     }
     files = {name: sha256(content) for name, content in contents.items()}
@@ -184,6 +199,7 @@ def unpack(contents: Mapping[str, bytes], *, where: str) -> Bundle:
         spec = parse_spec(contents[SPEC].decode(), where=f"{where}/{SPEC}")
         encoder = Encoder(spec)
         encoder.load(EncoderState.model_validate_json(contents[FEATURES]))
+        encoder.feature_state.load(safetensors.numpy.load(contents[STATE]))
         with torch.device("meta"):
             model = RankingModel(spec)
         model.load_state_dict(load_tensors(contents[MODEL]), assign=True)
@@ -200,7 +216,7 @@ def unpack(contents: Mapping[str, bytes], *, where: str) -> Bundle:
 
 def _check_golden(bundle: Bundle, case: Golden, where: str) -> None:
     expected = np.array(case.predictions)
-    found = bundle.predict(case.request, case.candidates)
+    found = bundle.predict(case.request, case.candidates, time_ms=case.time_ms)
     if expected.shape != found.shape or not np.allclose(found, expected, rtol=TOLERANCE, atol=1e-6):
         raise BundleError(
             f"{where}: expected predictions {expected.round(4).tolist()}, found {found.round(4).tolist()}: "

@@ -8,18 +8,22 @@ Shape letters: R rows, W words of a record.
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
 import torch
 from pydantic import BaseModel, ConfigDict
 
 from ranker.feature_spec import CategoryFeature, ColumnFeature, Side
-from ranker.features.batch import Encoded
+from ranker.features.batch import Encoded, GroupInputs
 from ranker.features.layout import SIDES, Group, Layout
 from ranker.features.reader import GroupReader
-from ranker.features.record import RecordLayout
+from ranker.features.record import RecordLayout, Words
 from ranker.features.standardise import Standardiser, Statistics
+from ranker.features.state.feature_state import FeatureState, Known, Labels
+from ranker.features.state.kernels import Times
 from ranker.features.values import FeatureValue, canonical
 from ranker.features.vocabularies import Vocabularies
+from ranker.records import TIME_MS
 from ranker.spec import RankerSpec
 
 
@@ -40,31 +44,40 @@ class Encoder:
 
     Attributes:
         records: For each group, what its features' columns look like in a request's records: those of the
-            group, and of the pairs also the parts of their crosses.
+            group, and of the pairs also the parts of their combinations.
+        feature_state: What is known of viewers, videos and pairs. It may be replaced by a newer one of the
+            same spec between two requests.
     """
 
     def __init__(self, spec: RankerSpec) -> None:
         self.spec = spec
         self.layout = Layout(spec)
         columns = spec.side(*Side)
-        self._standardisers = {group: Standardiser(len(self.layout.numbers(group))) for group in Group}
+        self._standardisers = {group: Standardiser(self.layout.standardised(group)) for group in Group}
+        self.feature_state = FeatureState(spec, self.layout)
         self._vocabularies = Vocabularies(
             [f for f in columns if isinstance(f, CategoryFeature)], seed=spec.hash_seed
         )
-        self._examples = RecordLayout(columns, seed=spec.hash_seed)
+        self._examples = RecordLayout(
+            (*columns, *(part for group in Group for part in self.layout.columns(group))), seed=spec.hash_seed
+        )
         self._example_readers = {group: self._reader(group, self._examples) for group in Group}
         self.records = {
             group: RecordLayout(self.layout.columns(group), seed=spec.hash_seed) for group in Group
         }
-        self.readers = {group: self._reader(group, self.records[group]) for group in Group}
+        self._readers = {group: self._reader(group, self.records[group]) for group in Group}
 
-    def encode_examples(self, batch: pa.RecordBatch, *, observe: bool = False) -> Encoded:
+    def encode_examples(
+        self, batch: pa.RecordBatch, *, observe: bool = False, labels: Labels | None = None
+    ) -> Encoded:
         """Encode rows of a log.
 
         Args:
-            batch: B rows with the spec's feature columns.
+            batch: B rows with the spec's feature columns, and `time_ms` if any learns from the stream.
             observe: Take the rows into vocabularies and statistics. They are used from the next batch on:
                 a row is always encoded with what earlier batches told.
+            labels: (B, T) in natural units, NaN where missing: the state goes on through these rows, each of
+                which sees what was known at its time. Without them it stands still.
 
         Returns:
             All groups with B rows, and the bias features.
@@ -81,8 +94,9 @@ class Encoder:
         bias = self._vocabularies.categories(
             names, words[:, [self._examples.place(feature) for feature in self.layout.bias]]
         )
+        known = self._known(words, batch, labels)
         groups = {
-            group: reader.read(words, observe=text if observe else None)
+            group: reader.read(words, known[group], observe=text if observe else None)
             for group, reader in self._example_readers.items()
         }
         if observe:
@@ -90,13 +104,19 @@ class Encoder:
         return Encoded(groups, torch.from_numpy(bias))
 
     def encode_request(
-        self, request: Mapping[str, FeatureValue], candidates: Sequence[Mapping[str, FeatureValue]]
+        self,
+        request: Mapping[str, FeatureValue],
+        candidates: Sequence[Mapping[str, FeatureValue]],
+        *,
+        time_ms: int = 0,
     ) -> Encoded:
         """Encode a request and its candidates.
 
         Args:
             request: Values of the user, query and context columns; an absent one is missing.
             candidates: For each candidate, values of the candidate and pair columns.
+            time_ms: When the request is made, and the feature state read; of no meaning to a spec without
+                features that learn from the stream.
 
         Returns:
             One row for the request, one a candidate for the other groups, no bias features.
@@ -113,8 +133,20 @@ class Encoder:
             Group.CANDIDATE: candidates,
             Group.PAIR: [{**candidate, **same_for_all} for candidate in candidates],
         }
-        groups = {g: self.readers[g].read(self.records[g].of_rows(rows[g])) for g in Group}
+        groups = {g: self.read(g, self.records[g].of_rows(rows[g]), time_ms) for g in Group}
         return Encoded(groups, bias=None)
+
+    def read(self, group: Group, words: Words, time_ms: int | Times = 0) -> GroupInputs:
+        """Read records of a group and what the state knows of them.
+
+        Args:
+            group: The group.
+            words: (R, W) in the layout `records[group]`.
+            time_ms: When the request is made, or (R,) of each row.
+        """
+        times = np.full(len(words), time_ms, np.int64)
+        known = self.feature_state.look_up(group, words, self.records[group], times)
+        return self._readers[group].read(words, known)
 
     def state(self) -> EncoderState:
         """Vocabularies and statistics as they are now."""
@@ -128,6 +160,14 @@ class Encoder:
         self._vocabularies.load(state.vocabularies)
         for group, statistics in state.statistics.items():
             self._standardisers[group].load(statistics)
+
+    def _known(self, words: Words, batch: pa.RecordBatch, labels: Labels | None) -> dict[Group, Known]:
+        if not self.spec.state_features:
+            return {group: Known.nothing(len(words)) for group in Group}
+        times = batch.column(TIME_MS).to_numpy()
+        if labels is None:
+            return {group: self.feature_state.look_up(group, words, self._examples, times) for group in Group}
+        return self.feature_state.replay(words, self._examples, times, labels)
 
     def _reader(self, group: Group, records: RecordLayout) -> GroupReader:
         return GroupReader(group, self.layout, records, self._vocabularies, self._standardisers[group])

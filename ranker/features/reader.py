@@ -1,6 +1,6 @@
 """From records to one group's tensors: the second half of encoding, which knows what was learned.
 
-Shape letters: R rows, W words of a record, S single-valued features, N numbers.
+Shape letters: R rows, W words of a record, S single-valued features, N numbers, E entries of a history.
 """
 
 from typing import Final
@@ -9,13 +9,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ranker.feature_spec import CategoryFeature, CrossFeature, IdFeature, IdsFeature
+from ranker.feature_spec import BinFeature, CategoryFeature, CrossFeature, IdFeature, IdsFeature
 from ranker.features.batch import Bag, GroupInputs
 from ranker.features.hashing import combine
-from ranker.features.layout import Group, Layout
+from ranker.features.layout import AGE_RANGES, Group, Layout
 from ranker.features.record import MISSING_KEY, MISSING_LIST, RecordLayout, Words
 from ranker.features.standardise import Standardiser
+from ranker.features.state.feature_state import History, Known
+from ranker.features.state.row_keys import bins, part_keys
 from ranker.features.vocabularies import MISSING, TextOf, Vocabularies
+from ranker.state_spec import AgeFeature, HistoryFeature
 
 LARGEST: Final = 1e100
 """Numbers are cut here: their squares must add up to something finite."""
@@ -50,20 +53,26 @@ class GroupReader:
         self._first_rows = np.array([layout.first_row(f) for f in singles], np.int64)
         places = list(enumerate(singles))
         self._categories = [(place, f) for place, f in places if isinstance(f, CategoryFeature)]
+        self._bins = [(place, f) for place, f in places if isinstance(f, BinFeature)]
         self._hashed = [(place, f) for place, f in places if isinstance(f, IdFeature | CrossFeature)]
         self._buckets = np.array(
             [(layout.owner(f) if isinstance(f, IdFeature) else f).buckets for _, f in self._hashed], np.uint64
         )
-        self._numbers = layout.numbers(group)
-        self._number_words = [records.place(f) for f in self._numbers]
-        self._logs = np.array([f.transform == "log1p" for f in self._numbers], bool)
+        numbers, state = layout.numbers(group), layout.state_features(group)
+        counts = [layout.state_numbers(f) for f in state]
+        of_state = np.repeat(np.array([isinstance(f, AgeFeature) for f in state], bool), counts)
+        self._number_words = [records.place(f) for f in numbers]
+        self._logs = np.append(np.array([f.transform == "log1p" for f in numbers], bool), of_state)
+        self._may_be_missing = np.append(np.ones(len(numbers), bool), of_state)
+        self._means = [f for f in state if isinstance(f, HistoryFeature) and f.pool == "mean"]
         self._bags = layout.bags(group)
 
-    def read(self, words: Words, *, observe: TextOf | None = None) -> GroupInputs:
+    def read(self, words: Words, known: Known, *, observe: TextOf | None = None) -> GroupInputs:
         """Read records.
 
         Args:
             words: (R, W) in this reader's layout.
+            known: What the state knows of the same rows.
             observe: Take the rows into vocabularies and statistics, after reading them; gives a category's
                 values as strings.
 
@@ -76,8 +85,10 @@ class GroupReader:
             width: torch.from_numpy(rows[:, start : start + count])
             for (width, count), start in zip(self._widths.items(), starts, strict=False)
         }
-        bags = tuple(self._bag(words, feature) for feature in self._bags)
-        return GroupInputs(len(words), singles, bags, self._standardised(words, observe is not None))
+        bags = [self._bag(words, feature) for feature in self._bags]
+        bags += [self._history(feature, known.histories[feature.name]) for feature in self._means]
+        numbers = self._standardised(words, known, observe is not None)
+        return GroupInputs(len(words), singles, tuple(bags), numbers)
 
     def _rows(self, words: Words, observe: TextOf | None) -> NDArray[np.int64]:
         rows = np.empty((len(words), len(self._first_rows)), np.int64)
@@ -88,6 +99,8 @@ class GroupReader:
             rows[:, [place for place, _ in self._categories]] = categories
             if observe is not None:
                 self._vocabularies.observe(names, categories, observe)
+        for place, binned in self._bins:
+            rows[:, place] = bins(binned, words, self._records)
         if self._hashed:
             keys = np.stack([self._key(words, feature) for _, feature in self._hashed], axis=1)
             rows[:, [place for place, _ in self._hashed]] = _bucket(keys, self._buckets)
@@ -96,8 +109,9 @@ class GroupReader:
     def _key(self, words: Words, feature: IdFeature | CrossFeature) -> Words:
         if isinstance(feature, IdFeature):
             return words[:, self._records.place(feature)]
-        parts = words[:, [self._records.place(part) for part in self._layout.parts(feature)]]
-        return np.where((parts == MISSING_KEY).all(axis=1), MISSING_KEY, combine(list(parts.T)))
+        parts = [part_keys(part, words, self._records)[:, 0] for part in self._layout.parts(feature)]
+        missing = np.logical_and.reduce([part == MISSING_KEY for part in parts])
+        return np.where(missing, MISSING_KEY, combine(parts))
 
     def _bag(self, words: Words, feature: IdsFeature) -> Bag:
         """Rows of each list; a missing list has the row of missing, an empty list none."""
@@ -113,14 +127,36 @@ class GroupReader:
             torch.from_numpy(rows), torch.from_numpy(np.cumsum(kept) - kept), self._layout.width(feature)
         )
 
-    def _standardised(self, words: Words, observe: bool) -> torch.Tensor:
-        values = words[:, self._number_words].view(np.float64).clip(-LARGEST, LARGEST)
+    def _history(self, feature: HistoryFeature, history: History) -> Bag:
+        """Rows of the entries and of their ages: the mean of both together."""
+        of = self._layout.feature(feature.of)
+        assert isinstance(of, IdFeature)
+        values = _bucket(history.values, np.uint64(self._layout.owner(of).buckets)) + self._layout.first_row(
+            of
+        )
+        ages = age_ranges(history.ages_s) + self._layout.first_row(feature)
+        there = history.values != MISSING_KEY
+        rows = np.stack([values, ages], axis=2)[there].reshape(-1)
+        counts = 2 * there.sum(axis=1)
+        offsets = np.cumsum(counts) - counts
+        return Bag(torch.from_numpy(rows), torch.from_numpy(offsets), self._layout.width(feature))
+
+    def _standardised(self, words: Words, known: Known, observe: bool) -> torch.Tensor:
+        own = words[:, self._number_words].view(np.float64)
+        values = np.concatenate([own, known.numbers], axis=1).clip(-LARGEST, LARGEST)
         logs = values[:, self._logs]
         values[:, self._logs] = np.sign(logs) * np.log1p(np.abs(logs))
         scaled = self._standardiser.standardise(values)
         if observe:
             self._standardiser.observe(values)
-        return torch.from_numpy(np.concatenate([scaled, np.isnan(values).astype(np.float32)], axis=1))
+        missing = np.isnan(values[:, self._may_be_missing]).astype(np.float32)
+        return torch.from_numpy(np.concatenate([scaled, missing], axis=1))
+
+
+def age_ranges(ages_s: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Which range an age falls into: 0 below a second, then one for every doubling; 0 where it is NaN."""
+    ranges = np.log2(1 + np.nan_to_num(ages_s)).astype(np.int64)
+    return np.minimum(ranges, AGE_RANGES - 1)
 
 
 def _bucket(keys: Words, buckets: Words | np.uint64) -> NDArray[np.int64]:

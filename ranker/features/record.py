@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ranker.errors import FeatureError
-from ranker.feature_spec import ColumnFeature, IdsFeature, NumberFeature
+from ranker.feature_spec import NUMERIC, ColumnFeature, IdsFeature
 from ranker.features.hashing import MAX_BYTES, hash_strings
 from ranker.features.values import FeatureValue, canonical, column_of
 
@@ -80,7 +80,7 @@ class RecordLayout:
         for name, feature in self._fields.items():
             if isinstance(feature, IdsFeature):
                 words[:, self._first[name]] = MISSING_LIST
-            elif isinstance(feature, NumberFeature):
+            elif isinstance(feature, NUMERIC):
                 words[:, self._first[name]] = np.float64(np.nan).view(np.uint64)
         return words
 
@@ -146,12 +146,12 @@ class RecordLayout:
         strings = {
             name: values.flatten() if isinstance(self._fields[name], IdsFeature) else values
             for name, values in columns.items()
-            if not isinstance(self._fields[name], NumberFeature)
+            if not isinstance(self._fields[name], NUMERIC)
         }
         keys = self._hash(strings, columns)
         for name, values in columns.items():
             feature, first = self._fields[name], self._first[name]
-            if isinstance(feature, NumberFeature):
+            if isinstance(feature, NUMERIC):
                 words[:, first] = values.to_numpy(zero_copy_only=False).view(np.uint64)
             elif isinstance(feature, IdsFeature):
                 _fill_bags(words[:, first : first + 1 + feature.most], values, keys[name])
@@ -177,7 +177,7 @@ class RecordLayout:
     def _refuse_long_ids(self, columns: dict[tuple[str, str], pa.Array]) -> None:
         for name, values in columns.items():
             feature = self._fields[name]
-            if isinstance(feature, NumberFeature):
+            if isinstance(feature, NUMERIC):
                 continue
             bag = isinstance(feature, IdsFeature)
             lengths = pc.fill_null(pc.binary_length(values.flatten() if bag else values), 0).to_numpy()
@@ -195,7 +195,7 @@ class RecordLayout:
 def _field(feature: ColumnFeature) -> tuple[str, str]:
     """What makes two features read the same words: the column, and how it is kept."""
     form = "key"
-    if isinstance(feature, NumberFeature):
+    if isinstance(feature, NUMERIC):
         form = "number"
     elif isinstance(feature, IdsFeature):
         form = f"bag of {feature.most}"

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ranker.errors import FeatureError
-from ranker.feature_spec import ColumnFeature, IdsFeature, NumberFeature
+from ranker.feature_spec import NUMERIC, ColumnFeature, IdsFeature
 
 INTEGER_LIMIT: Final = 2.0**63
 """Whole floats below it are written as integers, others as Arrow writes floats."""
@@ -43,7 +43,7 @@ def canonical(column: pa.Array | pa.ChunkedArray, feature: ColumnFeature) -> pa.
         return pa.nulls(len(column), _form(feature))
     if isinstance(feature, IdsFeature):
         return _lists(column, feature)
-    if isinstance(feature, NumberFeature):
+    if isinstance(feature, NUMERIC):
         return _numbers(column, feature)
     return _strings(column, feature)
 
@@ -64,7 +64,7 @@ def column_of(values: Sequence[FeatureValue], feature: ColumnFeature) -> pa.Arra
 def _column_at_once(values: Sequence[FeatureValue], feature: ColumnFeature) -> pa.Array | None:
     """The column, if every value has the usual type; None if one needs a closer look."""
     usual: tuple[type, ...] = (str,)
-    if isinstance(feature, NumberFeature):
+    if isinstance(feature, NUMERIC):
         usual = (float, int)
     elif isinstance(feature, IdsFeature):
         usual = (list,)
@@ -74,7 +74,7 @@ def _column_at_once(values: Sequence[FeatureValue], feature: ColumnFeature) -> p
         column = pa.array(values, _form(feature))
     except (pa.ArrowException, UnicodeError, OverflowError):
         return None
-    if isinstance(feature, NumberFeature):
+    if isinstance(feature, NUMERIC):
         finite = np.isfinite(column.drop_null().to_numpy()).all()
         return column if finite else None
     return column if not isinstance(feature, IdsFeature) or column.flatten().null_count == 0 else None
@@ -83,7 +83,7 @@ def _column_at_once(values: Sequence[FeatureValue], feature: ColumnFeature) -> p
 def _form(feature: ColumnFeature) -> pa.DataType:
     if isinstance(feature, IdsFeature):
         return pa.list_(pa.string())
-    return pa.float64() if isinstance(feature, NumberFeature) else pa.string()
+    return pa.float64() if isinstance(feature, NUMERIC) else pa.string()
 
 
 def _strings(column: pa.Array, feature: ColumnFeature) -> pa.Array:
@@ -147,7 +147,7 @@ def _scalar(value: Any, feature: ColumnFeature, row: int) -> Any:
         if not isinstance(value, list):
             raise _wrong_type(feature, repr(value), row)
         return [_text(item, feature, row) for item in value if item is not None]
-    if not isinstance(feature, NumberFeature):
+    if not isinstance(feature, NUMERIC):
         return _text(value, feature, row)
     if not isinstance(value, int | float):
         raise _wrong_type(feature, repr(value), row)
@@ -180,6 +180,7 @@ def _wrong_type(feature: ColumnFeature, found: str, row: int | None) -> FeatureE
         "ids": "a list of ids",
         "category": "a string, a number or true/false",
         "number": "a finite number",
+        "bin": "a finite number",
     }[feature.kind]
     place = "" if row is None else f" in row {row}"
     return FeatureError(

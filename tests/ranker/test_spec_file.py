@@ -93,8 +93,8 @@ def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
         (
             "buckets: 48, dim: 4}",
             "bucket: 48, dim: 4}",
-            "features > 0 ('user_id'): expected the keys name, side, column, kind, buckets, dim, shares, "
-            "found 'bucket'",
+            "features > 0 ('user_id'): expected the keys name, side, column, kind, buckets, dim, shares, capacity, "
+            "admit, expire, found 'bucket'",
         ),
         (
             "experts: 3,",
@@ -123,7 +123,7 @@ def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
         (
             "of: [user_id, topic]",
             "of: [user_id, age]",
-            "feature 'user_topic': a cross expects features of kind id or category (user_id, country, "
+            "feature 'user_topic': a cross expects features of kind id or category or bin (user_id, country, "
             "query_video_id, hour, video_id, topic, last_author), found 'age'",
         ),
         (
@@ -134,8 +134,8 @@ def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
         (
             "side: context, kind: category",
             "side: context, kind: enum",
-            "features > 7 ('hour') > kind: expected one of 'id', 'ids', 'category', 'number', 'cross', "
-            "found 'enum'",
+            "features > 7 ('hour') > kind: expected one of 'id', 'ids', 'category', 'number', 'bin', 'cross', "
+            "'rate', 'history', 'age', found 'enum'",
         ),
         (
             "name: age, side: user, kind: number",

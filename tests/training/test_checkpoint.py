@@ -156,5 +156,6 @@ def test_no_part_of_it_is_a_pickle(saved: Path) -> None:
             "sparse",
             "average",
             "metrics",
+            "features",
             "random",
         }

@@ -77,7 +77,7 @@ def test_publishing_does_not_disturb_the_training(tmp_path: Path) -> None:
 
 
 def test_golden_requests_are_of_the_first_viewers_for_the_sampled_videos() -> None:
-    requests = golden_requests(SAMPLE, SMALL_SPEC)
+    requests = golden_requests(SAMPLE, SMALL_SPEC, 0)
 
     assert len(requests) == GOLDEN_REQUESTS
     users = [str(user) for user in SAMPLE.column("user_id").to_pylist()]
@@ -92,5 +92,5 @@ def test_golden_requests_are_of_the_first_viewers_for_the_sampled_videos() -> No
 
 
 def test_a_single_row_makes_a_golden_request() -> None:
-    (request,) = golden_requests(SAMPLE.slice(0, 1), SMALL_SPEC)
+    (request,) = golden_requests(SAMPLE.slice(0, 1), SMALL_SPEC, 0)
     assert len(request.candidates) == 1

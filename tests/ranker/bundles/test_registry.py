@@ -169,13 +169,13 @@ def test_a_damaged_pointer_is_named(url: str, content: bytes) -> None:
         registry.read()
 
 
-@pytest.mark.parametrize("step", range(6))
+@pytest.mark.parametrize("step", range(len(ORDER) + 1))
 def test_a_full_disk_leaves_everything_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     registry = Registry(str(tmp_path))
     registry.publish(FIRST)
-    steps = iter(range(6))
+    steps = iter(range(len(ORDER) + 1))
     write = registry_module._write_synced
 
     def fail_at_step(path: Path, content: bytes) -> None:
@@ -188,16 +188,16 @@ def test_a_full_disk_leaves_everything_as_it_was(
     with pytest.raises(OSError, match="No space left"):
         registry.publish(SECOND)
 
-    whole = [FIRST_VERSION] if step < 5 else [FIRST_VERSION, SECOND_VERSION]
+    whole = [FIRST_VERSION] if step < len(ORDER) else [FIRST_VERSION, SECOND_VERSION]
     assert (registry.versions(), registry.current()) == (whole, FIRST_VERSION)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundles", "current.json"]
 
 
-@pytest.mark.parametrize("step", range(6))
+@pytest.mark.parametrize("step", range(len(ORDER) + 1))
 def test_a_broken_connection_leaves_no_half_bundle(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     registry = Registry(f"memory://{uuid.uuid4().hex}")
     registry.publish(FIRST)
-    steps = iter(range(6))
+    steps = iter(range(len(ORDER) + 1))
     memory = fsspec.filesystem("memory")
     write = memory.pipe_file
 
@@ -211,12 +211,12 @@ def test_a_broken_connection_leaves_no_half_bundle(monkeypatch: pytest.MonkeyPat
         registry.publish(SECOND)
     monkeypatch.undo()
 
-    whole = [FIRST_VERSION] if step < 5 else [FIRST_VERSION, SECOND_VERSION]
+    whole = [FIRST_VERSION] if step < len(ORDER) else [FIRST_VERSION, SECOND_VERSION]
     assert (registry.versions(), registry.current()) == (whole, FIRST_VERSION)
     assert registry.publish(SECOND) == registry.read().manifest.model_version == SECOND_VERSION
 
 
-KILLS = [("fsync", 3), ("replace", 1), ("fsync", 6), ("replace", 2)]
+KILLS = [("fsync", 3), ("replace", 1), ("fsync", len(ORDER) + 1), ("replace", 2)]
 KILLER = """
 import json, os, signal, sys
 from pathlib import Path

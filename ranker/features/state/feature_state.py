@@ -1,0 +1,234 @@
+"""All that is known of viewers, videos and pairs of both at a moment, in one state machine.
+
+`observe` takes in what was shown, `learn` what came of it, `look_up` reads what is known, and `replay` does
+all three with the rows of a log, each at its time: a row is read with what was known when its request was
+made, never with its own label, nor with any that would not have arrived yet. What is read does not depend on
+how the log is cut into batches.
+
+Shape letters: R rows, W words of a record, T tasks, N numbers of a group, E entries of a history.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranker.feature_spec import IdFeature, NumberFeature
+from ranker.features.layout import Group, Layout
+from ranker.features.record import RecordLayout, Words
+from ranker.features.state.histories import HistoryTracker
+from ranker.features.state.kernels import NEVER, Times
+from ranker.features.state.pending import Pending
+from ranker.features.state.rates import RateTracker
+from ranker.features.state.sightings import SightingTracker
+from ranker.features.state.tracker import Arrays, Replay, Tracker
+from ranker.spec import RankerSpec
+from ranker.state_spec import AgeFeature, HistoryFeature, RateFeature, StateFeature
+
+Labels = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class History:
+    """Entries of a viewer's history for every row, the newest first.
+
+    Attributes:
+        values: (R, E) uint64 hashes, MISSING_KEY where there are fewer.
+        ages_s: (R, E) float64 seconds before the request, NaN where there are fewer.
+    """
+
+    values: Words
+    ages_s: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the state knows for a group's rows.
+
+    Attributes:
+        numbers: (R, N) float64, feature after feature, NaN where missing.
+        histories: By the feature's name.
+    """
+
+    numbers: NDArray[np.float64]
+    histories: dict[str, History]
+
+    @classmethod
+    def nothing(cls, rows: int) -> Self:
+        """Of a spec without such features."""
+        return cls(np.empty((rows, 0)), {})
+
+
+class FeatureState:
+    """The state of all features of a spec that learn from the stream.
+
+    Args:
+        spec: Names them.
+        layout: Says which group each belongs to.
+    """
+
+    def __init__(self, spec: RankerSpec, layout: Layout) -> None:
+        self._layout = layout
+        self._logs = [t.kind == "regression" and t.transform == "log1p" for t in spec.tasks]
+        self._trackers: dict[str, Tracker] = {}
+        for feature in spec.state_features:
+            if isinstance(feature, RateFeature):
+                tracker: Tracker = RateTracker(feature, layout.key_parts(feature), spec.tasks)
+            elif isinstance(feature, HistoryFeature):
+                of = layout.feature(feature.of)
+                assert isinstance(of, IdFeature)
+                tracker = HistoryTracker(feature, of, spec.tasks)
+            elif feature.of:
+                tracker = SightingTracker(feature, layout.key_parts(feature))
+            else:
+                continue
+            self._trackers[feature.name] = tracker
+        self._pending = Pending()
+        waits = frozenset[float]().union(*(tracker.waits for tracker in self._trackers.values()))
+        self._applied = dict.fromkeys(sorted(waits), 0)
+
+    def replay(self, words: Words, records: RecordLayout, times: Times, labels: Labels) -> dict[Group, Known]:
+        """Read rows of a log as of their times, and take them in as their feedback becomes known.
+
+        Args:
+            words: (R, W) the rows, with all columns.
+            records: Where the columns stand in them.
+            times: (R,) int64 milliseconds, none earlier than those before.
+            labels: (R, T) in natural units, NaN where missing.
+
+        Returns:
+            What was known of each row.
+        """
+        if not len(words):
+            return {group: self.look_up(group, words, records, times) for group in Group}
+        columns: Arrays = {}
+        for tracker in self._trackers.values():
+            columns |= tracker.columns(words, records)
+        self._pending.append({"times": times, "labels": self._learned(labels), **columns})
+        shown = self._pending["times"]
+        until = {
+            wait: np.searchsorted(shown, times - int(wait * 1000), side="left") for wait in self._applied
+        }
+        log = Replay(
+            {name: self._pending[name] for name in columns},
+            shown,
+            self._pending["labels"],
+            len(shown) - len(words),
+            self._applied,
+            until,
+        )
+        read = {name: tracker.replay(log) for name, tracker in self._trackers.items()}
+        applied = {wait: int(count[-1]) for wait, count in until.items()}
+        done = min(applied.values(), default=len(shown))
+        self._pending.drop(done)
+        self._applied = {wait: count - done for wait, count in applied.items()}
+        return {group: self._known(group, read, words, records, times) for group in Group}
+
+    def look_up(self, group: Group, words: Words, records: RecordLayout, times: Times) -> Known:
+        """Read what is known at these times of a group's rows; nothing is changed.
+
+        Args:
+            group: The group.
+            words: (R, W).
+            records: Where the group's columns stand in them.
+            times: (R,) int64 milliseconds.
+        """
+        read = {}
+        for feature in self._layout.state_features(group):
+            tracker = self._trackers.get(feature.name)
+            if tracker is not None:
+                read[feature.name] = tracker.look_up(tracker.keys(words, records), times)
+        return self._known(group, read, words, records, times)
+
+    def observe(self, words: Words, records: RecordLayout, times: Times) -> None:
+        """Take in what was shown.
+
+        Args:
+            words: (R, W) with all columns.
+            records: Where the columns stand in them.
+            times: (R,) int64 milliseconds, in order.
+        """
+        for tracker in self._trackers.values():
+            tracker.observe(tracker.columns(words, records), times)
+
+    def learn(self, words: Words, records: RecordLayout, times: Times, labels: Labels) -> None:
+        """Take in the feedback on what was shown.
+
+        Args:
+            words: (R, W) with all columns.
+            records: Where the columns stand in them.
+            times: (R,) int64 milliseconds at which they were shown.
+            labels: (R, T) in natural units, NaN where missing or not yet known.
+        """
+        for tracker in self._trackers.values():
+            tracker.learn(tracker.columns(words, records), times, self._learned(labels))
+
+    def state(self) -> Arrays:
+        """Everything, as named arrays of int64 and float32, for a checkpoint or a bundle."""
+        parts = {name: tracker.state() for name, tracker in self._trackers.items()}
+        parts["pending"] = self._pending.state()
+        parts["applied"] = {"counts": np.array(list(self._applied.values()), np.int64)}
+        return {
+            f"{part}/{name}": array.view(np.int64) if array.dtype == np.uint64 else array
+            for part, arrays in parts.items()
+            for name, array in arrays.items()
+        }
+
+    def load(self, state: Mapping[str, NDArray[np.generic]]) -> None:
+        """Go on from a saved state."""
+        for name, tracker in self._trackers.items():
+            tracker.load(_unsigned(_part(state, name), ("keys", "values")))
+        self._pending = Pending()
+        self._pending.load(_unsigned(_part(state, "pending"), ("keys", "values", "viewers")))
+        counts = state["applied/counts"].tolist()
+        self._applied = dict(zip(self._applied, counts, strict=True))
+
+    def _learned(self, labels: Labels) -> Labels:
+        """Labels as the network learns them."""
+        learned = labels.copy()
+        learned[:, self._logs] = np.log1p(learned[:, self._logs])
+        return learned
+
+    def _known(
+        self, group: Group, read: Mapping[str, Arrays], words: Words, records: RecordLayout, times: Times
+    ) -> Known:
+        numbers: list[NDArray[np.floating]] = [np.empty((len(words), 0))]
+        histories: dict[str, History] = {}
+        for feature in self._layout.state_features(group):
+            tracker = self._trackers.get(feature.name)
+            if isinstance(tracker, RateTracker):
+                numbers.append(tracker.numbers(read[feature.name]))
+            elif isinstance(tracker, SightingTracker):
+                numbers.append(_ages_s(times, read[feature.name]["latest_ms"])[:, None])
+            elif isinstance(tracker, HistoryTracker):
+                seen = read[feature.name]
+                histories[feature.name] = History(seen["values"], _ages_s(times[:, None], seen["times"]))
+            else:
+                numbers.append(self._since(feature, words, records, times)[:, None])
+        return Known(np.concatenate(numbers, axis=1), histories)
+
+    def _since(
+        self, feature: StateFeature, words: Words, records: RecordLayout, times: Times
+    ) -> NDArray[np.float64]:
+        assert isinstance(feature, AgeFeature)
+        assert feature.since is not None
+        of = self._layout.feature(feature.since)
+        assert isinstance(of, NumberFeature)
+        return np.maximum(times - words[:, records.place(of)].view(np.float64), 0) / 1000
+
+
+def _ages_s(times: Times, then_ms: Times) -> NDArray[np.float64]:
+    return np.where(then_ms == NEVER, np.nan, np.maximum(times - then_ms, 0) / 1000)
+
+
+def _part(state: Mapping[str, NDArray[np.generic]], part: str) -> Arrays:
+    return {name.removeprefix(f"{part}/"): a for name, a in state.items() if name.startswith(f"{part}/")}
+
+
+def _unsigned(arrays: Arrays, names: tuple[str, ...]) -> Arrays:
+    return {
+        name: array.view(np.uint64) if name.split("/")[-1] in names else array
+        for name, array in arrays.items()
+    }

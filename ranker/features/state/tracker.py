@@ -1,0 +1,99 @@
+"""What every feature of the state can do.
+
+Shape letters: R rows, M rows of the log that may still be applied, T tasks.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranker.features.record import RecordLayout, Words
+from ranker.features.state.kernels import Cells, Times
+from ranker.features.state.key_table import KeyTable
+
+Arrays = dict[str, NDArray[Any]]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A batch of a log with the rows before it whose feedback was not known yet.
+
+    Attributes:
+        columns: (M, ...) what trackers made of the rows, by their names; the batch is at the end.
+        times: (M,) int64 when each row was shown.
+        labels: (M, T) float32 as the network learns them, NaN where missing.
+        first: Where the batch begins.
+        applied: For each wait in seconds, how many rows are known already.
+        until: For each wait, (R,) how many are when each row's request is made.
+    """
+
+    columns: Mapping[str, NDArray[Any]]
+    times: Times
+    labels: Cells
+    first: int
+    applied: Mapping[float, int]
+    until: Mapping[float, NDArray[np.int64]]
+
+
+class Tracker(ABC):
+    """The state of one feature: a bounded table of keys, and arrays with a row for each.
+
+    Args:
+        name: The feature's name.
+        capacity: Keys that are kept.
+    """
+
+    def __init__(self, name: str, capacity: int) -> None:
+        self.name = name
+        self.table = KeyTable(capacity)
+
+    @property
+    @abstractmethod
+    def waits(self) -> frozenset[float]:
+        """How long after an impression the feature learns from it, in seconds; several if labels differ."""
+
+    @abstractmethod
+    def keys(self, words: Words, records: RecordLayout) -> Arrays:
+        """What a look-up needs of records: (R, ...) arrays, each called `NAME/...`."""
+
+    def columns(self, words: Words, records: RecordLayout) -> Arrays:
+        """What learning needs of records: (R, ...) arrays, each called `NAME/...`."""
+        return self.keys(words, records)
+
+    @abstractmethod
+    def replay(self, log: Replay) -> Arrays:
+        """Read each row of a batch as of its time, learning from earlier rows as they become known."""
+
+    @abstractmethod
+    def look_up(self, keys: Arrays, times: Times) -> Arrays:
+        """Read rows as of these times, (R,), and change nothing."""
+
+    @abstractmethod
+    def observe(self, columns: Arrays, times: Times) -> None:
+        """Take in what was shown at these times, (R,), in order."""
+
+    @abstractmethod
+    def learn(self, columns: Arrays, times: Times, labels: Cells) -> None:
+        """Take in the feedback, (R, T), on what was shown at these times."""
+
+    @abstractmethod
+    def state(self) -> Arrays:
+        """The keys and their rows, the least recently used first: the same whatever order they came in."""
+
+    @abstractmethod
+    def load(self, state: Arrays) -> None:
+        """Go on from a saved state."""
+
+
+def longer(array: NDArray[Any], rows: int) -> NDArray[Any]:
+    """The same array with room for more rows, zeros behind."""
+    if len(array) >= rows:
+        return array
+    fresh = np.zeros((rows, *array.shape[1:]), array.dtype)
+    fresh[: len(array)] = array
+    return fresh

@@ -1,0 +1,44 @@
+"""What all parts of a spec have in common: refusing unknown keys, names, durations."""
+
+import re
+from typing import Annotated, Any, Final
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    NonNegativeFloat,
+    StringConstraints,
+    model_validator,
+)
+
+_UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+
+
+class SpecModel(BaseModel):
+    """A frozen part of the spec that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_known_keys(cls, given: Any) -> Any:
+        unknown = [key for key in given if key not in cls.model_fields] if isinstance(given, dict) else []
+        if unknown:
+            raise ValueError(f"expected the keys {', '.join(cls.model_fields)}, found '{unknown[0]}'")
+        return given
+
+
+def _seconds(given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    found = _DURATION.fullmatch(given.strip())
+    if found is None:
+        raise ValueError(f"expected a duration such as 90s, 10m, 12h or 7d, found '{given:.40}'")
+    return float(found[1]) * _UNITS_S[found[2]]
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=64)]
+Duration = Annotated[NonNegativeFloat, BeforeValidator(_seconds)]
+"""Seconds; written as a number of them, or as 90s, 10m, 12h or 7d."""

@@ -1,0 +1,86 @@
+"""Features that learn from the stream: what they are made of, and how long they remember."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from ranker.spec_model import Duration, Name, SpecModel
+
+HalfLife = Annotated[Duration, Field(gt=0)]
+
+
+class RateFeature(SpecModel):
+    """How labels went lately wherever the key was shown: decayed, smoothed rates and the count behind them.
+
+    Each label has for each half-life a rate (S + strength * prior) / (N + strength), where S and N are sums
+    of the label and of rows, halved with every half-life, and the prior is the same rate of all rows. The
+    network gets the log-odds of a binary label's rate, the mean of a regression label, and log(1 + N).
+    """
+
+    kind: Literal["rate"]
+    name: Name = Field(description="Unique name.")
+    of: tuple[Name, ...] = Field(
+        min_length=1,
+        description="The key: features of kind id, ids, category or bin; several for their combination, such "
+        "as the viewer with the author. Of a list, what is known of its items is added up.",
+    )
+    labels: tuple[Name, ...] = Field(min_length=1, description="Tasks whose labels are counted.")
+    half_lives: tuple[HalfLife, ...] = Field(
+        ("7d",), min_length=1, validate_default=True, description="Times after which a row counts half."
+    )
+    strength: PositiveFloat = Field(20.0, description="How many rows the prior is worth.")
+    capacity: PositiveInt = Field(
+        1_000_000, description="Keys that are kept; the least recently used is forgotten first."
+    )
+
+
+class HistoryFeature(SpecModel):
+    """The viewer's last videos of one kind of feedback, newest first, with their ages.
+
+    Their embeddings come from the table of `of`, the ages' from one of their own, in steps of powers of two.
+    """
+
+    kind: Literal["history"]
+    name: Name = Field(description="Unique name.")
+    of: Name = Field(description="What is remembered of a video: a feature of kind id on side candidate.")
+    label: Name | None = Field(
+        None, description="The task whose label admits a video; without it, all shown."
+    )
+    above: float = Field(0.0, description="What the label must be greater than.")
+    length: PositiveInt = Field(20, le=256, description="Videos that are remembered.")
+    pool: Literal["mean", "attention"] = Field(
+        "mean", description="mean of the embeddings, or a sum weighted by how the candidate attends to each."
+    )
+    capacity: PositiveInt = Field(
+        1_000_000, description="Viewers that are kept; the least recently active is forgotten first."
+    )
+
+
+class AgeFeature(SpecModel):
+    """Seconds since something was: since a key was last shown, or since a time that the records hold.
+
+    The network gets log(1 + seconds), and an indicator where it never was.
+    """
+
+    kind: Literal["age"]
+    name: Name = Field(description="Unique name.")
+    of: tuple[Name, ...] = Field(
+        (),
+        description="The key, as of a rate: since the viewer was shown anything, or anything of this author.",
+    )
+    since: Name | None = Field(
+        None,
+        description="Instead of a key, a feature of kind number that holds a time in epoch milliseconds.",
+    )
+    capacity: PositiveInt = Field(
+        1_000_000, description="Keys that are kept; the least recently used is forgotten first."
+    )
+
+    @model_validator(mode="after")
+    def _of_or_since(self) -> Self:
+        if bool(self.of) == (self.since is not None):
+            raise ValueError(f"feature '{self.name}': an age expects either 'of' or 'since'")
+        return self
+
+
+StateFeature = RateFeature | HistoryFeature | AgeFeature
