@@ -88,6 +88,7 @@ def connect_async(url: str, *, timeout_s: float, block_s: float = 0.0) -> redis.
             socket_timeout=timeout_s + block_s,
             socket_connect_timeout=timeout_s,
             retry=AsyncRetry(NoBackoff(), 0),
+            protocol=2,  # with RESP3 over TCP, redis-py 8.1 hands out connections that the server has closed
         )
     except ValueError as error:
         raise _not_a_url(url, error) from error

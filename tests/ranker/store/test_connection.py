@@ -8,6 +8,7 @@ import tempfile
 import pytest
 import redis
 
+from load_tests.soaking.redis_server import RedisServer
 from ranker.errors import StoreError
 from ranker.store.connection import connect, connect_async, store_url, without_password
 from ranker.store.embedded import embedded_server
@@ -72,6 +73,29 @@ def test_the_first_commands_after_a_killed_server_is_back_succeed(tmp_path):
     with store_url(None, tmp_path) as url:
         values = asyncio.run(asyncio.wait_for(read_again(url), 30))
     assert values == [b"value"] * 20
+
+
+def test_no_connection_of_a_killed_server_on_a_port_is_used_again(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = RedisServer(tmp_path, port)
+
+    async def pings_before_and_after() -> list[bool]:
+        client = connect_async(server.url, timeout_s=5.0)
+        try:
+            await asyncio.gather(*(client.ping() for _ in range(5)))  # five connections
+            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(server.start)
+            return await asyncio.gather(*(client.ping() for _ in range(5)))
+        finally:
+            await client.aclose()
+
+    server.start()
+    try:
+        assert asyncio.run(pings_before_and_after()) == [True] * 5
+    finally:
+        server.kill()
 
 
 def test_a_stopped_server_is_not_waited_for_and_answers_again_once_it_goes_on(tmp_path):
