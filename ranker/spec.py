@@ -5,7 +5,7 @@ how the predictions become one score. Everything is checked when it is loaded, a
 before the first row is read.
 """
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import pyarrow as pa
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
@@ -98,6 +98,11 @@ class TrainingSpec(SpecModel):
         ge=0,
         lt=1,
         description="Share of the exported average of dense weights that a step keeps; 0 for none.",
+    )
+    correction_half_life: Annotated[Duration, Field(gt=0)] = Field(
+        "1d",
+        validate_default=True,
+        description="Event time after which a row counts half when heads are corrected for export.",
     )
     metrics_window_s: PositiveInt = Field(
         21_600, description="Event time that one progressive metric covers."

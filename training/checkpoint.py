@@ -136,6 +136,7 @@ def _tensors(trainer: Trainer) -> dict[str, Tensor]:
         "sparse": trainer.sparse.state(),
         "average": trainer.average.state(),
         "metrics": _as_tensors(trainer.metrics.state()),
+        "correction": _as_tensors(trainer.correction.state()),
         "features": _as_tensors(trainer.encoder.feature_state.state()),
         "random": {"cpu": torch.get_rng_state()},
     }
@@ -163,6 +164,7 @@ def _load_tensors(trainer: Trainer, tensors: Mapping[str, Tensor]) -> None:
     trainer.sparse.load(_part(tensors, "sparse"))
     trainer.average.load(_part(tensors, "average"))
     trainer.metrics.load_state(_as_arrays(_part(tensors, "metrics")))
+    trainer.correction.load(_as_arrays(_part(tensors, "correction")))
     trainer.encoder.feature_state.load(_as_arrays(_part(tensors, "features")))
     dense = trainer.dense.state_dict()
     dense["state"] = {

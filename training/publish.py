@@ -45,11 +45,9 @@ def publish(trainer: Trainer, registry: Registry, run: Position, sample: pa.Reco
         metrics={head: dict(metrics) for head, metrics in total.items()},
         files={},
     )
-    trainer.model.eval()
     golden = golden_requests(sample, trainer.spec, trainer.watermark_ms or 0)
-    with trainer.average.applied():
+    with trainer.exported():
         contents = pack(manifest, trainer.encoder, trainer.model, golden)
-    trainer.model.train()
     with torch.random.fork_rng(
         devices=[]
     ):  # the bundle is verified, and a network that is made draws numbers

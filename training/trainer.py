@@ -3,6 +3,8 @@
 Shape letters: B rows, T tasks.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +22,7 @@ from ranker.objectives.losses import MultitaskLoss, natural_units
 from ranker.records import TIME_MS, WEIGHT
 from ranker.spec import RankerSpec
 from training.average import WeightAverage
+from training.correction import MeanCorrection
 from training.optimisers import RowwiseAdagrad
 
 
@@ -78,8 +81,18 @@ class Trainer:
         )
         kinds = {task.name: task.kind for task in spec.tasks}
         self.metrics = ProgressiveMetrics(kinds, training.metrics_window_s * 1000)
+        self.correction = MeanCorrection(spec.tasks, training.correction_half_life)
         self.rows = 0
         self.watermark_ms: int | None = None
+
+    @contextmanager
+    def exported(self) -> Iterator[None]:
+        """Let the model be what is exported while the context lasts: averaged, corrected, without dropout."""
+        self.model.eval()
+        with self.average.applied():
+            self.model.towers.shift(torch.from_numpy(self.correction.shifts()))
+            yield
+        self.model.train()
 
     def step(self, batch: pa.RecordBatch) -> StepResult:
         """Predict, score and learn one batch.
@@ -104,6 +117,7 @@ class Trainer:
         result = StepResult(loss.total.item(), natural_units(outputs.prediction, self.spec.tasks), labels)
         time_ms = batch.column(TIME_MS).to_numpy()
         self.metrics.update(time_ms, result.predictions, labels)
+        self.correction.update(result.predictions, labels, int(time_ms[-1]))
 
         loss.total.backward()  # type: ignore[no-untyped-call]
         self.dense.step()

@@ -29,6 +29,15 @@ class Towers(nn.Module):
         bias = self.output.bias[:, 0, 0]
         bias.copy_(torch.where(output_t.isnan(), bias, output_t.to(bias)))
 
+    @torch.no_grad()
+    def shift(self, output_t: Tensor) -> None:
+        """Add a constant to every task's output.
+
+        Args:
+            output_t: (T,) logits or transformed values.
+        """
+        self.output.bias[:, 0, 0] += output_t.to(self.output.bias)
+
     def forward(self, representation_btd: Tensor) -> Tensor:
         """Apply tower t to representation[:, t].
 

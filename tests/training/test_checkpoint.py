@@ -156,6 +156,7 @@ def test_no_part_of_it_is_a_pickle(saved: Path) -> None:
             "sparse",
             "average",
             "metrics",
+            "correction",
             "features",
             "random",
         }

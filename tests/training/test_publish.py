@@ -29,19 +29,21 @@ def run_of(trainer: Trainer) -> Position:
     return new_run(trainer, source="test_publish.py", since_ms=5, until_ms=None, seed=0)
 
 
-def test_the_bundle_predicts_as_the_trainer_with_its_averaged_weights(tmp_path: Path) -> None:
+def test_the_bundle_predicts_as_the_trainer_with_its_averaged_and_corrected_weights(tmp_path: Path) -> None:
     trainer = trained()
     publish(trainer, Registry(str(tmp_path)), run_of(trainer), SAMPLE)
 
     bundle = Registry(str(tmp_path)).read()
     records = random_records(50, seed=3)
     with torch.no_grad(), trainer.average.applied():
-        expected = trainer.model.eval()(trainer.encoder.encode_examples(records))
+        outputs = trainer.model.eval()(trainer.encoder.encode_examples(records))
+        expected = outputs + torch.from_numpy(trainer.correction.shifts()).float()
     with torch.no_grad():
         found = bundle.model(bundle.encoder.encode_examples(records))
     np.testing.assert_allclose(
-        natural_units(found, SMALL_SPEC.tasks), natural_units(expected, SMALL_SPEC.tasks)
+        natural_units(found, SMALL_SPEC.tasks), natural_units(expected, SMALL_SPEC.tasks), rtol=1e-5
     )
+    assert (trainer.correction.shifts() != 0).all()
 
 
 def test_the_manifest_says_what_was_learned_and_from_where(tmp_path: Path) -> None:

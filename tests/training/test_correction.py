@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from ranker.spec import Task
+from training.correction import MeanCorrection
+
+TASKS = (
+    Task(name="click", group="engagement", kind="binary"),
+    Task(name="watch_time", group="engagement", kind="regression", transform="log1p", unit="s"),
+    Task(name="rating", group="satisfaction", kind="regression"),
+)
+HOUR_MS = 3_600_000
+DRAW = np.random.default_rng(0)
+
+
+def rows(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs of heads that are off, and labels."""
+    logit, log_s, stars = DRAW.normal(-2, 1, count), DRAW.normal(2, 0.5, count), DRAW.normal(3, 0.5, count)
+    seconds = np.expm1(np.maximum(log_s + DRAW.normal(0, 1.2, count), 0))
+    labels = np.stack([DRAW.random(count) < 1 / (1 + np.exp(-logit)), seconds, stars + 0.7], axis=1)
+    return np.stack([logit + 0.2, log_s, stars], axis=1), labels.astype(np.float32)
+
+
+def natural(outputs: np.ndarray) -> np.ndarray:
+    return np.stack([1 / (1 + np.exp(-outputs[:, 0])), np.expm1(outputs[:, 1]), outputs[:, 2]], axis=1)
+
+
+def test_shifted_outputs_have_the_mean_of_the_labels_on_rows_that_were_not_seen() -> None:
+    correction = MeanCorrection(TASKS, half_life_s=86_400)
+    for hour in range(10):
+        outputs, labels = rows(5_000)
+        correction.update(natural(outputs), labels, hour * HOUR_MS)
+
+    outputs, labels = rows(50_000)
+    before = natural(outputs).mean(axis=0) / labels.mean(axis=0)
+    after = natural(outputs + correction.shifts()).mean(axis=0) / labels.mean(axis=0)
+
+    assert (np.abs(before - 1) > 0.1).all()
+    np.testing.assert_allclose(after, 1, atol=0.03)
+
+
+def test_newer_rows_weigh_more() -> None:
+    correction = MeanCorrection(TASKS, half_life_s=3600)
+    one, two = np.full((1, 3), 0.5), np.full((1, 3), np.nan, np.float32)
+    two[0, 2] = 1.5
+    correction.update(one, two, 0)
+    two[0, 2] = 3.5
+    correction.update(one, two, 2 * HOUR_MS)
+
+    assert correction.shifts()[2] == pytest.approx((0.25 * 1 + 3) / 1.25)
+
+
+def test_without_labels_nothing_is_shifted() -> None:
+    correction = MeanCorrection(TASKS, half_life_s=3600)
+    correction.update(np.full((4, 3), 0.5), np.full((4, 3), np.nan, np.float32), HOUR_MS)
+
+    np.testing.assert_array_equal(correction.shifts(), 0)
+
+
+def test_a_saved_state_goes_on() -> None:
+    correction, resumed = MeanCorrection(TASKS, 3600), MeanCorrection(TASKS, 3600)
+    outputs, labels = rows(100)
+    correction.update(natural(outputs), labels, HOUR_MS)
+    resumed.load(correction.state())
+    for each in (correction, resumed):
+        each.update(natural(outputs), labels, 3 * HOUR_MS)
+
+    np.testing.assert_array_equal(resumed.shifts(), correction.shifts())
