@@ -117,12 +117,14 @@ class Trainer:
         result = StepResult(loss.total.item(), natural_units(outputs.prediction, self.spec.tasks), labels)
         time_ms = batch.column(TIME_MS).to_numpy()
         self.metrics.update(time_ms, result.predictions, labels)
-        self.correction.update(result.predictions, labels, int(time_ms[-1]))
+        if self.rows:  # the first batch is predicted by an untrained network
+            self.correction.update(result.predictions, labels, int(time_ms[-1]))
 
         loss.total.backward()  # type: ignore[no-untyped-call]
         self.dense.step()
         self.dense.zero_grad()
         self.sparse.step(rows, gathered, batch.num_rows)
+        self.sparse.start_anew(self.encoder.fresh_rows)  # this batch still used them for other ids
         if self.rows == 0:
             self.model.towers.start_at(self.loss.base_outputs(torch.from_numpy(labels)).to(self.device))
         self.average.update()
