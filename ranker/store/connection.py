@@ -10,6 +10,7 @@ import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from ranker.errors import StoreError
 from ranker.store.embedded import embedded_server
@@ -64,6 +65,24 @@ def connect(redis_url: str | None, home: Path) -> Iterator[redis.Redis]:
             except redis.RedisError as error:
                 raise unreachable(url, error) from error
             yield client
+
+
+def connect_later(url: str, *, timeout_s: float) -> redis.Redis:
+    """Make a client for a thread; it connects when it is first used, and tries no command twice.
+
+    Args:
+        url: A running server.
+        timeout_s: How long connecting, and the server's silence, may last.
+
+    Raises:
+        StoreError: The URL is none.
+    """
+    try:
+        return redis.Redis.from_url(
+            url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
+        )
+    except ValueError as error:
+        raise _not_a_url(url, error) from error
 
 
 def connect_async(url: str, *, timeout_s: float, block_s: float = 0.0) -> redis.asyncio.Redis:

@@ -26,3 +26,13 @@ def changes_key(layout: str) -> str:
 def load_key(source: str) -> str:
     """How far the loading of a source has come: a hash of counts."""
     return f"{PREFIX}load:{source}"
+
+
+def state_key(digest: str) -> str:
+    """What the newest feature state is: JSON, see `ranker/store/feature_state.py`."""
+    return f"{PREFIX}state:{digest}"
+
+
+def state_part_key(digest: str, version: str, part: int) -> str:
+    """Where a part of a feature state's content stands."""
+    return f"{state_key(digest)}:{version}:{part}"

@@ -27,6 +27,10 @@ class Pending:
         """(M, ...) a column."""
         return self._columns[name][self._begin : self._end]
 
+    def part(self, prefix: str, rows: slice) -> dict[str, NDArray[Any]]:
+        """Some rows of the columns whose names begin so."""
+        return {name: self[name][rows] for name in self._columns if name.startswith(prefix)}
+
     def append(self, rows: Columns) -> None:
         """Add rows; their columns are the same every time."""
         count = len(next(iter(rows.values())))

@@ -1,0 +1,181 @@
+"""The newest feature state, for services between two trainings.
+
+A state is a few arrays of some megabytes to gigabytes. They are written as one safetensors file, cut into
+parts, under a version of their own; then a pointer is replaced, in one step, that says which version is the
+newest. The parts of the version before stay for a while: somebody may be reading them. Those of a writer
+that never came to its pointer are forgotten by Redis.
+
+A digest in the keys names what a state is made of, so that models with other features live side by side.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, cast
+
+import redis
+import safetensors.numpy
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+
+from ranker.errors import StoreError
+from ranker.store.keys import state_key, state_part_key
+
+Arrays = Mapping[str, NDArray[Any]]
+FORMAT: Final = 1
+PART_BYTES: Final = 32 * 2**20
+"""Content of one part: what one command carries, and Redis is busy with at a time."""
+UNFINISHED_S: Final = 3_600
+"""How long parts stay that no pointer points to yet."""
+GRACE_S: Final = 120
+"""How long the parts of a version that was replaced stay."""
+
+
+class StatePointer(BaseModel):
+    """The newest state of its kind.
+
+    Attributes:
+        digest: What it is made of: that of the `FeatureState`.
+        version: Names its parts.
+        watermark_ms: Event time of the newest row that it has seen.
+        parts: How many there are.
+        size: Bytes of all of them.
+        sha256: Of all of them in a row.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int = FORMAT
+    digest: str
+    version: str
+    watermark_ms: int
+    parts: int = Field(ge=1)
+    size: int
+    sha256: str
+
+    @property
+    def part_keys(self) -> list[str]:
+        """Where the parts stand."""
+        return [state_part_key(self.digest, self.version, part) for part in range(self.parts)]
+
+
+class DamagedStateError(StoreError):
+    """A stored feature state is incomplete, changed, or of another kind; reading it again does not help."""
+
+
+class StateStore:
+    """Writes and reads feature states of one kind.
+
+    Args:
+        client: A client, for commands of `PART_BYTES`.
+        digest: Of the `FeatureState`.
+    """
+
+    def __init__(self, client: redis.Redis, digest: str) -> None:
+        self._client = client
+        self._digest = digest
+
+    def newest(self) -> StatePointer | None:
+        """The newest state that was written; None if there is none.
+
+        Raises:
+            DamagedStateError: What stands there is no pointer to a state of this kind.
+            StoreError: Redis does not answer.
+        """
+        content = self._get(state_key(self._digest))
+        return None if content is None else self._parsed(content)
+
+    def read(self, pointer: StatePointer) -> dict[str, NDArray[Any]]:
+        """Read a state and verify every byte.
+
+        Raises:
+            DamagedStateError: A part is gone, or changed.
+            StoreError: Redis does not answer.
+        """
+        parts = []
+        for key in pointer.part_keys:
+            part = self._get(key)
+            if part is None:
+                raise DamagedStateError(f"{key}: expected a part of {pointer.parts}, found none")
+            parts.append(part)
+        content = b"".join(parts)
+        found = hashlib.sha256(content).hexdigest()
+        if found != pointer.sha256:
+            raise DamagedStateError(
+                f"{pointer.part_keys[0]}: expected {pointer.size:,} bytes with sha256 {pointer.sha256}, "
+                f"found {len(content):,} with {found}: the state was changed"
+            )
+        try:
+            return safetensors.numpy.load(content)
+        except (SafetensorError, KeyError) as error:
+            raise DamagedStateError(
+                f"{pointer.part_keys[0]}: expected named arrays, found {error}"
+            ) from error
+
+    def write(self, arrays: Arrays, watermark_ms: int) -> StatePointer:
+        """Write a state and make it the newest.
+
+        Args:
+            arrays: What `FeatureState.state` gives.
+            watermark_ms: Event time of the newest row that it has seen.
+
+        Raises:
+            StoreError: Redis does not take it; the newest state is the one of before.
+        """
+        content = memoryview(safetensors.numpy.save(dict(arrays)))
+        pointer = StatePointer(
+            digest=self._digest,
+            version=uuid.uuid4().hex[:12],
+            watermark_ms=watermark_ms,
+            parts=max(1, -(-len(content) // PART_BYTES)),
+            size=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+        )
+        try:
+            for key, part in zip(pointer.part_keys, _parts(content), strict=True):
+                self._client.set(key, part, ex=UNFINISHED_S)
+            self._client.transaction(lambda steps: self._replace(steps, pointer), state_key(self._digest))
+        except redis.RedisError as error:
+            raise StoreError(f"expected Redis to take the feature state, found {error}") from error
+        return pointer
+
+    def _replace(self, steps: redis.client.Pipeline, pointer: StatePointer) -> None:
+        """Queue the commands that make a state the newest; they fail if another writer is quicker."""
+        content: Any = steps.get(state_key(self._digest))
+        try:
+            old = [] if content is None else self._parsed(content).part_keys
+        except DamagedStateError:
+            old = []
+        steps.multi()
+        for key in pointer.part_keys:
+            steps.persist(key)
+        steps.set(state_key(self._digest), pointer.model_dump_json())
+        for key in old:
+            steps.expire(key, GRACE_S)
+
+    def _get(self, key: str) -> bytes | None:
+        try:
+            return cast(bytes | None, self._client.get(key))
+        except redis.RedisError as error:
+            raise StoreError(f"{key}: expected Redis to answer, found {error}") from error
+
+    def _parsed(self, content: bytes) -> StatePointer:
+        key = state_key(self._digest)
+        try:
+            pointer = StatePointer.model_validate_json(content)
+        except ValidationError as error:
+            raise DamagedStateError(
+                f"{key}: expected a feature state's description, found {content!r:.80}"
+            ) from error
+        if (pointer.format_version, pointer.digest) != (FORMAT, self._digest):
+            raise DamagedStateError(
+                f"{key}: expected a feature state {self._digest} of format {FORMAT}, "
+                f"found {pointer.digest} of format {pointer.format_version}"
+            )
+        return pointer
+
+
+def _parts(content: memoryview) -> Iterator[memoryview]:
+    for start in range(0, max(len(content), 1), PART_BYTES):
+        yield content[start : start + PART_BYTES]
