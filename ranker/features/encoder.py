@@ -7,28 +7,36 @@ Shape letters: R rows, W words of a record.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+from torch import Tensor
 
 from ranker.feature_spec import CategoryFeature, ColumnFeature, Side
 from ranker.features.batch import Encoded, GroupInputs
+from ranker.features.id_rows import IdRows
 from ranker.features.layout import SIDES, Group, Layout
 from ranker.features.reader import GroupReader
 from ranker.features.record import RecordLayout, Words
 from ranker.features.standardise import Standardiser, Statistics
 from ranker.features.state.feature_state import FeatureState, Known, Labels
 from ranker.features.state.kernels import Times
+from ranker.features.state.tracker import Arrays
 from ranker.features.values import FeatureValue, canonical
 from ranker.features.vocabularies import Vocabularies
 from ranker.records import TIME_MS
 from ranker.spec import RankerSpec
 
+_IDS: Final = "ids/"
+"""What the names of the ids' arrays begin with, beside those of the feature state."""
+
 
 class EncoderState(BaseModel):
-    """What the encoder has learned from the rows it observed: part of a checkpoint and of a bundle."""
+    """What the encoder has learned from the rows it observed: with its arrays, part of checkpoint and bundle."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -58,6 +66,7 @@ class Encoder:
         self._vocabularies = Vocabularies(
             [f for f in columns if isinstance(f, CategoryFeature)], seed=spec.hash_seed
         )
+        self._ids = IdRows(spec, self.layout)
         self._examples = RecordLayout(
             (*columns, *(part for group in Group for part in self.layout.columns(group))), seed=spec.hash_seed
         )
@@ -73,9 +82,10 @@ class Encoder:
         """Encode rows of a log.
 
         Args:
-            batch: B rows with the spec's feature columns, and `time_ms` if any learns from the stream.
-            observe: Take the rows into vocabularies and statistics. They are used from the next batch on:
-                a row is always encoded with what earlier batches told.
+            batch: B rows with the spec's feature columns, and `time_ms` if any learns from the stream or has
+                ids with rows of their own.
+            observe: Take the rows into vocabularies, rows of ids and statistics. They are used from the next
+                batch on: a row is always encoded with what earlier batches told.
             labels: (B, T) in natural units, NaN where missing: the state goes on through these rows, each of
                 which sees what was known at its time. Without them it stands still.
 
@@ -101,7 +111,13 @@ class Encoder:
         }
         if observe:
             self._vocabularies.observe(names, bias, text)
+            if self._ids.learns:
+                self._ids.observe(words, self._examples, batch.column(TIME_MS).to_numpy())
         return Encoded(groups, torch.from_numpy(bias))
+
+    def replay(self, batch: pa.RecordBatch, labels: Labels) -> None:
+        """Let the state go on through rows of a log without encoding them; see `encode_examples`."""
+        self._known(self._examples.of_batch(batch), batch, labels)
 
     def encode_request(
         self,
@@ -148,6 +164,14 @@ class Encoder:
         known = self.feature_state.look_up(group, words, self.records[group], times)
         return self._readers[group].read(words, known)
 
+    @property
+    def fresh_rows(self) -> dict[int, Tensor]:
+        """For each embedding width, the rows of the fused table that the last observed batch gave to new ids.
+
+        The next batch is the first to use them for these ids; until then they are those of others.
+        """
+        return self._ids.fresh
+
     def state(self) -> EncoderState:
         """Vocabularies and statistics as they are now."""
         return EncoderState(
@@ -161,6 +185,16 @@ class Encoder:
         for group, statistics in state.statistics.items():
             self._standardisers[group].load(statistics)
 
+    def arrays(self) -> Arrays:
+        """The rest of what the encoder has learned, as named arrays: the feature state and the ids' rows."""
+        ids = {f"{_IDS}{name}": array for name, array in self._ids.state().items()}
+        return {**self.feature_state.state(), **ids}
+
+    def load_arrays(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Go on from saved arrays."""
+        self.feature_state.load(arrays)
+        self._ids.load({n.removeprefix(_IDS): a for n, a in arrays.items() if n.startswith(_IDS)})
+
     def _known(self, words: Words, batch: pa.RecordBatch, labels: Labels | None) -> dict[Group, Known]:
         if not self.spec.state_features:
             return {group: Known.nothing(len(words)) for group in Group}
@@ -170,4 +204,6 @@ class Encoder:
         return self.feature_state.replay(words, self._examples, times, labels)
 
     def _reader(self, group: Group, records: RecordLayout) -> GroupReader:
-        return GroupReader(group, self.layout, records, self._vocabularies, self._standardisers[group])
+        return GroupReader(
+            group, self.layout, records, self._vocabularies, self._ids, self._standardisers[group]
+        )
