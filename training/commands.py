@@ -4,7 +4,8 @@ import json
 import logging
 import signal
 import sys
-from datetime import datetime
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -18,8 +19,10 @@ from ranker.spec import NetworkSpec
 from ranker.spec_file import load_spec
 from ranker.store.connection import connect, default_home
 from training.demo import DemoConfig, run_demo
+from training.evaluate import FeatureMode
 from training.evaluate import evaluate as evaluate_bundle
 from training.load_features import load_features
+from training.refresh_state import refresh_state
 from training.report import metrics_table
 from training.run import RunConfig, run
 from training.show import comparison_table, evaluation_table, sizes_table
@@ -127,6 +130,14 @@ def evaluate(
     source: SourceOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    features: Annotated[
+        FeatureMode,
+        typer.Option(
+            help="live: features that learn from the stream go on through the judged rows, each with what "
+            "was known at its time, as in a service whose features are kept up to date; frozen: they stand "
+            "where the bundle was made. The weights stand still in both."
+        ),
+    ] = FeatureMode.LIVE,
     baseline: Annotated[
         bool, typer.Option("--baseline", help="Compare with smoothed rates of the training rows in --data.")
     ] = False,
@@ -139,6 +150,7 @@ def evaluate(
         open_source(data, source),
         since_ms=parse_time(since, "--since"),
         until_ms=parse_time(until, "--until"),
+        features=features,
         with_baseline=baseline,
     )
     if as_json:
@@ -166,6 +178,53 @@ def load(
         loaded = load_features(client, load_spec(spec), open_source(data, source), console, restart=restart)
     resumed = f", {loaded.resumed_at:,} of them earlier" if loaded.resumed_at else ""
     console.print(f"loaded {loaded.users:,} users and {loaded.videos:,} videos{resumed}")
+
+
+@features.command()
+def state(
+    registry: RegistryOption,
+    data: DataOption = None,
+    source: SourceOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    redis_url: RedisOption = None,
+    home: HomeOption = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin with the bundle's state instead of the store's newer one.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring rates, histories and ages up to date with a log; running services take them up within seconds.
+
+    Begins where the current bundle's training, or this command's last run, stopped: rows up to there are not
+    taken a second time. The weights stay as they are.
+    """
+    console = _console()
+    bundle = Registry(registry).read()
+    with connect(redis_url, home or default_home()) as client:
+        refreshed = refresh_state(
+            client,
+            bundle,
+            open_source(data, source),
+            console,
+            since_ms=parse_time(since, "--since"),
+            until_ms=parse_time(until, "--until"),
+            restart=restart,
+        )
+    if as_json:
+        console.print_json(json.dumps(asdict(refreshed)))
+        return
+    reached = "the beginning"
+    if refreshed.watermark_ms is not None:
+        reached = f"{datetime.fromtimestamp(refreshed.watermark_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    if not refreshed.size:
+        console.print(f"found no rows after {reached}: the store stays as it is", soft_wrap=True)
+        return
+    console.print(
+        f"took {refreshed.rows:,} rows up to {reached} in {refreshed.seconds:.1f} s; "
+        f"stored {refreshed.keys:,} keys, {refreshed.size / 1e6:,.1f} MB",
+        soft_wrap=True,
+    )
 
 
 @data.command()

@@ -1,11 +1,16 @@
 """How good a bundle is on rows that it has not learned from, with intervals over viewers.
 
+The weights stand still. Features that learn from the stream stand still as well (`frozen`), or go on with the
+rows (`live`): each row is judged with what was known when its request was made.
+
 Shape letters: N rows, T tasks, L binary tasks.
 """
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +21,8 @@ from pydantic import BaseModel, ConfigDict
 from ranker.bundles.bundle import Bundle
 from ranker.errors import SourceError
 from ranker.feature_spec import Side
+from ranker.features.encoder import Encoder
+from ranker.features.state.feature_state import FeatureState
 from ranker.metrics.exact import calibration, log_loss, rmse
 from ranker.metrics.intervals import Interval, auc_difference_interval, auc_interval
 from ranker.objectives.losses import natural_units
@@ -26,6 +33,18 @@ from training.trainer import label_matrix
 
 BATCH_ROWS = 8192
 Pair = tuple[float, float]
+
+
+class FeatureMode(StrEnum):
+    """What features that learn from the stream know of the rows that are judged.
+
+    Attributes:
+        FROZEN: Nothing: they stand where the bundle was made. Decay and ages still follow the clock.
+        LIVE: What came before each row's time, labels only after their `label_wait`.
+    """
+
+    FROZEN = "frozen"
+    LIVE = "live"
 
 
 class HeadReport(BaseModel):
@@ -62,6 +81,7 @@ class EvaluationReport(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model_version: str
+    features: FeatureMode
     rows: int
     heads: dict[str, HeadReport]
 
@@ -82,19 +102,21 @@ def evaluate(
     *,
     since_ms: int | None = None,
     until_ms: int | None = None,
+    features: FeatureMode = FeatureMode.LIVE,
     with_baseline: bool = False,
     replicates: int = 1000,
 ) -> EvaluationReport:
     """Predict a range of a log, as when ranking, and compare with what happened.
 
-    Nothing is learned on the way: weights and feature state are the bundle's. Memory grows with the rows of
-    the range, by a few numbers each.
+    The bundle stays as it is: live features go on in a copy of their state, through the rows between the
+    bundle's watermark and the range as well. Memory grows with the rows of the range, by a few numbers each.
 
     Args:
         bundle: The model.
         source: The log.
         since_ms: First event time; None for the bundle's watermark, after which it has seen nothing.
         until_ms: First event time to leave out.
+        features: Whether features that learn from the stream go on with the rows.
         with_baseline: Also fit `SmoothedRates` on the bundle's own training range, read from the same source,
             and compare.
         replicates: Draws of viewers for the intervals.
@@ -112,7 +134,14 @@ def evaluate(
             f"found {_time(since_ms)}: rows that were learned from say nothing"
         )
     baseline = _fitted_baseline(bundle, source) if with_baseline else None
-    rows = _gather(bundle, source.batches(BATCH_ROWS, since_ms=since_ms, until_ms=until_ms), baseline)
+    live = features is FeatureMode.LIVE and bool(bundle.spec.state_features)
+    encoder = with_own_state(bundle.encoder) if live else bundle.encoder
+    if live and since_ms is not None and (watermark is None or since_ms > watermark + 1):
+        after = None if watermark is None else watermark + 1
+        for batch in source.batches(BATCH_ROWS, since_ms=after, until_ms=since_ms):
+            encoder.replay(batch, label_matrix(batch, bundle.spec))
+    batches = source.batches(BATCH_ROWS, since_ms=since_ms, until_ms=until_ms)
+    rows = _gather(bundle, encoder, batches, baseline, live=live)
     if rows is None:
         raise SourceError(f"{source.name}: expected examples within --since and --until, found none")
     binary = [task.name for task in bundle.spec.tasks if task.kind == "binary"]
@@ -130,7 +159,21 @@ def evaluate(
             continue
         theirs = None if rows.baseline is None else rows.baseline[known, binary.index(task.name)]
         heads[task.name] = _binary_report(label, prediction, theirs, rows.viewers[known], replicates)
-    return EvaluationReport(model_version=bundle.manifest.model_version, rows=len(rows.viewers), heads=heads)
+    return EvaluationReport(
+        model_version=bundle.manifest.model_version, features=features, rows=len(rows.viewers), heads=heads
+    )
+
+
+def with_own_state(encoder: Encoder) -> Encoder:
+    """An encoder with a copy of another's feature state, which it can take on without changing the other.
+
+    Vocabularies, statistics and rows of ids are those of the other, as long as this one is not told to
+    observe.
+    """
+    apart = copy.copy(encoder)
+    apart.feature_state = FeatureState(encoder.spec, encoder.layout)
+    apart.feature_state.load(encoder.feature_state.state())
+    return apart
 
 
 def _binary_report(
@@ -173,15 +216,21 @@ def _fitted_baseline(bundle: Bundle, source: Source) -> SmoothedRates:
 
 
 def _gather(
-    bundle: Bundle, batches: Iterator[pa.RecordBatch], baseline: SmoothedRates | None
+    bundle: Bundle,
+    encoder: Encoder,
+    batches: Iterator[pa.RecordBatch],
+    baseline: SmoothedRates | None,
+    *,
+    live: bool,
 ) -> _Rows | None:
     viewers, labels, predictions, scores = [], [], [], []
     for batch in batches:
-        with torch.inference_mode():
-            encoded = bundle.encoder.encode_examples(batch).to(bundle.model.device)
-            predictions.append(natural_units(bundle.model(encoded), bundle.spec.tasks))
-        viewers.append(batch.column(USER_ID).cast(pa.string()).to_numpy(zero_copy_only=False).astype(np.str_))
         labels.append(label_matrix(batch, bundle.spec))
+        with torch.inference_mode():
+            encoded = encoder.encode_examples(batch, labels=labels[-1] if live else None)
+            output = bundle.model(encoded.to(bundle.model.device))
+        predictions.append(natural_units(output, bundle.spec.tasks))
+        viewers.append(batch.column(USER_ID).cast(pa.string()).to_numpy(zero_copy_only=False).astype(np.str_))
         if baseline is not None:
             scores.append(baseline.score(batch))
     if not viewers:

@@ -28,7 +28,7 @@ def evaluation_table(report: EvaluationReport) -> Table:
     """A row a head."""
     table = Table(
         title=f"{report.model_version} on {report.rows:,} rows",
-        caption="in brackets: 95 % interval over viewers",
+        caption=f"features {report.features}; in brackets: 95 % interval over viewers",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         collapse_padding=True,

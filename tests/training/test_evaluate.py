@@ -15,7 +15,7 @@ from tests.ranker.small_spec import SMALL_SPEC, random_records
 from tests.training.record_source import RecordSource
 from training.baseline import SmoothedRates
 from training.checkpoint import new_run
-from training.evaluate import EvaluationReport, HeadReport, evaluate
+from training.evaluate import EvaluationReport, FeatureMode, HeadReport, evaluate
 from training.publish import publish
 from training.show import comparison_table, evaluation_table
 from training.trainer import Trainer
@@ -164,6 +164,13 @@ def test_a_source_without_a_label_is_refused(bundle: Bundle) -> None:
         evaluate(bundle, RecordSource(RECORDS.drop_columns(["like"])))
 
 
+def test_frozen_equals_live_without_features_that_learn_from_the_stream(bundle: Bundle) -> None:
+    frozen, live = (evaluate(bundle, SOURCE, features=mode, replicates=2) for mode in FeatureMode)
+
+    assert frozen.heads == live.heads
+    assert (frozen.features, live.features) == ("frozen", "live")
+
+
 def test_judging_changes_nothing_of_the_bundle(bundle: Bundle) -> None:
     before = {name: tensor.clone() for name, tensor in bundle.model.state_dict().items()}
     state = bundle.encoder.state()
@@ -180,7 +187,7 @@ def test_the_json_has_every_figure_of_a_heads_kind(bundle: Bundle) -> None:
     found = evaluate(bundle, RecordSource(one_class), replicates=5)
     document = json.loads(found.model_dump_json(exclude_unset=True))
 
-    assert document.keys() == {"model_version", "rows", "heads"}
+    assert document.keys() == {"model_version", "features", "rows", "heads"}
     binary = {"rows", "positives", "auc", "auc_ci", "log_loss", "calibration"}
     assert document["heads"]["click"].keys() == document["heads"]["like"].keys() == binary
     assert document["heads"]["watch_time"].keys() == {"rows", "rmse", "calibration"}
@@ -204,7 +211,12 @@ def test_the_tables_of_a_real_log_fit_into_80_columns() -> None:
     )
     watch_time = HeadReport(rows=1_436_609, rmse=12_345.678, calibration=0.9)
     heads = {"profile_enter": head, "watch_time": watch_time}
-    report = EvaluationReport(model_version="kuairand-20220503T155959Z-05d7a9fe", rows=1_436_609, heads=heads)
+    report = EvaluationReport(
+        model_version="kuairand-20220503T155959Z-05d7a9fe",
+        features=FeatureMode.FROZEN,
+        rows=1_436_609,
+        heads=heads,
+    )
     console = Console(file=io.StringIO(), width=80)
 
     console.print(evaluation_table(report))
@@ -212,6 +224,7 @@ def test_the_tables_of_a_real_log_fit_into_80_columns() -> None:
 
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "…" not in shown
+    assert "features frozen; in brackets: 95 % interval over viewers" in shown
     for figure in ("1,436,609", "1,234,567", "0.7123", "[0.7011, 0.7234]", "0.5000", "12345.68"):
         assert figure in shown
     assert "profile_enter │ 0.6500 [0.6499, 0.6501] │ +0.0623 [-0.0123, +0.0623]" in shown
