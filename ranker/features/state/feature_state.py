@@ -19,7 +19,7 @@ from ranker.feature_spec import IdFeature, NumberFeature
 from ranker.features.layout import Group, Layout
 from ranker.features.record import RecordLayout, Words
 from ranker.features.state.histories import HistoryTracker
-from ranker.features.state.kernels import NEVER, Times
+from ranker.features.state.kernels import Times
 from ranker.features.state.pending import Pending
 from ranker.features.state.rates import RateTracker
 from ranker.features.state.sightings import SightingTracker
@@ -197,16 +197,12 @@ class FeatureState:
         numbers: list[NDArray[np.floating]] = [np.empty((len(words), 0))]
         histories: dict[str, History] = {}
         for feature in self._layout.state_features(group):
-            tracker = self._trackers.get(feature.name)
-            if isinstance(tracker, RateTracker):
-                numbers.append(tracker.numbers(read[feature.name]))
-            elif isinstance(tracker, SightingTracker):
-                numbers.append(_ages_s(times, read[feature.name]["latest_ms"])[:, None])
-            elif isinstance(tracker, HistoryTracker):
-                seen = read[feature.name]
-                histories[feature.name] = History(seen["values"], _ages_s(times[:, None], seen["times"]))
-            else:
+            if feature.name not in read:
                 numbers.append(self._since(feature, words, records, times)[:, None])
+            elif isinstance(feature, HistoryFeature):
+                histories[feature.name] = History(**read[feature.name])
+            else:
+                numbers.append(read[feature.name]["numbers"])
         return Known(np.concatenate(numbers, axis=1), histories)
 
     def _since(
@@ -217,10 +213,6 @@ class FeatureState:
         of = self._layout.feature(feature.since)
         assert isinstance(of, NumberFeature)
         return np.maximum(times - words[:, records.place(of)].view(np.float64), 0) / 1000
-
-
-def _ages_s(times: Times, then_ms: Times) -> NDArray[np.float64]:
-    return np.where(then_ms == NEVER, np.nan, np.maximum(times - then_ms, 0) / 1000)
 
 
 def _part(state: Mapping[str, NDArray[np.generic]], part: str) -> Arrays:

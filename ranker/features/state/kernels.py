@@ -1,10 +1,13 @@
-"""The compiled part of the state, all of it: tables of keys, decayed rates, histories and last sightings.
+"""The compiled part of the state, all of it: tables of keys, rates, histories, sightings and rows of ids.
 
 It is one file because compiled code that is kept is made anew when its own file changes, not when another
-one that it calls does. Nothing here allocates: the callers see to it that there is room.
+one that it calls does. The callers see to it that there is room for what is written.
 
-Shape letters: C rows of a table that there is room for, S slots, at least 2 C; R rows of a batch, M rows of
-the log that may still be applied, K keys of a row, L labels, H half-lives, W waits, N entries of a ring.
+What is known of a key stands in one row, beside the key: memory is slower than arithmetic here.
+
+Shape letters: C rows of a table that there is room for, S slots, at least 2 C; P words known of a key; R rows
+of a batch, M rows of the log that may still be applied, K keys of a row, L labels, H half-lives, W waits, N
+entries of a history.
 """
 
 import logging
@@ -21,18 +24,45 @@ Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 Words = NDArray[np.uint64]
 Times = NDArray[np.int64]
 Cells = NDArray[np.float32]
+Ages = NDArray[np.float64]
 
 NONE: Final = -1
 """In place of a row: there is none."""
 NO_KEY: Final = np.uint64(0)
 """In place of a key: the value is missing."""
-NEVER: Final = -(2**63)
-"""In place of a time: it did not happen."""
-OLDEST: Final = 0
-NEWEST: Final = 1
-USED: Final = 2
-MOST: Final = 3
+FREE: Final = np.uint64(0)
+"""In place of a slot's row and its part of the key."""
+HALF: Final = np.uint64(32)
+LOWER: Final = np.uint64(2**32 - 1)
+ONE: Final = np.uint64(1)
+
+KEY: Final = 0
+LAST_USE: Final = 1
+KNOWN: Final = 2
+"""Words of a row: its key, the table's clock when it was last used, and from here on what is known."""
+SINCE: Final = KNOWN
+"""Of rates, the time to which the sums are decayed; of sightings, the last one; of a history, how many
+entries were written in all."""
+SUMS: Final = 2 * (SINCE + 1)
+"""Where a row's sums begin, in float32, of which a word holds two."""
+ENTRIES: Final = SINCE + 1
+"""Where a history's entries begin: value, time, value, time and so on."""
+
+USED: Final = 0
+MOST: Final = 1
+CLOCK: Final = 2
+NEXT: Final = 3
+SORTED: Final = 4
+SORTED_AT: Final = 5
+COUNTS: Final = 6
+"""How many counts a table has, each at one of the places above."""
+
+FIRST_OWN: Final = 2
+"""The first row that belongs to one id alone: behind those of missing ids and of ids without a row."""
+
 LN_2: Final = math.log(2.0)
+LEAST_RATE: Final = np.float32(1e-6)
+"""The prior of a binary label is cut here, and as much below 1."""
 
 
 def compiled(function: Kernel) -> Kernel:
@@ -49,47 +79,42 @@ def compiled(function: Kernel) -> Kernel:
 
 
 class Keys(NamedTuple):
-    """Rows for keys: a hash table with linear probing (keys are hashes already), linked by recency.
+    """Rows for keys: a hash table with linear probing (keys are hashes already).
 
     Attributes:
-        slots: (S,) int32 rows, NONE where free.
-        keys: (C,) uint64 key of each used row.
-        older: (C,) int32 the row that was used before this one.
-        newer: (C,) int32 the row that was used after it.
-        ends: (4,) int64 the oldest row, the newest, how many are used, how many may be.
+        slots: (S,) uint64, FREE or the upper half of a key above 1 + its row.
+        rows: (C, 2 + P) int64, see KEY, LAST_USE and KNOWN.
+        oldest: (C,) int32, the first SORTED are rows by their last use as of clock SORTED_AT; those before
+            NEXT were forgotten or used again.
+        counts: (COUNTS,) int64: rows used, rows that may be, the clock, and the three above.
     """
 
-    slots: NDArray[np.int32]
-    keys: Words
-    older: NDArray[np.int32]
-    newer: NDArray[np.int32]
-    ends: NDArray[np.int64]
+    slots: Words
+    rows: Times
+    oldest: NDArray[np.int32]
+    counts: Times
 
 
 class Rates(NamedTuple):
-    """Decayed sums of labels by key; row 0 holds everything, row r + 1 the key of row r.
+    """Decayed sums of labels by key, and of everything: for each half-life, L sums of labels and L of rows.
 
     Attributes:
-        cells: (C + 1, H, 2, L) float32 sum of a label, and number of rows with it.
-        at_ms: (C + 1,) int64 the time to which a row's cells are decayed.
+        keys: The table.
+        cells: (C, SUMS + 2 H L) float32, the same memory as its rows.
+        everything: (1, 3 + H L) int64, a row like the table's.
+        all_cells: (1, SUMS + 2 H L) float32, the same memory.
+        half_lives_ms: (H,).
+        binary: (L,) float32, 1 for binary labels, 0 for others.
+        strength: (L,) float32 how many rows the prior is worth.
     """
 
+    keys: Keys
     cells: Cells
-    at_ms: Times
-
-
-class Rings(NamedTuple):
-    """The last entries of each key.
-
-    Attributes:
-        values: (C, N) uint64.
-        times: (C, N) int64 milliseconds.
-        written: (C,) int64 how many were written in all; the next one goes to that modulo N.
-    """
-
-    values: Words
-    times: Times
-    written: Times
+    everything: Times
+    all_cells: Cells
+    half_lives_ms: NDArray[np.float64]
+    binary: Cells
+    strength: Cells
 
 
 @compiled
@@ -98,90 +123,66 @@ def find(keys: Keys, key: np.uint64) -> int:
     mask = np.uint64(len(keys.slots) - 1)
     slot = key & mask
     while True:
-        row = keys.slots[slot]
-        if row == NONE or keys.keys[row] == key:
-            return int(row)
-        slot = (slot + np.uint64(1)) & mask
+        entry = keys.slots[slot]
+        if entry == FREE:
+            return NONE
+        if (entry ^ key) >> HALF == FREE:
+            row = int(entry & LOWER) - 1
+            if keys.rows[row, KEY] == np.int64(key):
+                return row
+        slot = (slot + ONE) & mask
 
 
 @compiled
 def use(keys: Keys, key: np.uint64) -> tuple[int, bool]:
     """The row of a key, which becomes the most recently used, and whether the row is new to it."""
     row = find(keys, key)
-    if row != NONE:
-        if row != keys.ends[NEWEST]:
-            _unlink(keys, row)
-            _link(keys, row)
-        return row, False
-    if keys.ends[USED] < keys.ends[MOST]:
-        row = keys.ends[USED]
-        keys.ends[USED] += 1
-    else:
-        row = keys.ends[OLDEST]
-        _unlink(keys, row)
-        _free_slot(keys, keys.keys[row])
-    keys.keys[row] = key
-    place(keys, row)
-    _link(keys, row)
-    return row, True
+    fresh = row == NONE
+    if fresh:
+        if keys.counts[USED] < keys.counts[MOST]:
+            row = keys.counts[USED]
+            keys.counts[USED] += 1
+        else:
+            row = _least_recently_used(keys)
+            _free_slot(keys, np.uint64(keys.rows[row, KEY]))
+        keys.rows[row, KEY] = np.int64(key)
+        place(keys, row)
+    keys.rows[row, LAST_USE] = keys.counts[CLOCK]
+    keys.counts[CLOCK] += 1
+    return row, fresh
 
 
 @compiled
 def place(keys: Keys, row: int) -> None:
     """Give a row's key a slot."""
-    mask = np.uint64(len(keys.slots) - 1)
-    slot = keys.keys[row] & mask
-    while keys.slots[slot] != NONE:
-        slot = (slot + np.uint64(1)) & mask
-    keys.slots[slot] = row
-
-
-@compiled
-def use_all(keys: Keys, hashed: Words) -> None:
-    """Use one key after the other."""
-    for key in hashed:
-        use(keys, key)
+    key, mask = np.uint64(keys.rows[row, KEY]), np.uint64(len(keys.slots) - 1)
+    slot = key & mask
+    while keys.slots[slot] != FREE:
+        slot = (slot + ONE) & mask
+    keys.slots[slot] = (key >> HALF << HALF) | np.uint64(row + 1)
 
 
 @compiled
 def place_all(keys: Keys) -> None:
     """Give the keys of all used rows a slot."""
-    for row in range(keys.ends[USED]):
+    for row in range(keys.counts[USED]):
         place(keys, row)
 
 
 @compiled
-def by_recency(keys: Keys, rows: NDArray[np.int64]) -> None:
-    """Write the used rows into `rows`, the least recently used first."""
-    row = keys.ends[OLDEST]
-    for position in range(len(rows)):
-        rows[position] = row
-        row = keys.newer[row]
-
-
-@compiled
-def _link(keys: Keys, row: int) -> None:
-    newest = keys.ends[NEWEST]
-    keys.older[row] = newest
-    keys.newer[row] = NONE
-    if newest == NONE:
-        keys.ends[OLDEST] = row
-    else:
-        keys.newer[newest] = row
-    keys.ends[NEWEST] = row
-
-
-@compiled
-def _unlink(keys: Keys, row: int) -> None:
-    older, newer = keys.older[row], keys.newer[row]
-    if older == NONE:
-        keys.ends[OLDEST] = newer
-    else:
-        keys.newer[older] = newer
-    if newer == NONE:
-        keys.ends[NEWEST] = older
-    else:
-        keys.older[newer] = older
+def _least_recently_used(keys: Keys) -> int:
+    """Sort all rows by their last use now and then, and take the first that was not used since."""
+    while True:
+        if keys.counts[NEXT] == keys.counts[SORTED]:
+            used = keys.counts[USED]
+            keys.oldest[:used] = np.argsort(keys.rows[:used, LAST_USE])
+            keys.counts[NEXT] = 0
+            keys.counts[SORTED] = used
+            keys.counts[SORTED_AT] = keys.counts[CLOCK]
+        row = int(keys.oldest[keys.counts[NEXT]])
+        keys.counts[NEXT] += 1
+        if keys.rows[row, LAST_USE] < keys.counts[SORTED_AT]:
+            return row
 
 
 @compiled
@@ -190,115 +191,123 @@ def _free_slot(keys: Keys, key: np.uint64) -> None:
 
     Source: Knuth, The Art of Computer Programming 3, 6.4, algorithm R.
     """
-    one, mask = np.uint64(1), np.uint64(len(keys.slots) - 1)
+    mask = np.uint64(len(keys.slots) - 1)
     hole = key & mask
-    while keys.keys[keys.slots[hole]] != key:
-        hole = (hole + one) & mask
+    while np.uint64(keys.rows[np.int64(keys.slots[hole] & LOWER) - 1, KEY]) != key:
+        hole = (hole + ONE) & mask
     slot = hole
     while True:
-        slot = (slot + one) & mask
-        row = keys.slots[slot]
-        if row == NONE:
+        slot = (slot + ONE) & mask
+        entry = keys.slots[slot]
+        if entry == FREE:
             break
-        home = keys.keys[row] & mask
+        home = np.uint64(keys.rows[np.int64(entry & LOWER) - 1, KEY]) & mask
         if ((slot - home) & mask) >= ((slot - hole) & mask):
-            keys.slots[hole] = row
+            keys.slots[hole] = entry
             hole = slot
-    keys.slots[hole] = NONE
+    keys.slots[hole] = FREE
 
 
 @compiled
-def learn_rates(
-    keys: Keys, rates: Rates, row_keys: Words, at_ms: int, sums: Cells, half_lives_ms: NDArray[np.float64]
-) -> None:
+def learn_rates(rates: Rates, row_keys: Words, at_ms: int, sums: Cells) -> None:
     """Add one row's labels to all of its keys and to everything.
 
     Args:
-        keys: The table.
-        rates: Its rows.
+        rates: The state.
         row_keys: (K,), NO_KEY where missing.
         at_ms: When the row was shown.
-        sums: (2, L) its labels, and 1 for each; 0 and 0 where missing.
-        half_lives_ms: (H,).
+        sums: (2 L,) its labels, and 1 for each; 0 and 0 where missing.
     """
     for key in row_keys:
         if key != NO_KEY:
-            row, fresh = use(keys, key)
+            row, fresh = use(rates.keys, key)
             if fresh:
-                rates.cells[row + 1] = 0
-                rates.at_ms[row + 1] = at_ms
-            _add(rates, row + 1, at_ms, sums, half_lives_ms)
-    _add(rates, 0, at_ms, sums, half_lives_ms)
+                rates.cells[row, SUMS:] = 0
+                rates.keys.rows[row, SINCE] = at_ms
+            _add(rates.keys.rows, rates.cells, row, at_ms, sums, rates.half_lives_ms)
+    _add(rates.everything, rates.all_cells, 0, at_ms, sums, rates.half_lives_ms)
 
 
 @compiled
-def _add(rates: Rates, row: int, at_ms: int, sums: Cells, half_lives_ms: NDArray[np.float64]) -> None:
-    elapsed_ms = at_ms - rates.at_ms[row]
-    for h in range(len(half_lives_ms)):
-        share = np.float32(math.exp(-LN_2 * abs(elapsed_ms) / half_lives_ms[h]))
+def _add(
+    rows: Times, cells: Cells, row: int, at_ms: int, sums: Cells, half_lives_ms: NDArray[np.float64]
+) -> None:
+    elapsed_ms = at_ms - rows[row, SINCE]
+    first = SUMS
+    for half_life_ms in half_lives_ms:
+        share = np.float32(math.exp(-LN_2 * abs(elapsed_ms) / half_life_ms))
         old, new = np.float32(1), share  # what is added is the older: it happens when waits differ
         if elapsed_ms >= 0:
             old, new = share, np.float32(1)
-        for part in range(2):
-            for label in range(sums.shape[1]):
-                rates.cells[row, h, part, label] = (
-                    old * rates.cells[row, h, part, label] + new * sums[part, label]
-                )
-    rates.at_ms[row] = max(at_ms, rates.at_ms[row])
+        for place in range(len(sums)):
+            cells[row, first + place] = old * cells[row, first + place] + new * sums[place]
+        first += len(sums)
+    rows[row, SINCE] = max(at_ms, rows[row, SINCE])
 
 
 @compiled
-def read_rates(
-    keys: Keys,
-    rates: Rates,
-    row_keys: Words,
-    at_ms: int,
-    half_lives_ms: NDArray[np.float64],
-    own: Cells,
-    everything: Cells,
-) -> None:
-    """Read what is known at a time of a row's keys, added up, and of everything.
+def _read(rates: Rates, row_keys: Words, at_ms: int, prior: Cells, sums: Cells, numbers: Cells) -> None:
+    """Read what is known at a time of a row's keys, added up.
 
     Args:
-        keys: The table.
-        rates: Its rows.
+        rates: The state.
         row_keys: (K,), NO_KEY where missing.
         at_ms: The time.
-        half_lives_ms: (H,).
-        own: (H, 2, L) to write to.
-        everything: (H, 2, L) to write to.
+        prior: (H, L).
+        sums: (H, 2, L) to work with.
+        numbers: (H, L + 1) to write to: the odds of a binary label, the mean of another one, and 1 + the
+            rows with the first label.
     """
-    own[:] = 0
-    everything[:] = 0
+    sums[:] = 0
+    half_lives, labels = prior.shape
     for key in row_keys:
-        row = find(keys, key) if key != NO_KEY else NONE
+        row = find(rates.keys, key) if key != NO_KEY else NONE
         if row != NONE:
-            _read(rates, row + 1, at_ms, half_lives_ms, own)
-    _read(rates, 0, at_ms, half_lives_ms, everything)
+            elapsed_ms = max(at_ms - rates.keys.rows[row, SINCE], 0)
+            first = SUMS
+            for h in range(half_lives):
+                share = np.float32(math.exp(-LN_2 * elapsed_ms / rates.half_lives_ms[h]))
+                for label in range(labels):
+                    sums[h, 0, label] += share * rates.cells[row, first + label]
+                    sums[h, 1, label] += share * rates.cells[row, first + labels + label]
+                first += 2 * labels
+    for h in range(half_lives):
+        for label in range(labels):
+            total, rows = sums[h, 0, label], sums[h, 1, label]
+            binary, expected = rates.binary[label], prior[h, label]
+            strength = rates.strength[label]
+            others = max(rows - binary * total, np.float32(0)) + strength * (1 - binary * expected)
+            numbers[h, label] = (total + strength * expected) / others
+        numbers[h, labels] = 1 + sums[h, 1, 0]
 
 
 @compiled
-def _read(rates: Rates, row: int, at_ms: int, half_lives_ms: NDArray[np.float64], into: Cells) -> None:
-    elapsed_ms = max(at_ms - rates.at_ms[row], 0)
-    for h in range(len(half_lives_ms)):
-        share = np.float32(math.exp(-LN_2 * elapsed_ms / half_lives_ms[h]))
-        for part in range(2):
-            for label in range(into.shape[2]):
-                into[h, part, label] += share * rates.cells[row, h, part, label]
+def _priors(rates: Rates, prior: Cells) -> None:
+    """Write the rates of everything, (H, L), as of the last row that was learned from."""
+    half_lives, labels = prior.shape
+    for h in range(half_lives):
+        first = SUMS + 2 * h * labels
+        for label in range(labels):
+            total, rows = rates.all_cells[0, first + label], rates.all_cells[0, first + labels + label]
+            binary = rates.binary[label]
+            expected = (total + np.float32(0.5) * binary) / (rows + 1)
+            if binary:
+                expected = min(max(expected, LEAST_RATE), 1 - LEAST_RATE)
+            prior[h, label] = expected
 
 
 @compiled
 def _sums(labels: Cells, wait_of_label: NDArray[np.int64], wait: int, sums: Cells) -> None:
-    """Write labels, (L,), and 1 for each, into (2, L): 0 and 0 for those that are missing or wait otherwise."""
-    for label in range(len(labels)):
+    """Write labels, (L,), and 1 for each, into (2 L,): 0 for those that are missing or wait otherwise."""
+    count = len(labels)
+    for label in range(count):
         there = wait_of_label[label] == wait and not math.isnan(labels[label])
-        sums[0, label] = labels[label] if there else 0
-        sums[1, label] = 1 if there else 0
+        sums[label] = labels[label] if there else 0
+        sums[count + label] = 1 if there else 0
 
 
 @compiled
 def replay_rates(
-    keys: Keys,
     rates: Rates,
     log_keys: Words,
     log_ms: Times,
@@ -307,15 +316,12 @@ def replay_rates(
     wait_of_label: NDArray[np.int64],
     applied: NDArray[np.int64],
     until: NDArray[np.int64],
-    half_lives_ms: NDArray[np.float64],
-    own: Cells,
-    everything: Cells,
+    numbers: Cells,
 ) -> None:
     """Read each row of a batch when its request was made, learning from earlier rows as they become known.
 
     Args:
-        keys: The table.
-        rates: Its rows.
+        rates: The state.
         log_keys: (M, K) the rows that may still be applied, and the batch behind them.
         log_ms: (M,) when each was shown, in order.
         log_labels: (M, L).
@@ -323,87 +329,84 @@ def replay_rates(
         wait_of_label: (L,) which of the waits is a label's.
         applied: (W,) how many rows of the log are known already under each wait.
         until: (R, W) how many are when each row's request is made.
-        half_lives_ms: (H,).
-        own: (R, H, 2, L) to write to.
-        everything: (R, H, 2, L) to write to.
+        numbers: (R, H, L + 1) to write to.
     """
     done = applied.copy()
-    sums = np.empty((2, len(wait_of_label)), np.float32)
+    half_lives, labels = numbers.shape[1], numbers.shape[2] - 1
+    learned = np.empty(2 * labels, np.float32)
+    prior, sums = np.empty((half_lives, labels), np.float32), np.empty((half_lives, 2, labels), np.float32)
+    _priors(rates, prior)
     for row in range(len(until)):
+        changed = False
         for wait in range(until.shape[1]):
             for past in range(done[wait], until[row, wait]):
-                _sums(log_labels[past], wait_of_label, wait, sums)
-                learn_rates(keys, rates, log_keys[past], log_ms[past], sums, half_lives_ms)
+                _sums(log_labels[past], wait_of_label, wait, learned)
+                learn_rates(rates, log_keys[past], log_ms[past], learned)
+                changed = True
             done[wait] = max(done[wait], until[row, wait])
-        now = first + row
-        read_rates(keys, rates, log_keys[now], log_ms[now], half_lives_ms, own[row], everything[row])
+        if changed:
+            _priors(rates, prior)
+        _read(rates, log_keys[first + row], log_ms[first + row], prior, sums, numbers[row])
 
 
 @compiled
-def learn_rates_of(
-    keys: Keys,
-    rates: Rates,
-    rows_keys: Words,
-    rows_ms: Times,
-    labels: Cells,
-    half_lives_ms: NDArray[np.float64],
-) -> None:
+def learn_rates_of(rates: Rates, rows_keys: Words, rows_ms: Times, labels: Cells) -> None:
     """Add rows' labels, (R, K), (R,) and (R, L), whatever the waits."""
     no_wait = np.zeros(labels.shape[1], np.int64)
-    sums = np.empty((2, labels.shape[1]), np.float32)
+    learned = np.empty(2 * labels.shape[1], np.float32)
     for row in range(len(rows_keys)):
-        _sums(labels[row], no_wait, 0, sums)
-        learn_rates(keys, rates, rows_keys[row], rows_ms[row], sums, half_lives_ms)
+        _sums(labels[row], no_wait, 0, learned)
+        learn_rates(rates, rows_keys[row], rows_ms[row], learned)
 
 
 @compiled
-def read_rates_of(
-    keys: Keys,
-    rates: Rates,
-    rows_keys: Words,
-    rows_ms: Times,
-    half_lives_ms: NDArray[np.float64],
-    own: Cells,
-    everything: Cells,
-) -> None:
-    """Read rows, (R, K) and (R,), into (R, H, 2, L)."""
+def read_rates(rates: Rates, rows_keys: Words, rows_ms: Times, numbers: Cells) -> None:
+    """Read rows, (R, K) and (R,), into (R, H, L + 1)."""
+    half_lives, labels = numbers.shape[1], numbers.shape[2] - 1
+    prior, sums = np.empty((half_lives, labels), np.float32), np.empty((half_lives, 2, labels), np.float32)
+    _priors(rates, prior)
     for row in range(len(rows_keys)):
-        read_rates(keys, rates, rows_keys[row], rows_ms[row], half_lives_ms, own[row], everything[row])
+        _read(rates, rows_keys[row], rows_ms[row], prior, sums, numbers[row])
 
 
 @compiled
-def write_ring(keys: Keys, rings: Rings, key: np.uint64, value: np.uint64, at_ms: int) -> None:
-    """Add an entry in place of the key's oldest if there are N."""
+def _write_entry(keys: Keys, key: np.uint64, value: np.uint64, at_ms: int) -> None:
+    """Add an entry to a history in place of its oldest if there is no room left."""
     if key == NO_KEY:
         return
     row, fresh = use(keys, key)
-    if fresh:
-        rings.written[row] = 0
-    spot = rings.written[row] % rings.times.shape[1]
-    rings.values[row, spot] = value
-    rings.times[row, spot] = at_ms
-    rings.written[row] += 1
+    written = 0 if fresh else keys.rows[row, SINCE]
+    spot = ENTRIES + 2 * (written % ((keys.rows.shape[1] - ENTRIES) // 2))
+    keys.rows[row, spot] = np.int64(value)
+    keys.rows[row, spot + 1] = at_ms
+    keys.rows[row, SINCE] = written + 1
 
 
 @compiled
-def read_ring(keys: Keys, rings: Rings, key: np.uint64, values: Words, times: Times) -> None:
-    """Write a key's entries into (N,) and (N,), the newest first, NO_KEY and NEVER where there are fewer."""
-    values[:] = NO_KEY
-    times[:] = NEVER
+def _read_entries(keys: Keys, key: np.uint64, now_ms: int, values: Words, ages_s: Ages) -> None:
+    """Write a key's entries into (N,) and (N,), the newest first, NO_KEY and NaN where there are fewer."""
+    length, there = len(values), 0
     row = find(keys, key) if key != NO_KEY else NONE
-    if row == NONE:
-        return
-    length = rings.times.shape[1]
-    for entry in range(min(rings.written[row], length)):
-        spot = (rings.written[row] - 1 - entry) % length
-        values[entry] = rings.values[row, spot]
-        times[entry] = rings.times[row, spot]
+    if row != NONE:
+        written = keys.rows[row, SINCE]
+        there = min(written, length)
+        spot = written % length
+        for entry in range(there):
+            spot = (spot if spot else length) - 1
+            values[entry] = np.uint64(keys.rows[row, ENTRIES + 2 * spot])
+            ages_s[entry] = _age_s(keys.rows[row, ENTRIES + 2 * spot + 1], now_ms)
+    values[there:] = NO_KEY
+    ages_s[there:] = math.nan
 
 
 @compiled
-def replay_rings(
+def _age_s(then_ms: int, now_ms: int) -> float:
+    return max(now_ms - then_ms, 0) / 1000
+
+
+@compiled
+def replay_histories(
     keys: Keys,
-    rings: Rings,
     log_keys: Words,
     log_values: Words,
     log_ms: Times,
@@ -412,13 +415,12 @@ def replay_rings(
     applied: int,
     until: NDArray[np.int64],
     values: Words,
-    times: Times,
+    ages_s: Ages,
 ) -> None:
     """Read each row of a batch when its request was made, as `replay_rates` does.
 
     Args:
-        keys: The table.
-        rings: Its rows.
+        keys: The table, with room for N entries in a row.
         log_keys: (M,).
         log_values: (M,).
         log_ms: (M,).
@@ -427,80 +429,164 @@ def replay_rings(
         applied: How many rows of the log are known already.
         until: (R,) how many are when each row's request is made.
         values: (R, N) to write to.
-        times: (R, N) to write to.
+        ages_s: (R, N) to write to.
     """
     done = applied
     for row in range(len(until)):
         for past in range(done, until[row]):
             if log_enters[past]:
-                write_ring(keys, rings, log_keys[past], log_values[past], log_ms[past])
+                _write_entry(keys, log_keys[past], log_values[past], log_ms[past])
         done = max(done, until[row])
-        read_ring(keys, rings, log_keys[first + row], values[row], times[row])
+        _read_entries(keys, log_keys[first + row], log_ms[first + row], values[row], ages_s[row])
 
 
 @compiled
-def write_rings(keys: Keys, rings: Rings, rows_keys: Words, rows_values: Words, rows_ms: Times) -> None:
+def write_histories(keys: Keys, rows_keys: Words, rows_values: Words, rows_ms: Times) -> None:
     """Add entries, (R,) each."""
     for row in range(len(rows_keys)):
-        write_ring(keys, rings, rows_keys[row], rows_values[row], rows_ms[row])
+        _write_entry(keys, rows_keys[row], rows_values[row], rows_ms[row])
 
 
 @compiled
-def read_rings(keys: Keys, rings: Rings, rows_keys: Words, values: Words, times: Times) -> None:
-    """Read rows, (R,), into (R, N) and (R, N)."""
+def read_histories(keys: Keys, rows_keys: Words, rows_ms: Times, values: Words, ages_s: Ages) -> None:
+    """Read rows, (R,) and (R,), into (R, N) and (R, N)."""
     for row in range(len(rows_keys)):
-        read_ring(keys, rings, rows_keys[row], values[row], times[row])
+        _read_entries(keys, rows_keys[row], rows_ms[row], values[row], ages_s[row])
 
 
 @compiled
-def see(keys: Keys, seen_ms: Times, row_keys: Words, at_ms: int) -> None:
+def _see(keys: Keys, row_keys: Words, at_ms: int) -> None:
     """Note when a row's keys, (K,), were seen."""
     for key in row_keys:
         if key != NO_KEY:
             row, fresh = use(keys, key)
-            seen_ms[row] = at_ms if fresh else max(at_ms, seen_ms[row])
+            keys.rows[row, SINCE] = at_ms if fresh else max(at_ms, keys.rows[row, SINCE])
 
 
 @compiled
-def last_seen(keys: Keys, seen_ms: Times, row_keys: Words) -> int:
-    """When any of a row's keys, (K,), was last seen, NEVER if none was."""
-    latest = NEVER
+def _last_seen_s(keys: Keys, row_keys: Words, now_ms: int) -> float:
+    """How long ago any of a row's keys, (K,), was last seen, NaN if none was."""
+    seen, latest_ms = False, 0
     for key in row_keys:
         row = find(keys, key) if key != NO_KEY else NONE
         if row != NONE:
-            latest = max(latest, seen_ms[row])
-    return latest
+            latest_ms = max(latest_ms, keys.rows[row, SINCE]) if seen else keys.rows[row, SINCE]
+            seen = True
+    return _age_s(latest_ms, now_ms) if seen else math.nan
 
 
 @compiled
 def replay_sightings(
     keys: Keys,
-    seen_ms: Times,
     log_keys: Words,
     log_ms: Times,
     first: int,
     applied: int,
     until: NDArray[np.int64],
-    latest_ms: Times,
+    ages_s: Ages,
 ) -> None:
     """Read each row of a batch when its request was made, as `replay_rates` does, into (R,)."""
     done = applied
     for row in range(len(until)):
         for past in range(done, until[row]):
-            see(keys, seen_ms, log_keys[past], log_ms[past])
+            _see(keys, log_keys[past], log_ms[past])
         done = max(done, until[row])
-        latest_ms[row] = last_seen(keys, seen_ms, log_keys[first + row])
+        ages_s[row] = _last_seen_s(keys, log_keys[first + row], log_ms[first + row])
 
 
 @compiled
-def see_all(keys: Keys, seen_ms: Times, rows_keys: Words, rows_ms: Times) -> None:
+def see_all(keys: Keys, rows_keys: Words, rows_ms: Times) -> None:
     """Note when the keys of rows, (R, K), were seen."""
     for row in range(len(rows_keys)):
-        see(keys, seen_ms, rows_keys[row], rows_ms[row])
+        _see(keys, rows_keys[row], rows_ms[row])
 
 
 @compiled
-def last_seen_of(keys: Keys, seen_ms: Times, rows_keys: Words, latest_ms: Times) -> None:
-    """Read rows, (R, K), into (R,)."""
+def last_seen_of(keys: Keys, rows_keys: Words, rows_ms: Times, ages_s: Ages) -> None:
+    """Read rows, (R, K), as of (R,), into (R,)."""
     for row in range(len(rows_keys)):
-        latest_ms[row] = last_seen(keys, seen_ms, rows_keys[row])
+        ages_s[row] = _last_seen_s(keys, rows_keys[row], rows_ms[row])
+
+
+@compiled
+def find_ids(
+    own: Keys, rows: NDArray[np.int64], seen_ms: Times, since_ms: int, ids: Words, found: NDArray[np.int64]
+) -> None:
+    """Look up the rows of ids.
+
+    Args:
+        own: The ids that have a row.
+        rows: (C,) the row of each, from 0 on.
+        seen_ms: (C,) when each was last seen.
+        since_ms: Those last seen before have lost their row.
+        ids: (R,), NO_KEY where missing.
+        found: (R,) to write to: 0 where missing, 1 where an id has no row, else FIRST_OWN + its row.
+    """
+    for place in range(len(ids)):
+        row = find(own, ids[place]) if ids[place] != NO_KEY else NONE
+        if row != NONE and seen_ms[row] >= since_ms:
+            found[place] = FIRST_OWN + rows[row]
+        else:
+            found[place] = 1 if ids[place] != NO_KEY else 0
+
+
+@compiled
+def see_ids(
+    own: Keys,
+    rows: NDArray[np.int64],
+    seen_ms: Times,
+    waiting: Keys,
+    sightings: NDArray[np.int64],
+    rows_ids: Words,
+    rows_ms: Times,
+    admit: int,
+    expire_ms: int,
+    given: NDArray[np.int64],
+) -> int:
+    """Count the sightings of ids, and give a row to those that had enough.
+
+    A row that expired stays with its id, unused, until another one or the same one is given it.
+
+    Args:
+        own: The ids that have a row.
+        rows: (C,) the row of each, from 0 on.
+        seen_ms: (C,) when each was last seen.
+        waiting: The ids that have none.
+        sightings: (C,) how often each of these was seen.
+        rows_ids: (R, K), NO_KEY where missing.
+        rows_ms: (R,) when they were seen, in order.
+        admit: Sightings that are enough.
+        expire_ms: An id last seen longer ago than that has lost its row.
+        given: (R K,) to write the rows to that were given out, in order.
+
+    Returns:
+        How many were.
+    """
+    count = 0
+    for place in range(len(rows_ms)):
+        for key in rows_ids[place]:
+            if key == NO_KEY:
+                continue
+            row = find(own, key)
+            lacks = row == NONE or seen_ms[row] < rows_ms[place] - expire_ms
+            if lacks and not _admitted(waiting, sightings, key, admit):
+                continue
+            row, _ = use(own, key)
+            seen_ms[row] = rows_ms[place]
+            if lacks:
+                given[count] = rows[row]
+                count += 1
+    return count
+
+
+@compiled
+def _admitted(waiting: Keys, sightings: NDArray[np.int64], key: np.uint64, admit: int) -> bool:
+    """Whether an id's sightings are enough with this one; then they are counted from 0 again."""
+    if admit == 1:
+        return True
+    row, fresh = use(waiting, key)
+    sightings[row] = 1 if fresh else sightings[row] + 1
+    if sightings[row] < admit:
+        return False
+    sightings[row] = 0
+    return True

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranker.features.state import kernels
-from ranker.features.state.kernels import MOST, NONE, USED, Keys, Words
+from ranker.features.state.kernels import CLOCK, COUNTS, KEY, KNOWN, LAST_USE, MOST, USED, Keys, Times, Words
 
 _FIRST_ROOM: Final = 64
 
@@ -15,53 +15,70 @@ class KeyTable:
     """A table of keys that grows up to a bound.
 
     Attributes:
-        arrays: The table, as compiled code takes it.
+        arrays: The table, as compiled code takes it; others take their place when it grows.
 
     Args:
         most: Keys that it may hold.
+        words: Words of 64 bits that are known of each.
     """
 
-    def __init__(self, most: int) -> None:
-        self.arrays = _empty(min(_FIRST_ROOM, most), most)
+    def __init__(self, most: int, words: int = 0) -> None:
+        self.arrays = _empty(min(_FIRST_ROOM, most), most, words)
 
     def __len__(self) -> int:
-        return int(self.arrays.ends[USED])
+        return int(self.arrays.counts[USED])
 
     @property
     def room(self) -> int:
         """Rows that there is room for."""
-        return len(self.arrays.keys)
+        return len(self.arrays.rows)
 
     def reserve(self, further: int) -> None:
         """Make room for so many further keys, as far as the table may grow; the rows stay the same."""
-        old, used, most = self.arrays, len(self), int(self.arrays.ends[MOST])
+        old, used, most = self.arrays, len(self), int(self.arrays.counts[MOST])
         wanted = min(used + further, most)
         if wanted <= self.room:
             return
-        fresh = _empty(min(max(wanted, 2 * self.room), most), most)
-        fresh.keys[:used] = old.keys[:used]
-        fresh.older[:used] = old.older[:used]
-        fresh.newer[:used] = old.newer[:used]
-        fresh.ends[:] = old.ends
+        fresh = _empty(min(max(wanted, 2 * self.room), most), most, old.rows.shape[1] - KNOWN)
+        fresh.rows[:used] = old.rows[:used]
+        fresh.oldest[:used] = old.oldest[:used]
+        fresh.counts[:] = old.counts
         kernels.place_all(fresh)
         self.arrays = fresh
 
     def by_recency(self) -> NDArray[np.int64]:
         """The used rows, the least recently used first."""
-        rows = np.empty(len(self), np.int64)
-        kernels.by_recency(self.arrays, rows)
-        return rows
+        return np.argsort(self.arrays.rows[: len(self), LAST_USE])
 
-    def load(self, keys: Words) -> None:
-        """Hold these keys instead, key i in row i, the least recently used first."""
-        most = int(self.arrays.ends[MOST])
-        self.arrays = _empty(min(_FIRST_ROOM, most), most)
+    def keys(self, rows: NDArray[np.int64]) -> Words:
+        """The keys of these rows, as many."""
+        keys: Words = self.arrays.rows[rows, KEY].view(np.uint64)
+        return keys
+
+    def known(self, rows: NDArray[np.int64]) -> Times:
+        """(..., words) int64 what is known of the keys of these rows."""
+        return self.arrays.rows[rows, KNOWN:]
+
+    def load(self, keys: Words, known: Times | None = None) -> None:
+        """Hold these keys instead, key i in row i, the least recently used first.
+
+        Args:
+            keys: (C,) different keys, no more than the table may hold.
+            known: (C, words) int64 what is known of each, zeros without.
+        """
+        most, words = int(self.arrays.counts[MOST]), self.arrays.rows.shape[1] - KNOWN
+        self.arrays = _empty(min(_FIRST_ROOM, most), most, words)
         self.reserve(len(keys))
-        kernels.use_all(self.arrays, keys)
+        rows = self.arrays.rows[: len(keys)]
+        rows[:, KEY] = keys.view(np.int64)
+        rows[:, LAST_USE] = np.arange(len(keys))
+        rows[:, KNOWN:] = 0 if known is None else known
+        self.arrays.counts[[USED, CLOCK]] = len(keys)
+        kernels.place_all(self.arrays)
 
 
-def _empty(rows: int, most: int) -> Keys:
-    slots = 1 << (2 * rows - 1).bit_length()
-    ends = np.array([NONE, NONE, 0, most], np.int64)
-    older, newer = (np.full(rows, NONE, np.int32) for _ in range(2))
-    return Keys(np.full(slots, NONE, np.int32), np.zeros(rows, np.uint64), older, newer, ends)
+def _empty(rows: int, most: int, words: int) -> Keys:
+    counts = np.zeros(COUNTS, np.int64)
+    counts[MOST] = most
+    slots = np.zeros(1 << (2 * rows - 1).bit_length(), np.uint64)
+    return Keys(slots, np.zeros((rows, KNOWN + words), np.int64), np.zeros(rows, np.int32), counts)

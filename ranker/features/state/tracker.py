@@ -41,16 +41,17 @@ class Replay:
 
 
 class Tracker(ABC):
-    """The state of one feature: a bounded table of keys, and arrays with a row for each.
+    """The state of one feature: what is known of keys, bounded in number.
 
     Args:
         name: The feature's name.
         capacity: Keys that are kept.
+        words: Words of 64 bits that are known of each.
     """
 
-    def __init__(self, name: str, capacity: int) -> None:
+    def __init__(self, name: str, capacity: int, words: int) -> None:
         self.name = name
-        self.table = KeyTable(capacity)
+        self.table = KeyTable(capacity, words)
 
     @property
     @abstractmethod
@@ -81,13 +82,14 @@ class Tracker(ABC):
     def learn(self, columns: Arrays, times: Times, labels: Cells) -> None:
         """Take in the feedback, (R, T), on what was shown at these times."""
 
-    @abstractmethod
     def state(self) -> Arrays:
-        """The keys and their rows, the least recently used first: the same whatever order they came in."""
+        """The keys and what is known of them, the least recently used first."""
+        rows = self.table.by_recency()
+        return {"keys": self.table.keys(rows), "known": self.table.known(rows)}
 
-    @abstractmethod
     def load(self, state: Arrays) -> None:
         """Go on from a saved state."""
+        self.table.load(state["keys"], state["known"])
 
 
 def longer(array: NDArray[Any], rows: int) -> NDArray[Any]:
