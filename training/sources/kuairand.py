@@ -15,7 +15,7 @@ from ranker.records import QUERY_PREFIX, QUERY_VIDEO_ID, TIME_MS, USER_ID, VIDEO
 from training.sources.base import Source
 from training.sources.kuairand_history import ViewerHistory
 from training.sources.kuairand_log import LOG_SCHEMA, read_log
-from training.sources.kuairand_tables import read_users, read_videos
+from training.sources.kuairand_tables import BEIJING_MS, read_users, read_videos
 from training.sources.merge import rebatch
 
 STANDARD_LOGS = (
@@ -28,7 +28,6 @@ USER_TABLE = "user_features_pure"
 VIDEO_TABLE = "video_features_basic_pure"
 
 _HOUR_MS = 3_600_000
-_BEIJING_MS = 8 * _HOUR_MS
 _TABLE_ROWS = 8192
 
 
@@ -61,7 +60,8 @@ class KuaiRandSource(Source):
     has no positions); `tab`, and `hour` (0 to 23) and `weekday` (0 is Monday) in Beijing; the user table's
     columns; the video table's columns, and again with the prefix `query_` for the query video; the labels
     click, long_view, like, follow, comment, forward, profile_enter and dismiss (0 or 1) and watch_time in
-    seconds. Time spent playing, on the profile and in the comments is no input: the labels are made of it.
+    seconds; and further ones that are made of the log's times: finish, skip (less than three seconds),
+    comments_open (0 or 1) and watched_share of the length, at most 2.
 
     All logs that are there are read as one; impressions that two of them hold, such as the official ones and
     an excerpt of ten days, count once.
@@ -122,7 +122,7 @@ class KuaiRandSource(Source):
             yield table if since_ms is None else table.filter(pc.field(TIME_MS) >= since_ms)
 
     def _join(self, log: pa.RecordBatch) -> pa.RecordBatch:
-        beijing_hours = (log[TIME_MS].to_numpy() + _BEIJING_MS) // _HOUR_MS
+        beijing_hours = (log[TIME_MS].to_numpy() + BEIJING_MS) // _HOUR_MS
         columns = {name: log[name] for name in log.schema.names}
         columns["hour"] = pa.array(beijing_hours % 24)
         columns["weekday"] = pa.array((beijing_hours // 24 + 3) % 7)  # 1970-01-01 was a Thursday

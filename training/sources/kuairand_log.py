@@ -17,6 +17,10 @@ from training.sources.merge import Chunk, TimeMerge
 
 RUN_ROWS = 1_000_000
 GROUP_ROWS = 16_384
+SKIPPED_MS = 3000
+"""A video that was played for less was skipped."""
+MOST_SHARE = 2.0
+"""Videos play again and again; what is watched of one counts at most so many times its length."""
 
 _LABELS = {
     "click": "is_click",
@@ -29,9 +33,8 @@ _LABELS = {
     "dismiss": "is_hate",
 }
 _KEYS = (TIME_MS, USER_ID, VIDEO_ID)
-_COLUMNS = dict.fromkeys((*_KEYS, "tab", "play_time_ms"), pa.int64()) | dict.fromkeys(
-    _LABELS.values(), pa.int8()
-)
+_TIMES = ("play_time_ms", "duration_ms", "comment_stay_time")
+_COLUMNS = dict.fromkeys((*_KEYS, "tab", *_TIMES), pa.int64()) | dict.fromkeys(_LABELS.values(), pa.int8())
 
 
 def read_log(
@@ -89,7 +92,15 @@ def _check_keys(block: pa.RecordBatch, path: Path, first_line: int) -> None:
 def _convert(raw: pa.Table) -> pa.Table:
     columns = {name: raw[name] for name in (*_KEYS, "tab")}
     columns |= {label: raw[name] for label, name in _LABELS.items()}
-    columns["watch_time"] = pc.divide(raw["play_time_ms"].cast(pa.float64()), 1000.0)
+    played_ms = raw["play_time_ms"].cast(pa.float64())
+    columns["watch_time"] = pc.divide(played_ms, 1000.0)
+    length_ms = pc.if_else(pc.greater(raw["duration_ms"], 0), raw["duration_ms"], None).cast(pa.float64())
+    columns["watched_share"] = pc.min_element_wise(
+        pc.divide(played_ms, length_ms), MOST_SHARE, skip_nulls=False
+    )
+    columns["finish"] = pc.greater_equal(played_ms, length_ms).cast(pa.int8())
+    columns["skip"] = pc.less(played_ms, SKIPPED_MS).cast(pa.int8())
+    columns["comments_open"] = pc.greater(raw["comment_stay_time"], 0).cast(pa.int8())
     return pa.table(columns)
 
 

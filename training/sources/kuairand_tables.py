@@ -35,6 +35,9 @@ _VIDEO_TEXTS = ("video_type", "upload_type")
 _VIDEO_IDS = ("author_id", "music_id")
 _VIDEO_NUMBERS = ("visible_status", "server_width", "server_height", "music_type")
 
+BEIJING_MS = 8 * 3_600_000
+"""How far the days of the log are ahead of UTC."""
+
 
 class FeatureTable:
     """Feature columns by integer id, each id once, all in memory."""
@@ -83,7 +86,7 @@ def read_videos(path: Path) -> FeatureTable:
     """Read `video_features_basic_pure`.
 
     `video_duration` becomes `duration_s`; it is the log's `duration_ms` wherever that is known. `tag` becomes
-    the list `tags`, and `upload_dt` the whole days since 1970, `upload_day`.
+    the list `tags`, and `upload_dt` the day's first millisecond in Beijing, `upload_time_ms`.
 
     Raises:
         SourceError: Unreadable, or a column is missing.
@@ -100,7 +103,8 @@ def read_videos(path: Path) -> FeatureTable:
     columns |= {name: _whole(raw[name]) for name in _VIDEO_NUMBERS}
     columns["tags"] = pc.split_pattern(raw["tag"], ",")
     columns["duration_s"] = pc.if_else(pc.greater(duration_s, 0.0), duration_s, None)
-    columns["upload_day"] = raw["upload_dt"].cast(pa.date32()).cast(pa.int32()).cast(pa.int64())
+    uploaded = raw["upload_dt"].cast(pa.date32()).cast(pa.timestamp("ms")).cast(pa.int64())
+    columns["upload_time_ms"] = pc.subtract(uploaded, BEIJING_MS)
     return FeatureTable(pa.table(columns), VIDEO_ID)
 
 

@@ -120,6 +120,23 @@ def test_labels_are_the_logs(raw: pa.Table, real: pa.Table) -> None:
     )
 
 
+def test_further_labels_are_made_of_the_logs_times(tmp_path: Path) -> None:
+    times = [
+        {"play_time_ms": 2_999, "duration_ms": 10_000, "comment_stay_time": 7},
+        {"play_time_ms": 10_000, "duration_ms": 10_000},
+        {"play_time_ms": 50_000, "duration_ms": 10_000},
+        {"play_time_ms": 4_000, "duration_ms": 0},
+    ]
+    write_kuairand(tmp_path, [impression(1, 10, place, **row) for place, row in enumerate(times)])
+
+    log = pa.Table.from_batches(KuaiRandSource(tmp_path).batches(10))
+
+    assert log["skip"].to_pylist() == [1, 0, 0, 0]
+    assert log["finish"].to_pylist() == [0, 1, 1, None]
+    assert log["watched_share"].to_pylist() == [pytest.approx(0.2999), 1.0, 2.0, None]
+    assert log["comments_open"].to_pylist() == [1, 0, 0, 0]
+
+
 def test_what_the_labels_are_made_of_is_no_column(real: pa.Table) -> None:
     for name in ("play_time_ms", "profile_stay_time", "comment_stay_time", "duration_ms"):
         assert name not in real.column_names
@@ -175,7 +192,11 @@ def test_unknown_is_null(tmp_path: Path) -> None:
     ).to_pylist()
 
     assert (known["is_live_streamer"], known["onehot_feat4"], known["duration_s"]) == (1, 1, 87.433)
-    assert (known["tags"], known["author_id"], known["upload_day"]) == (["39", "68"], 7_349_781, 19_092)
+    assert (known["tags"], known["author_id"], known["upload_time_ms"]) == (
+        ["39", "68"],
+        7_349_781,
+        (19_092 * 24 - 8) * 3_600_000,
+    )
     for name in ("user_active_degree", "is_live_streamer", "onehot_feat4", "onehot_feat17"):
         assert unknown[name] is None
     for name in ("author_id", "music_id", "music_type", "video_type", "upload_type", "duration_s", "tags"):
