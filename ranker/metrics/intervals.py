@@ -8,7 +8,7 @@ Source: cluster bootstrap, Field and Welsh 2007, https://doi.org/10.1111/j.1467-
 Shape letters: N rows, V viewers, R replicates.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,10 +47,10 @@ def auc_interval(
         replicates: R, how often the viewers are drawn.
         seed: The same seed draws the same viewers.
     """
-    area = _WeightedAuc(labels, scores)
-    viewer = _numbered(viewers)
-    drawn = [area(weights) for weights in _draws(viewer, replicates, seed)]
-    return _percentiles(area(np.ones(len(labels))), drawn)
+    area = WeightedAuc(labels, scores)
+    viewer = number_viewers(viewers)
+    drawn = [area(weights) for weights in viewer_draws(viewer, replicates, seed)]
+    return percentile_interval(area(np.ones(len(labels))), drawn)
 
 
 def auc_difference_interval(
@@ -74,17 +74,21 @@ def auc_difference_interval(
         replicates: R, how often the viewers are drawn.
         seed: The same seed draws the same viewers.
     """
-    ours, theirs = _WeightedAuc(labels, scores), _WeightedAuc(labels, baseline)
-    viewer = _numbered(viewers)
-    drawn = [ours(weights) - theirs(weights) for weights in _draws(viewer, replicates, seed)]
+    ours, theirs = WeightedAuc(labels, scores), WeightedAuc(labels, baseline)
+    viewer = number_viewers(viewers)
+    drawn = [ours(weights) - theirs(weights) for weights in viewer_draws(viewer, replicates, seed)]
     rows = np.ones(len(labels))
-    return _percentiles(ours(rows) - theirs(rows), drawn)
+    return percentile_interval(ours(rows) - theirs(rows), drawn)
 
 
-class _WeightedAuc:
+class WeightedAuc:
     """AUC of fixed labels and scores as a function of the rows' weights.
 
     Among negatives sorted by score, each positive finds where those below it and those tied with it end.
+
+    Args:
+        labels: (N,) 0 or 1, none missing.
+        scores: (N,) anything that grows with the chance of a 1.
     """
 
     def __init__(self, labels: Floats, scores: Floats) -> None:
@@ -107,13 +111,19 @@ class _WeightedAuc:
         return float(positive @ won / (2 * pairs))
 
 
-def _numbered(viewers: NDArray[Any]) -> NDArray[np.intp]:
+def number_viewers(viewers: NDArray[Any]) -> NDArray[np.intp]:
     """Give the viewers the numbers 0 to V - 1: (N,)."""
     return np.unique(viewers, return_inverse=True)[1]
 
 
-def _draws(viewer: NDArray[np.intp], replicates: int, seed: int) -> Iterator[Floats]:
-    """Yield R times the (N,) weights of the rows: how often each one's viewer was drawn."""
+def viewer_draws(viewer: NDArray[np.intp], replicates: int, seed: int) -> Iterator[Floats]:
+    """Yield R times the (N,) weights of the rows: how often each one's viewer was drawn.
+
+    Args:
+        viewer: (N,) numbers that `number_viewers` gave.
+        replicates: R.
+        seed: The same seed draws the same viewers.
+    """
     random = np.random.default_rng(seed)
     count = int(viewer.max(initial=-1)) + 1
     for _ in range(replicates):
@@ -121,7 +131,13 @@ def _draws(viewer: NDArray[np.intp], replicates: int, seed: int) -> Iterator[Flo
         yield times.astype(np.float64)[viewer]
 
 
-def _percentiles(estimate: float, drawn: list[float]) -> Interval:
+def percentile_interval(estimate: float, drawn: Sequence[float] | Floats) -> Interval:
+    """The interval between the percentiles of what was found in each draw; NaN where a draw had one class.
+
+    Args:
+        estimate: Of all rows.
+        drawn: (R,) of the draws.
+    """
     defined = np.array(drawn)[~np.isnan(drawn)]
     if not len(defined):
         return Interval(estimate, float("nan"), float("nan"), 0)
