@@ -137,7 +137,7 @@ def _tensors(trainer: Trainer) -> dict[str, Tensor]:
         "average": trainer.average.state(),
         "metrics": _as_tensors(trainer.metrics.state()),
         "correction": _as_tensors(trainer.correction.state()),
-        "features": _as_tensors(trainer.encoder.feature_state.state()),
+        "features": _as_tensors(trainer.encoder.arrays()),
         "random": {"cpu": torch.get_rng_state()},
     }
     if trainer.device.type == "cuda":
@@ -165,7 +165,7 @@ def _load_tensors(trainer: Trainer, tensors: Mapping[str, Tensor]) -> None:
     trainer.average.load(_part(tensors, "average"))
     trainer.metrics.load_state(_as_arrays(_part(tensors, "metrics")))
     trainer.correction.load(_as_arrays(_part(tensors, "correction")))
-    trainer.encoder.feature_state.load(_as_arrays(_part(tensors, "features")))
+    trainer.encoder.load_arrays(_as_arrays(_part(tensors, "features")))
     dense = trainer.dense.state_dict()
     dense["state"] = {
         int(place): _part(tensors, f"dense/{place}") for place in _places(_part(tensors, "dense"))

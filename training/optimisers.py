@@ -26,6 +26,7 @@ class RowwiseAdagrad:
     def __init__(self, embedding: FusedEmbedding, learning_rate: float, damping: float) -> None:
         self.embedding = embedding
         self.learning_rate = learning_rate
+        self.damping = damping
         self.squares = {
             int(width): torch.full((len(table),), damping, device=table.device)
             for width, table in embedding.tables.items()
@@ -51,6 +52,18 @@ class RowwiseAdagrad:
             self.squares[width][used] = squares
             step = gradient * (self.learning_rate / (squares.sqrt() + EPSILON))[:, None]
             self.embedding.tables[str(width)].index_add_(0, used, -step)
+
+    @torch.no_grad()
+    def start_anew(self, rows: dict[int, Tensor]) -> None:
+        """Forget what rows hold, because they belong to others now: zeros, as if there had been no step.
+
+        Args:
+            rows: For each width, int64 rows of the table, repeated or not.
+        """
+        for width, fresh in rows.items():
+            fresh = fresh.to(self.squares[width].device)
+            self.embedding.tables[str(width)][fresh] = 0
+            self.squares[width][fresh] = self.damping
 
     def state(self) -> dict[str, Tensor]:
         """For each width, (R,) float32 sums of squared gradients."""

@@ -4,7 +4,7 @@
     spec.yaml           the ranker's description
     model.safetensors   the network's weights, float32
     features.json       vocabularies and statistics of the features
-    state.safetensors   what was known of viewers, videos and pairs at the watermark
+    state.safetensors   rows of ids, and what was known of viewers, videos and pairs at the watermark
     golden.json         requests with the predictions that loading must recompute
 
 No file holds code. Reading checks every byte and recomputes the golden predictions.
@@ -135,7 +135,7 @@ def pack(
         SPEC: dump_spec(model.spec).encode(),
         MODEL: save_tensors(tensors),
         FEATURES: encoder.state().model_dump_json().encode(),
-        STATE: safetensors.numpy.save(encoder.feature_state.state()),
+        STATE: safetensors.numpy.save(encoder.arrays()),
         GOLDEN: json.dumps([g.model_dump(mode="json") for g in golden]).encode(),
     }
     files = {name: sha256(content) for name, content in contents.items()}
@@ -199,7 +199,7 @@ def unpack(contents: Mapping[str, bytes], *, where: str) -> Bundle:
         spec = parse_spec(contents[SPEC].decode(), where=f"{where}/{SPEC}")
         encoder = Encoder(spec)
         encoder.load(EncoderState.model_validate_json(contents[FEATURES]))
-        encoder.feature_state.load(safetensors.numpy.load(contents[STATE]))
+        encoder.load_arrays(safetensors.numpy.load(contents[STATE]))
         with torch.device("meta"):
             model = RankingModel(spec)
         model.load_state_dict(load_tensors(contents[MODEL]), assign=True)

@@ -36,7 +36,7 @@ _IDS: Final = "ids/"
 
 
 class EncoderState(BaseModel):
-    """What the encoder has learned from the rows it observed: with its arrays, part of checkpoint and bundle."""
+    """What the encoder has learned from rows: with its arrays, a part of checkpoints and bundles."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from ranker.feature_spec import BinFeature, CategoryFeature, CrossFeature, IdFeature, IdsFeature
 from ranker.features.batch import Bag, GroupInputs
 from ranker.features.hashing import combine
+from ranker.features.id_rows import IdRows
 from ranker.features.layout import AGE_RANGES, Group, Layout
 from ranker.features.record import MISSING_KEY, MISSING_LIST, RecordLayout, Words
 from ranker.features.standardise import Standardiser
 from ranker.features.state.feature_state import History, Known
 from ranker.features.state.row_keys import bins, part_keys
-from ranker.features.vocabularies import MISSING, TextOf, Vocabularies
+from ranker.features.vocabularies import TextOf, Vocabularies
 from ranker.state_spec import AgeFeature, HistoryFeature
 
 LARGEST: Final = 1e100
@@ -32,6 +33,7 @@ class GroupReader:
         layout: Where the features stand in tables and input.
         records: Where their columns stand in the records; parts of crosses included.
         vocabularies: Of the categories, shared by all readers of an encoder.
+        ids: Rows of ids and crosses, shared likewise.
         standardiser: Of the group's numbers.
     """
 
@@ -41,11 +43,13 @@ class GroupReader:
         layout: Layout,
         records: RecordLayout,
         vocabularies: Vocabularies,
+        ids: IdRows,
         standardiser: Standardiser,
     ) -> None:
         self._layout = layout
         self._records = records
         self._vocabularies = vocabularies
+        self._ids = ids
         self._standardiser = standardiser
         by_width = {width: layout.singles(group, width) for width in layout.table_rows}
         self._widths = {width: len(features) for width, features in by_width.items() if features}
@@ -55,9 +59,6 @@ class GroupReader:
         self._categories = [(place, f) for place, f in places if isinstance(f, CategoryFeature)]
         self._bins = [(place, f) for place, f in places if isinstance(f, BinFeature)]
         self._hashed = [(place, f) for place, f in places if isinstance(f, IdFeature | CrossFeature)]
-        self._buckets = np.array(
-            [(layout.owner(f) if isinstance(f, IdFeature) else f).buckets for _, f in self._hashed], np.uint64
-        )
         numbers, state = layout.numbers(group), layout.state_features(group)
         counts = [layout.state_numbers(f) for f in state]
         of_state = np.repeat(np.array([isinstance(f, AgeFeature) for f in state], bool), counts)
@@ -101,9 +102,8 @@ class GroupReader:
                 self._vocabularies.observe(names, categories, observe)
         for place, binned in self._bins:
             rows[:, place] = bins(binned, words, self._records)
-        if self._hashed:
-            keys = np.stack([self._key(words, feature) for _, feature in self._hashed], axis=1)
-            rows[:, [place for place, _ in self._hashed]] = _bucket(keys, self._buckets)
+        for place, hashed in self._hashed:
+            rows[:, place] = self._ids.rows(hashed, self._key(words, hashed))
         return rows + self._first_rows
 
     def _key(self, words: Words, feature: IdFeature | CrossFeature) -> Words:
@@ -122,7 +122,7 @@ class GroupReader:
         keys = words[:, first + 1 : first + 1 + feature.most]
         inside = np.arange(feature.most) < kept[:, None]
         keys = np.where(missing[:, None], MISSING_KEY, keys)[inside]
-        rows = _bucket(keys, np.uint64(self._layout.owner(feature).buckets)) + self._layout.first_row(feature)
+        rows = self._ids.rows(feature, keys) + self._layout.first_row(feature)
         return Bag(
             torch.from_numpy(rows), torch.from_numpy(np.cumsum(kept) - kept), self._layout.width(feature)
         )
@@ -131,9 +131,7 @@ class GroupReader:
         """Rows of the entries and of their ages: the mean of both together."""
         of = self._layout.feature(feature.of)
         assert isinstance(of, IdFeature)
-        values = _bucket(history.values, np.uint64(self._layout.owner(of).buckets)) + self._layout.first_row(
-            of
-        )
+        values = self._ids.rows(of, history.values) + self._layout.first_row(of)
         ages = age_ranges(history.ages_s) + self._layout.first_row(feature)
         there = history.values != MISSING_KEY
         rows = np.stack([values, ages], axis=2)[there].reshape(-1)
@@ -157,8 +155,3 @@ def age_ranges(ages_s: NDArray[np.float64]) -> NDArray[np.int64]:
     """Which range an age falls into: 0 below a second, then one for every doubling; 0 where it is NaN."""
     ranges = np.log2(1 + np.nan_to_num(ages_s)).astype(np.int64)
     return np.minimum(ranges, AGE_RANGES - 1)
-
-
-def _bucket(keys: Words, buckets: Words | np.uint64) -> NDArray[np.int64]:
-    """Rows inside a feature's range: MISSING, or 1 to `buckets`."""
-    return np.where(keys == MISSING_KEY, MISSING, (keys % buckets).astype(np.int64) + 1)
