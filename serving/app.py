@@ -9,7 +9,7 @@ import torch
 from fastapi import FastAPI
 
 from ranker.bundles.registry import Registry
-from ranker.store.connection import connect_async
+from ranker.store.connection import connect_async, connect_later
 from serving import shell
 from serving.feature_store import FeatureStore
 from serving.follower import BLOCK_MS
@@ -18,6 +18,7 @@ from serving.model_worker import ModelWorker
 from serving.ranking import RankingService
 from serving.routes import router
 from serving.settings import ServingSettings
+from serving.state_follower import SILENCE_S, StateFollower
 
 
 def create_app(settings: ServingSettings) -> FastAPI:
@@ -42,6 +43,7 @@ def create_app(settings: ServingSettings) -> FastAPI:
         yield
         await models.stop()
         await asyncio.to_thread(worker.close)
+        states.close()
         await store.close()
         await listening.aclose()
 
@@ -57,11 +59,13 @@ def create_app(settings: ServingSettings) -> FastAPI:
     metrics = app.state.metrics
     worker = ModelWorker(settings.model_threads, settings.batch_candidates, metrics, app.state.pace)
     store = FeatureStore(client, settings.redis_timeout_s, metrics)
+    states = StateFollower(connect_later(settings.redis_url, timeout_s=SILENCE_S), worker, metrics)
     models = HotSwap(
         Registry(settings.registry),
         store,
         listening,
         worker,
+        states,
         metrics,
         catalogue_bytes=settings.catalogue_mb * 1_000_000,
         device=settings.device,

@@ -2,6 +2,9 @@
 
 import asyncio
 import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from time import monotonic
@@ -19,6 +22,7 @@ from serving.memory import give_back
 from serving.metrics import Metrics
 from serving.model_worker import ModelWorker
 from serving.served_model import ServedModel
+from serving.state_follower import StateFollower
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +32,12 @@ COPIED_AT_ONCE: Final = 10_000
 """Videos that are copied from the old model between two batches of requests: a few milliseconds."""
 REFUSED_S: Final = 30.0
 """After so long, a version that was refused is looked at again: its files may have been incomplete."""
+LONG_S: Final = 3.0
+"""Making a model ready takes longer only where code has to be compiled."""
+COMPILING: Final = (
+    "still making the model ready: the first one on a machine compiles code, which takes some 15 seconds "
+    "and is kept for the next"
+)
 
 
 class HotSwap:
@@ -40,6 +50,7 @@ class HotSwap:
         store: Has the records of videos.
         client: For following changes; its commands may block.
         worker: Owns the models once they rank.
+        states: Keeps their feature state as new as the store's.
         metrics: Counts swaps.
         catalogue_bytes: Memory of one model's resident videos.
         device: Where models run: auto, cpu or cuda.
@@ -51,6 +62,7 @@ class HotSwap:
         store: FeatureStore,
         client: redis.asyncio.Redis,
         worker: ModelWorker,
+        states: StateFollower,
         metrics: Metrics,
         *,
         catalogue_bytes: int,
@@ -60,6 +72,7 @@ class HotSwap:
         self._store = store
         self._client = client
         self._worker = worker
+        self._states = states
         self._metrics = metrics
         self._catalogue_bytes = catalogue_bytes
         self._device = choose_device(device)
@@ -70,8 +83,9 @@ class HotSwap:
         metrics.model(self.model.manifest.model_version)
 
     async def start(self) -> None:
-        """Read the catalogue, then watch the registry in the background."""
+        """Read the catalogue and the newest feature state, then watch for newer ones in the background."""
         await self._follower.start()
+        await self._states.refresh(self.model)
         self._watching = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
@@ -83,11 +97,12 @@ class HotSwap:
         tried = False
         while True:
             await asyncio.sleep(POLL_S)
-            if tried:  # by now nothing holds the model that was replaced or refused
+            if tried:  # by now nothing holds the model or state that was replaced or refused
                 await asyncio.to_thread(give_back)
                 tried = False
             self._metrics.resident_videos(len(self.model.catalogue))
             try:
+                tried = await self._states.refresh(self.model)
                 version = await asyncio.to_thread(self._registry.current)
             except Exception as error:
                 logger.warning("the registry cannot be asked for its current version: %s", error)
@@ -102,6 +117,9 @@ class HotSwap:
         old, old_follower = self.model, self._follower
         try:
             new = await asyncio.to_thread(self._prepared, version)
+            if old.state.succeeds(new.state):
+                new.take(old.state)
+            await self._states.refresh(new)
             follower = self._follower_of(new)
             await follower.start(after=await self._copied(old, new, old_follower.position))
         except Exception as error:  # whatever is wrong with it, the old one goes on
@@ -133,12 +151,25 @@ class HotSwap:
 
     def _prepared(self, version: str | None) -> ServedModel:
         """Read and verify a bundle, prepare its network, and rank with it once or twice."""
-        bundle = self._registry.read(version)
-        bundle = replace(bundle, model=bundle.model.to(self._device))
-        dtype = torch.bfloat16 if fast_bfloat16(self._device) else torch.float32
-        model = ServedModel(bundle, self._catalogue_bytes, dtype)
-        model.warm_up()
+        with _patience():
+            bundle = self._registry.read(version)
+            bundle = replace(bundle, model=bundle.model.to(self._device))
+            dtype = torch.bfloat16 if fast_bfloat16(self._device) else torch.float32
+            model = ServedModel(bundle, self._catalogue_bytes, dtype)
+            model.warm_up()
         return model
 
     def _follower_of(self, model: ServedModel) -> Follower:
         return Follower(model.catalogue, self._store, self._client, self._worker.do)
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Say what takes so long, if it does."""
+    timer = threading.Timer(LONG_S, logger.info, [COMPILING])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 Phase = Literal["validate", "features", "queue", "model", "score", "respond"]
 SwapResult = Literal["done", "refused"]
+LoadResult = Literal["done", "refused"]
 RejectReason = Literal["overloaded", "deadline", "unauthenticated", "forbidden"]
 DegradedReason = Literal["feature_store", "stored_features"]
 
@@ -101,10 +102,25 @@ class Metrics:
             multiprocess_mode="livemin",
             registry=registry,
         )
+        self._state_age = Gauge(
+            "watchnext_state_age_seconds",
+            "Time since the newest event that rates, histories and ages know of, in the process that is the "
+            "furthest behind.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        self._state_loads = Counter(
+            "watchnext_state_loads_total",
+            "Feature states that were to replace an older one.",
+            ["result"],
+            registry=registry,
+        )
         for reason in get_args(RejectReason):  # a rate needs a zero to start from
             self._rejects.labels(reason)
         for result in get_args(SwapResult):
             self._swaps.labels(result)
+        for result in get_args(LoadResult):
+            self._state_loads.labels(result)
         for reason in get_args(DegradedReason):
             self._degraded.labels(reason)
 
@@ -159,6 +175,14 @@ class Metrics:
     def resident_videos(self, count: int) -> None:
         """So many videos are resident now."""
         self._resident.set(count)
+
+    def state_age(self, seconds: float) -> None:
+        """The feature state has seen events up to so long ago."""
+        self._state_age.set(seconds)
+
+    def state_load(self, result: LoadResult) -> None:
+        """A newer feature state took the old one's place, or was refused."""
+        self._state_loads.labels(result).inc()
 
     def exposition(self) -> bytes:
         """Everything, in Prometheus' text format, version 0.0.4."""

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from ranker.errors import StoreError
 from ranker.feature_spec import CrossFeature, Side
+from ranker.state_spec import AgeFeature, HistoryFeature, StateFeature
 from serving import problems
 from serving.json_body import JsonRoute
 from serving.ranking import Arrival, RankingService
@@ -19,6 +20,7 @@ from serving.schemas import (
     RankResponse,
     Readiness,
     RecordInput,
+    StateFeatureInfo,
     TaskInfo,
 )
 
@@ -79,6 +81,8 @@ async def model(ranking: Ranking) -> ModelResponse:
             for f in spec.side(*Side)
         ],
         crosses={f.name: f.of for f in spec.features if isinstance(f, CrossFeature)},
+        state_features=[_state_feature(feature) for feature in spec.state_features],
+        state_watermark_ms=served.state.watermark_ms,
         tasks=[TaskInfo(name=t.name, group=t.group, kind=t.kind, unit=t.unit) for t in spec.tasks],
         score=spec.score,
         metrics=manifest.metrics,
@@ -99,3 +103,20 @@ async def readyz(ranking: Ranking) -> Readiness:
     except StoreError as error:
         raise problems.not_ready(str(error)) from error
     return Readiness(model_version=ranking.model.manifest.model_version)
+
+
+def _state_feature(feature: StateFeature) -> StateFeatureInfo:
+    of: tuple[str | None, ...]
+    labels: tuple[str | None, ...] = ()
+    if isinstance(feature, HistoryFeature):
+        of, labels = (feature.of,), (feature.label,)
+    elif isinstance(feature, AgeFeature):
+        of = feature.of or (feature.since,)
+    else:
+        of, labels = feature.of, feature.labels
+    return StateFeatureInfo(
+        name=feature.name,
+        kind=feature.kind,
+        of=tuple(name for name in of if name is not None),
+        labels=tuple(name for name in labels if name is not None),
+    )

@@ -205,6 +205,15 @@ class FeatureInfo(Schema):
     kind: str
 
 
+class StateFeatureInfo(Schema):
+    """A feature that learns from the stream."""
+
+    name: str
+    kind: str
+    of: tuple[str, ...] = Field(description="The features that it is counted by, or made of.")
+    labels: tuple[str, ...] = Field(description="The tasks whose labels it counts, or that admit a video.")
+
+
 class TaskInfo(Schema):
     """A head of the model."""
 
@@ -223,6 +232,13 @@ class ModelResponse(Schema):
     watermark_ms: int | None = Field(description="The model has seen events up to this time, UTC.")
     features: list[FeatureInfo]
     crosses: dict[str, tuple[str, ...]] = Field(description="Combinations of features, by name.")
+    state_features: list[StateFeatureInfo] = Field(
+        description="What is known of viewers, videos and pairs of both at the time of a request."
+    )
+    state_watermark_ms: int | None = Field(
+        description="The state features know of events up to this time, UTC; later than `watermark_ms` if "
+        "they were brought up to date since the training."
+    )
     tasks: list[TaskInfo]
     score: ScoreSpec
     metrics: dict[str, Any] = Field(description="As measured in training.")

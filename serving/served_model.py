@@ -16,6 +16,7 @@ from ranker.errors import WatchnextError
 from ranker.feature_spec import Side
 from ranker.features.layout import Group
 from ranker.features.record import RecordLayout, Words
+from ranker.features.state.feature_state import FeatureState
 from ranker.features.state.kernels import Times
 from ranker.features.stored import user_records
 from ranker.networks.inference import InferenceModel, Part
@@ -24,6 +25,7 @@ from ranker.records import QUERY_PREFIX, VIDEO_ID
 from ranker.score.formula import ScoreFormula
 from serving.catalogue import Catalogue
 from serving.request_records import RequestReader, RequestRecords
+from serving.served_state import ServedState, compile_learning
 
 Floats = NDArray[np.float64]
 Slots = NDArray[np.int64]
@@ -120,6 +122,9 @@ class ServedModel:
         bundle: The verified bundle.
         catalogue_bytes: Memory of the resident videos.
         dtype: Of the network after its first layer.
+
+    Attributes:
+        state: What is known of viewers, videos and pairs.
     """
 
     def __init__(self, bundle: Bundle, catalogue_bytes: int, dtype: torch.dtype = torch.float32) -> None:
@@ -130,6 +135,7 @@ class ServedModel:
         self.user_records = user_records(bundle.spec)
         self._model = InferenceModel(bundle.model, dtype)
         self._encoder = bundle.encoder
+        self.state = ServedState(bundle.encoder.feature_state, bundle.manifest.watermark_ms)
         self.catalogue = Catalogue(bundle.encoder, self._model, catalogue_bytes)
         records = bundle.encoder.records
         self._request_empty = records[Group.REQUEST].missing(1)
@@ -160,8 +166,18 @@ class ServedModel:
             results.update(zip(inputs, ranked, strict=True))
         return [results[place] for place in range(len(queries))]
 
+    def take(self, state: ServedState) -> None:
+        """Rank with this state from the next batch on; it is of the same digest as the one of before."""
+        self._encoder.feature_state = state.features
+        self.state = state
+
+    def empty_state(self) -> FeatureState:
+        """A state of this model's features in which nothing is known yet."""
+        return FeatureState(self.spec, self._encoder.layout)
+
     def warm_up(self) -> None:
         """Rank a few made-up requests, so that the first real one finds everything in its place."""
+        compile_learning(self.spec, self._encoder.layout)
         for size in WARMING_SIZES:
             ids = [str(place) for place in range(size)]
             carried = RequestRecords((), (), ())
