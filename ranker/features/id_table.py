@@ -20,9 +20,9 @@ from ranker.features.record import Words
 from ranker.features.state import kernels
 from ranker.features.state.kernels import Times
 from ranker.features.state.key_table import KeyTable
-from ranker.features.state.tracker import Arrays, longer
+from ranker.features.state.tracker import Arrays
 
-FOREVER_MS: Final = 2**62
+_FOREVER_MS: Final = 2**62
 
 
 class IdTable:
@@ -35,11 +35,10 @@ class IdTable:
     def __init__(self, feature: IdFeature) -> None:
         assert feature.capacity is not None
         self._admit = feature.admit
-        self._expire_ms = FOREVER_MS if feature.expire is None else int(feature.expire * 1000)
-        self._capacity = feature.capacity
-        nothing = np.empty(0, np.int64)
-        names = ("keys", "rows", "seen_ms", "waiting", "sightings")
-        self.load({**dict.fromkeys(names, nothing), "latest_ms": np.zeros(1, np.int64)})
+        self._expire_ms = _FOREVER_MS if feature.expire is None else int(feature.expire * 1000)
+        self._own = KeyTable(feature.capacity, words=2)
+        self._waiting = KeyTable(feature.capacity, words=1)
+        self._latest_ms = 0
 
     def rows(self, keys: Words) -> NDArray[np.int64]:
         """Look ids up.
@@ -53,7 +52,7 @@ class IdTable:
         found = np.empty(keys.size, np.int64)
         since_ms = self._latest_ms - self._expire_ms
         flat = np.ascontiguousarray(keys).reshape(-1)
-        kernels.find_ids(self._own.arrays, self._rows, self._seen_ms, since_ms, flat, found)
+        kernels.find_ids(self._own.arrays, since_ms, flat, found)
         return found.reshape(keys.shape)
 
     def observe(self, keys: Words, times: Times) -> NDArray[np.int64]:
@@ -68,14 +67,13 @@ class IdTable:
         """
         if not len(times):
             return np.empty(0, np.int64)
-        self._reserve(keys.size)
+        self._own.reserve(keys.size)
+        if self._admit > 1:
+            self._waiting.reserve(keys.size)
         given = np.empty(keys.size, np.int64)
         count = kernels.see_ids(
             self._own.arrays,
-            self._rows,
-            self._seen_ms,
             self._waiting.arrays,
-            self._sightings,
             np.ascontiguousarray(keys),
             times,
             self._admit,
@@ -83,36 +81,21 @@ class IdTable:
             given,
         )
         self._latest_ms = int(times[-1])
-        return given[:count] + kernels.FIRST_OWN
+        return given[:count]
 
     def state(self) -> Arrays:
-        """Everything, as named arrays of int64: (N,) of ids with a row, (M,) of others, the oldest first."""
+        """Everything, as named int64 arrays: (N, ...) of ids with a row, (M, ...) of others, oldest first."""
         own, waiting = self._own.by_recency(), self._waiting.by_recency()
         return {
-            "keys": self._own.keys(own).view(np.int64),
-            "rows": self._rows[own],
-            "seen_ms": self._seen_ms[own],
+            "own": self._own.keys(own).view(np.int64),
+            "rows_and_times": self._own.known(own),
             "waiting": self._waiting.keys(waiting).view(np.int64),
-            "sightings": self._sightings[waiting],
+            "sightings": self._waiting.known(waiting),
             "latest_ms": np.array([self._latest_ms], np.int64),
         }
 
     def load(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Go on from a saved state."""
-        self._own, self._waiting = KeyTable(self._capacity), KeyTable(self._capacity)
-        self._own.load(state["keys"].view(np.uint64))
-        self._waiting.load(state["waiting"].view(np.uint64))
-        self._rows, self._seen_ms = state["rows"].copy(), state["seen_ms"].copy()
-        self._sightings = state["sightings"].copy()
+        self._own.load(state["own"].view(np.uint64), state["rows_and_times"])
+        self._waiting.load(state["waiting"].view(np.uint64), state["sightings"])
         self._latest_ms = int(state["latest_ms"][0])
-        self._reserve(0)
-
-    def _reserve(self, keys: int) -> None:
-        self._own.reserve(keys)
-        had, room = len(self._rows), self._own.room
-        self._rows = longer(self._rows, room)
-        self._rows[had:] = np.arange(had, room)  # unused ones: the places before have all rows before these
-        self._seen_ms = longer(self._seen_ms, room)
-        if self._admit > 1:
-            self._waiting.reserve(keys)
-        self._sightings = longer(self._sightings, self._waiting.room)

@@ -47,6 +47,11 @@ SUMS: Final = 2 * (SINCE + 1)
 """Where a row's sums begin, in float32, of which a word holds two."""
 ENTRIES: Final = SINCE + 1
 """Where a history's entries begin: value, time, value, time and so on."""
+OWN: Final = KNOWN
+SEEN: Final = KNOWN + 1
+"""Of an id with a row of its own, the row, 0 before there is one, and when the id was last seen."""
+SIGHTINGS: Final = KNOWN
+"""Of an id without one, how often it was seen."""
 
 USED: Final = 0
 MOST: Final = 1
@@ -509,34 +514,27 @@ def last_seen_of(keys: Keys, rows_keys: Words, rows_ms: Times, ages_s: Ages) -> 
 
 
 @compiled
-def find_ids(
-    own: Keys, rows: NDArray[np.int64], seen_ms: Times, since_ms: int, ids: Words, found: NDArray[np.int64]
-) -> None:
+def find_ids(own: Keys, since_ms: int, ids: Words, found: NDArray[np.int64]) -> None:
     """Look up the rows of ids.
 
     Args:
-        own: The ids that have a row.
-        rows: (C,) the row of each, from 0 on.
-        seen_ms: (C,) when each was last seen.
+        own: The ids that have a row, and when each was last seen.
         since_ms: Those last seen before have lost their row.
         ids: (R,), NO_KEY where missing.
-        found: (R,) to write to: 0 where missing, 1 where an id has no row, else FIRST_OWN + its row.
+        found: (R,) to write to: 0 where missing, 1 where an id has no row of its own.
     """
     for place in range(len(ids)):
-        row = find(own, ids[place]) if ids[place] != NO_KEY else NONE
-        if row != NONE and seen_ms[row] >= since_ms:
-            found[place] = FIRST_OWN + rows[row]
-        else:
-            found[place] = 1 if ids[place] != NO_KEY else 0
+        found[place] = 0
+        if ids[place] != NO_KEY:
+            row = find(own, ids[place])
+            there = row != NONE and own.rows[row, SEEN] >= since_ms
+            found[place] = own.rows[row, OWN] if there else 1
 
 
 @compiled
 def see_ids(
     own: Keys,
-    rows: NDArray[np.int64],
-    seen_ms: Times,
     waiting: Keys,
-    sightings: NDArray[np.int64],
     rows_ids: Words,
     rows_ms: Times,
     admit: int,
@@ -545,14 +543,11 @@ def see_ids(
 ) -> int:
     """Count the sightings of ids, and give a row to those that had enough.
 
-    A row that expired stays with its id, unused, until another one or the same one is given it.
+    A row that expired stays with its id, out of use, until another one or the same one is given it.
 
     Args:
-        own: The ids that have a row.
-        rows: (C,) the row of each, from 0 on.
-        seen_ms: (C,) when each was last seen.
-        waiting: The ids that have none.
-        sightings: (C,) how often each of these was seen.
+        own: The ids that have a row, and when each was last seen.
+        waiting: The ids that have none, and how often each was seen.
         rows_ids: (R, K), NO_KEY where missing.
         rows_ms: (R,) when they were seen, in order.
         admit: Sightings that are enough.
@@ -568,25 +563,25 @@ def see_ids(
             if key == NO_KEY:
                 continue
             row = find(own, key)
-            lacks = row == NONE or seen_ms[row] < rows_ms[place] - expire_ms
-            if lacks and not _admitted(waiting, sightings, key, admit):
+            lacks = row == NONE or own.rows[row, SEEN] < rows_ms[place] - expire_ms
+            if lacks and not _admitted(waiting, key, admit):
                 continue
             row, _ = use(own, key)
-            seen_ms[row] = rows_ms[place]
+            own.rows[row, SEEN] = rows_ms[place]
             if lacks:
-                given[count] = rows[row]
+                if own.rows[row, OWN] == 0:  # the table has never used it; others have all rows before
+                    own.rows[row, OWN] = FIRST_OWN + row
+                given[count] = own.rows[row, OWN]
                 count += 1
     return count
 
 
 @compiled
-def _admitted(waiting: Keys, sightings: NDArray[np.int64], key: np.uint64, admit: int) -> bool:
+def _admitted(waiting: Keys, key: np.uint64, admit: int) -> bool:
     """Whether an id's sightings are enough with this one; then they are counted from 0 again."""
     if admit == 1:
         return True
     row, fresh = use(waiting, key)
-    sightings[row] = 1 if fresh else sightings[row] + 1
-    if sightings[row] < admit:
-        return False
-    sightings[row] = 0
-    return True
+    sightings = 1 if fresh else waiting.rows[row, SIGHTINGS] + 1
+    waiting.rows[row, SIGHTINGS] = sightings % admit
+    return sightings >= admit
