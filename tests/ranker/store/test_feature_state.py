@@ -92,7 +92,7 @@ def test_a_writer_that_ends_halfway_leaves_the_newest_as_it_was(
             store.write(ARRAYS, 2)
     assert store.newest() == first
     assert client.dbsize() > count  # parts that nobody points to ...
-    orphans = {key.decode() for key in client.keys()} - {state_key("d1"), *first.part_keys}
+    orphans = {key.decode() for key in client.scan_iter()} - {state_key("d1"), *first.part_keys}
     assert all(0 < lives_s(client, key) <= UNFINISHED_S for key in orphans)  # ... and that Redis will forget
 
 
@@ -110,7 +110,7 @@ def test_of_writers_at_the_same_time_one_is_the_last(client: redis.Redis) -> Non
     newest = store.newest()
     assert newest is not None
     np.testing.assert_array_equal(store.read(newest)["a"], states[newest.watermark_ms]["a"])
-    others = {key.decode() for key in client.keys()} - {state_key("d1"), *newest.part_keys}
+    others = {key.decode() for key in client.scan_iter()} - {state_key("d1"), *newest.part_keys}
     assert len(others) == 7 * newest.parts
     assert all(0 < lives_s(client, key) <= GRACE_S for key in others)
 
@@ -120,7 +120,7 @@ def test_a_changed_part_is_refused(client: redis.Redis, part: int) -> None:
     store = StateStore(client, "d1")
     pointer = store.write(ARRAYS, 1)
     client.setrange(pointer.part_keys[part], 7, b"!")
-    with pytest.raises(DamagedStateError, match="expected .* bytes with sha256 .*: the state was changed"):
+    with pytest.raises(DamagedStateError, match=r"expected .* bytes with sha256 .*: the state was changed"):
         store.read(pointer)
 
 
