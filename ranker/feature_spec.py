@@ -159,6 +159,8 @@ class CrossFeature(SpecModel):
 ColumnFeature = IdFeature | IdsFeature | CategoryFeature | NumberFeature | BinFeature
 Feature = Annotated[ColumnFeature | CrossFeature | StateFeature, Field(discriminator="kind")]
 TableFeature = IdFeature | IdsFeature
+TABLE_KEYS: Final = frozenset({"buckets", "dim", "capacity", "admit", "expire"})
+"""What is said of a table where it is owned, and not where it is shared."""
 NUMERIC: Final = (NumberFeature, BinFeature)
 """Features whose columns hold numbers."""
 SingleKey = IdFeature | CategoryFeature | BinFeature
@@ -193,7 +195,7 @@ def check_feature(feature: ColumnFeature, features: dict[str, Feature]) -> None:
             f"feature '{feature.name}': shares expects a feature with a table of its own "
             f"({', '.join(tables)}), found '{feature.shares}'"
         )
-    given = {"buckets", "dim"} & feature.model_fields_set
+    given = TABLE_KEYS & feature.model_fields_set
     if given:
         raise ValueError(
             f"feature '{feature.name}': shares the table of '{feature.shares}', "
@@ -214,19 +216,20 @@ def check_cross(cross: CrossFeature, features: dict[str, Feature]) -> None:
     _check_parts(cross.name, "a cross", cross.of, SingleKey, features)
 
 
-def check_state_feature(feature: StateFeature, features: dict[str, Feature], tasks: Collection[str]) -> None:
+def check_state_feature(feature: StateFeature, features: dict[str, Feature], labels: Collection[str]) -> None:
     """Check that a feature of the state is made of features and labels that there are.
 
     Args:
         feature: The feature.
         features: All of the spec's, by name.
-        tasks: Names of the spec's tasks.
+        labels: Names of the spec's tasks and other labels.
 
     Raises:
         ValueError: It is not; pydantic makes a `SpecError` of it.
     """
     if isinstance(feature, HistoryFeature):
-        _check_parts(feature.name, "a history", (feature.of,), IdFeature, features, (Side.CANDIDATE,))
+        kinds = IdFeature | IdsFeature if feature.pool == "mean" else IdFeature
+        _check_parts(feature.name, "a history", (feature.of,), kinds, features, (Side.CANDIDATE,))
     elif isinstance(feature, AgeFeature) and feature.since is not None:
         _check_parts(feature.name, "since", (feature.since,), NumberFeature, features)
     else:
@@ -238,17 +241,46 @@ def check_state_feature(feature: StateFeature, features: dict[str, Feature], tas
             raise ValueError(
                 f"feature '{feature.name}': a key expects one list at most, found {', '.join(lists)}"
             )
-    labels: tuple[str | None, ...] = ()
+    counted: tuple[str | None, ...] = ()
     if isinstance(feature, RateFeature):
-        labels = feature.labels
+        counted = feature.labels
         refuse_doubles(list(feature.labels), f"labels of '{feature.name}'")
+        _check_prior(feature, features)
     elif isinstance(feature, HistoryFeature):
-        labels = (feature.label,)
-    for label in labels:
-        if label is not None and label not in tasks:
+        counted = (feature.label,)
+    for label in counted:
+        if label is not None and label not in labels:
             raise ValueError(
-                f"feature '{feature.name}': expected a task ({', '.join(tasks)}) as label, found '{label}'"
+                f"feature '{feature.name}': expected a task or label ({', '.join(labels)}), found '{label}'"
             )
+
+
+def _check_prior(rate: RateFeature, features: dict[str, Feature]) -> None:
+    """Check that the rate that another one is drawn towards has what it needs, for a part of the same key."""
+    strengths = rate.strength if isinstance(rate.strength, dict) else {}
+    for label in strengths:
+        if label not in rate.labels:
+            raise ValueError(
+                f"feature '{rate.name}': strength expects labels out of {', '.join(rate.labels)}, "
+                f"found '{label}'"
+            )
+    if isinstance(rate.strength, dict) and len(strengths) < len(rate.labels):
+        lacking = next(label for label in rate.labels if label not in strengths)
+        raise ValueError(f"feature '{rate.name}': strength expects all labels, found none for '{lacking}'")
+    if rate.toward is None:
+        return
+    prior = features.get(rate.toward)
+    if not (
+        isinstance(prior, RateFeature)
+        and prior.toward is None
+        and set(prior.of) < set(rate.of)
+        and set(prior.labels) >= set(rate.labels)
+        and prior.half_lives == rate.half_lives
+    ):
+        raise ValueError(
+            f"feature '{rate.name}': toward expects a rate of a part of {', '.join(rate.of)} with the same "
+            f"half-lives and labels, and toward none itself, found '{rate.toward}'"
+        )
 
 
 def _check_parts(

@@ -26,19 +26,16 @@ from ranker.spec_model import Duration, Name, SpecModel
 from ranker.state_spec import StateFeature
 
 
-class Task(SpecModel):
-    """One thing to predict: a head of the network."""
+class Label(SpecModel):
+    """What a viewer did with an impression, as a number: 0 or 1, or an amount."""
 
-    name: Name = Field(description="Unique name of the head.")
-    group: Literal["engagement", "satisfaction"]
+    name: Name = Field(description="Unique name.")
     kind: Literal["binary", "regression"]
     label: Name | None = Field(None, description="The records' column with the label; the name by default.")
     transform: Literal["identity", "log1p"] = Field(
-        "identity", description="What the network learns of a regression label."
+        "identity", description="What is learned of a regression label."
     )
     unit: str | None = Field(None, description="Unit of a regression label, e.g. s or stars.")
-    weight: NonNegativeFloat = Field(1.0, description="Weight of the head's loss.")
-    position_bias: bool = Field(False, description="Add the position tower's logit to this head in training.")
     label_wait: Duration = Field(
         0.0,
         description="Time after an impression at which its label counts as known to features of the state: "
@@ -53,8 +50,16 @@ class Task(SpecModel):
     @model_validator(mode="after")
     def _only_regression_transforms(self) -> Self:
         if self.kind == "binary" and self.transform != "identity":
-            raise ValueError(f"task '{self.name}': transform is for regression, found kind binary")
+            raise ValueError(f"'{self.name}': transform is for regression, found kind binary")
         return self
+
+
+class Task(Label):
+    """One thing to predict: a label with a head of the network."""
+
+    group: Literal["engagement", "satisfaction"]
+    weight: NonNegativeFloat = Field(1.0, description="Weight of the head's loss.")
+    position_bias: bool = Field(False, description="Add the position tower's logit to this head in training.")
 
 
 class NetworkSpec(SpecModel):
@@ -159,6 +164,9 @@ class RankerSpec(SpecModel):
     hash_seed: int = Field(0, ge=0, lt=2**63, description="Seed of the hash that spreads ids over buckets.")
     features: tuple[Feature, ...] = Field(min_length=1)
     tasks: tuple[Task, ...] = Field(min_length=1)
+    labels: tuple[Label, ...] = Field(
+        (), description="Further labels, which are not predicted, for features of the state to count."
+    )
     network: NetworkSpec = NetworkSpec()
     training: TrainingSpec = TrainingSpec()
     score: ScoreSpec
@@ -166,7 +174,7 @@ class RankerSpec(SpecModel):
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
         refuse_doubles([f.name for f in self.features], "features named")
-        refuse_doubles([t.name for t in self.tasks], "tasks named")
+        refuse_doubles([label.name for label in self.feedback], "tasks or labels named")
         features = {f.name: f for f in self.features}
         heads = [t.name for t in self.tasks]
         for term in self.score.terms:
@@ -178,7 +186,7 @@ class RankerSpec(SpecModel):
             if isinstance(feature, CrossFeature):
                 check_cross(feature, features)
             elif isinstance(feature, StateFeature):
-                check_state_feature(feature, features, heads)
+                check_state_feature(feature, features, [label.name for label in self.feedback])
             else:
                 check_feature(feature, features)
         if len(self.side(Side.BIAS)) == len(self.features):
@@ -188,7 +196,7 @@ class RankerSpec(SpecModel):
                 raise ValueError(
                     f"task '{task.name}': position_bias expects a feature with side bias, found none"
                 )
-        labels = {t.label_column for t in self.tasks}
+        labels = {label.label_column for label in self.feedback}
         for feature in self.side(*Side):
             if feature.source_column in labels:
                 raise ValueError(f"feature '{feature.name}': its column '{feature.source_column}' is a label")
@@ -197,6 +205,11 @@ class RankerSpec(SpecModel):
     def side(self, *sides: Side) -> tuple[ColumnFeature, ...]:
         """The features with a column of their own on the given sides, in the spec's order."""
         return tuple(f for f in self.features if isinstance(f, ColumnFeature) and f.side in sides)
+
+    @property
+    def feedback(self) -> tuple[Label, ...]:
+        """All labels: those of the tasks, then those that are only counted."""
+        return (*self.tasks, *self.labels)
 
     @property
     def state_features(self) -> tuple[StateFeature, ...]:
@@ -232,10 +245,11 @@ class RankerSpec(SpecModel):
                     f"{where}: feature '{feature.name}' expects a column '{feature.source_column}', "
                     f"found {', '.join(schema.names)}"
                 )
-        for task in self.tasks:
-            if task.label_column not in schema.names:
+        for label in self.feedback:
+            if label.label_column not in schema.names:
+                what = "task" if isinstance(label, Task) else "label"
                 raise SourceError(
-                    f"{where}: task '{task.name}' expects a label column '{task.label_column}', "
+                    f"{where}: {what} '{label.name}' expects a label column '{label.label_column}', "
                     f"found {', '.join(schema.names)}"
                 )
 

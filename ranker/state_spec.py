@@ -24,11 +24,18 @@ class RateFeature(SpecModel):
         description="The key: features of kind id, ids, category or bin; several for their combination, such "
         "as the viewer with the author. Of a list, what is known of its items is added up.",
     )
-    labels: tuple[Name, ...] = Field(min_length=1, description="Tasks whose labels are counted.")
+    labels: tuple[Name, ...] = Field(min_length=1, description="Tasks and other labels that are counted.")
     half_lives: tuple[HalfLife, ...] = Field(
         ("7d",), min_length=1, validate_default=True, description="Times after which a row counts half."
     )
-    strength: PositiveFloat = Field(20.0, description="How many rows the prior is worth.")
+    strength: PositiveFloat | dict[Name, PositiveFloat] = Field(
+        20.0, description="How many rows the prior is worth; for each label, or for all."
+    )
+    toward: Name | None = Field(
+        None,
+        description="Another rate whose key is a part of this one, such as the viewer's: its rates are the "
+        "prior in place of those of all rows.",
+    )
     capacity: PositiveInt = Field(
         1_000_000, description="Keys that are kept; the least recently used is forgotten first."
     )
@@ -42,11 +49,13 @@ class HistoryFeature(SpecModel):
 
     kind: Literal["history"]
     name: Name = Field(description="Unique name.")
-    of: Name = Field(description="What is remembered of a video: a feature of kind id on side candidate.")
-    label: Name | None = Field(
-        None, description="The task whose label admits a video; without it, all shown."
+    of: Name = Field(
+        description="What is remembered of a video: a feature of side candidate and kind id; or, for the "
+        "mean, ids, of which each item is an entry."
     )
+    label: Name | None = Field(None, description="The label that admits a video; without it, all shown.")
     above: float = Field(0.0, description="What the label must be greater than.")
+    below: float | None = Field(None, description="In place of `above`: what the label must be less than.")
     length: PositiveInt = Field(20, le=256, description="Videos that are remembered.")
     pool: Literal["mean", "attention"] = Field(
         "mean", description="mean of the embeddings, or a sum weighted by how the candidate attends to each."

@@ -105,8 +105,9 @@ class Trainer:
             FeatureError: A column has the wrong type.
             SourceError: A label or weight is out of range.
         """
-        labels = label_matrix(batch, self.spec)
-        encoded = self.encoder.encode_examples(batch, observe=True, labels=labels).to(self.device)
+        feedback = label_matrix(batch, self.spec)
+        labels = feedback[:, : len(self.spec.tasks)]
+        encoded = self.encoder.encode_examples(batch, observe=True, labels=feedback).to(self.device)
         rows = self.model.embedding.rows(encoded)
         gathered = {w: copies.requires_grad_() for w, copies in self.model.embedding.gather(rows).items()}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
@@ -155,13 +156,13 @@ def label_matrix(batch: pa.RecordBatch, spec: RankerSpec) -> NDArray[np.float32]
     """The labels of a batch.
 
     Returns:
-        (B, T) float32 in natural units, NaN where missing.
+        (B, T + further labels) float32 in natural units, NaN where missing: the tasks', then the others.
 
     Raises:
         SourceError: A label is no number, outside 0 to 1 (binary), negative (log1p) or infinite.
     """
-    labels = np.empty((batch.num_rows, len(spec.tasks)), np.float32)
-    for place, task in enumerate(spec.tasks):
+    labels = np.empty((batch.num_rows, len(spec.feedback)), np.float32)
+    for place, task in enumerate(spec.feedback):
         value = _numbers(batch, task.label_column)
         least = 0.0 if task.kind == "binary" or task.transform == "log1p" else -np.inf
         greatest = 1.0 if task.kind == "binary" else np.inf

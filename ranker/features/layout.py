@@ -94,7 +94,7 @@ class Layout:
             return self.parts(feature)
         if isinstance(feature, HistoryFeature):
             of = self._by_name[feature.of]
-            assert isinstance(of, IdFeature)
+            assert isinstance(of, IdFeature | IdsFeature)
             return (VIEWER,) if feature.pool == "mean" else (VIEWER, of)
         if isinstance(feature, AgeFeature) and feature.since is not None:
             since = self._by_name[feature.since]
@@ -177,6 +177,12 @@ class Layout:
     def state_features(self, group: Group) -> tuple[StateFeature, ...]:
         """The group's features that learn from the stream, in the order of their columns."""
         return tuple(f for f in self._features[group] if isinstance(f, StateFeature))
+
+    def attended(self, group: Group) -> tuple[HistoryFeature, ...]:
+        """The group's histories that the candidates attend to, in the order of their columns."""
+        return tuple(
+            f for f in self._features[group] if isinstance(f, HistoryFeature) and f.pool == "attention"
+        )
 
     def features(self, group: Group) -> tuple[Feature, ...]:
         """All features of a group, in the spec's order."""

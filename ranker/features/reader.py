@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ranker.feature_spec import BinFeature, CategoryFeature, CrossFeature, IdFeature, IdsFeature
-from ranker.features.batch import Bag, GroupInputs
+from ranker.features.batch import AttendedHistory, Bag, GroupInputs
 from ranker.features.hashing import combine
 from ranker.features.id_rows import IdRows
 from ranker.features.layout import AGE_RANGES, Group, Layout
@@ -66,6 +66,7 @@ class GroupReader:
         self._logs = np.append(np.array([f.transform == "log1p" for f in numbers], bool), of_state)
         self._may_be_missing = np.append(np.ones(len(numbers), bool), of_state)
         self._means = [f for f in state if isinstance(f, HistoryFeature) and f.pool == "mean"]
+        self._attended = layout.attended(group)
         self._bags = layout.bags(group)
 
     def read(self, words: Words, known: Known, *, observe: TextOf | None = None) -> GroupInputs:
@@ -88,8 +89,9 @@ class GroupReader:
         }
         bags = [self._bag(words, feature) for feature in self._bags]
         bags += [self._history(feature, known.histories[feature.name]) for feature in self._means]
+        attended = [self._attend(words, f, known.histories[f.name]) for f in self._attended]
         numbers = self._standardised(words, known, observe is not None)
-        return GroupInputs(len(words), singles, tuple(bags), numbers)
+        return GroupInputs(len(words), singles, tuple(bags), numbers, tuple(attended))
 
     def _rows(self, words: Words, observe: TextOf | None) -> NDArray[np.int64]:
         rows = np.empty((len(words), len(self._first_rows)), np.int64)
@@ -130,7 +132,7 @@ class GroupReader:
     def _history(self, feature: HistoryFeature, history: History) -> Bag:
         """Rows of the entries and of their ages: the mean of both together."""
         of = self._layout.feature(feature.of)
-        assert isinstance(of, IdFeature)
+        assert isinstance(of, IdFeature | IdsFeature)
         values = self._ids.rows(of, history.values) + self._layout.first_row(of)
         ages = age_ranges(history.ages_s) + self._layout.first_row(feature)
         there = history.values != MISSING_KEY
@@ -138,6 +140,27 @@ class GroupReader:
         counts = 2 * there.sum(axis=1)
         offsets = np.cumsum(counts) - counts
         return Bag(torch.from_numpy(rows), torch.from_numpy(offsets), self._layout.width(feature))
+
+    def _attend(self, words: Words, feature: HistoryFeature, history: History) -> AttendedHistory:
+        """Rows of the entries, of their ages and of the candidates, a request's history only once."""
+        of = self._layout.feature(feature.of)
+        assert isinstance(of, IdFeature)
+        bits = np.concatenate([history.values, history.ages_s.view(np.uint64)], axis=1)  # NaN equals NaN
+        same = (bits[1:] == bits[:-1]).all(axis=1)
+        first = np.append(True, ~same)[: len(words)]
+        values, ages_s = history.values[first], history.ages_s[first]
+        entries, candidates = (
+            torch.from_numpy(self._ids.rows(of, keys) + self._layout.first_row(of))
+            for keys in (values, words[:, self._records.place(of)])
+        )
+        return AttendedHistory(
+            entries,
+            torch.from_numpy(age_ranges(ages_s) + self._layout.first_row(feature)),
+            torch.from_numpy(values != MISSING_KEY),
+            torch.from_numpy(np.cumsum(first) - 1),
+            candidates,
+            self._layout.width(feature),
+        )
 
     def _standardised(self, words: Words, known: Known, observe: bool) -> torch.Tensor:
         own = words[:, self._number_words].view(np.float64)

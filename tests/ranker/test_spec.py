@@ -65,7 +65,7 @@ def test_two_features_of_one_name_are_refused() -> None:
 
 
 def test_two_tasks_of_one_name_are_refused() -> None:
-    with pytest.raises(ValidationError, match="found two tasks named 'click'"):
+    with pytest.raises(ValidationError, match="found two tasks or labels named 'click'"):
         spec(tasks=[CLICK, CLICK])
 
 

@@ -105,7 +105,7 @@ def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
         (
             "name: small\n",
             "name: small\nauthor: me\n",
-            "expected the keys name, hash_seed, features, tasks, network, training, score, found 'author'",
+            "expected the keys name, hash_seed, features, tasks, labels, network, training, score, found 'author'",
         ),
         (
             "{head: like, offset: 1}",

@@ -27,14 +27,14 @@ def state_digest(spec: RankerSpec, layout: Layout) -> str:
     described = {
         "format": FORMAT,
         "seed": spec.hash_seed,
-        "features": [f.model_dump(mode="json", exclude={"strength", "pool"}) for f in kept],
+        "features": [f.model_dump(mode="json", exclude={"strength", "toward", "pool"}) for f in kept],
         "parts": {
             name: layout.feature(name).model_dump(mode="json", include={"kind", "column", "most", "edges"})
             for name in sorted(names)
         },
         "labels": [
-            task.model_dump(mode="json", include={"name", "label", "kind", "transform", "label_wait"})
-            for task in spec.tasks
+            label.model_dump(mode="json", include={"name", "label", "kind", "transform", "label_wait"})
+            for label in spec.feedback
         ],
     }
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]

@@ -5,7 +5,7 @@ all three with the rows of a log, each at its time: a row is read with what was 
 made, never with its own label, nor with any that would not have arrived yet. What is read does not depend on
 how the log is cut into batches.
 
-Shape letters: R rows, W words of a record, T tasks, N numbers of a group, E entries of a history.
+Shape letters: R rows, W words of a record, F labels, N numbers of a group, E entries of a history.
 """
 
 from collections.abc import Mapping
@@ -15,9 +15,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ranker.feature_spec import IdFeature, NumberFeature
+from ranker.feature_spec import IdFeature, IdsFeature, NumberFeature
 from ranker.features.layout import Group, Layout
 from ranker.features.record import RecordLayout, Words
+from ranker.features.state.digest import state_digest
 from ranker.features.state.histories import HistoryTracker
 from ranker.features.state.kernels import Times
 from ranker.features.state.pending import Pending
@@ -67,19 +68,26 @@ class FeatureState:
     Args:
         spec: Names them.
         layout: Says which group each belongs to.
+
+    Attributes:
+        digest: Names what it is made of: it may go on from another one's saved state if both have the same.
     """
 
     def __init__(self, spec: RankerSpec, layout: Layout) -> None:
+        self.digest = state_digest(spec, layout)
         self._layout = layout
-        self._logs = [t.kind == "regression" and t.transform == "log1p" for t in spec.tasks]
+        self._feedback = spec.feedback
+        self._logs = [label.transform == "log1p" for label in spec.feedback]
         self._trackers: dict[str, Tracker] = {}
-        for feature in spec.state_features:
+        for feature in sorted(spec.state_features, key=_has_prior):
             if isinstance(feature, RateFeature):
-                tracker: Tracker = RateTracker(feature, layout.key_parts(feature), spec.tasks)
+                toward = self._trackers.get(feature.toward or "")
+                assert toward is None or isinstance(toward, RateTracker)
+                tracker: Tracker = RateTracker(feature, layout.key_parts(feature), spec.feedback, toward)
             elif isinstance(feature, HistoryFeature):
                 of = layout.feature(feature.of)
-                assert isinstance(of, IdFeature)
-                tracker = HistoryTracker(feature, of, spec.tasks)
+                assert isinstance(of, IdFeature | IdsFeature)
+                tracker = HistoryTracker(feature, of, spec.feedback)
             elif feature.of:
                 tracker = SightingTracker(feature, layout.key_parts(feature))
             else:
@@ -89,6 +97,38 @@ class FeatureState:
         waits = frozenset[float]().union(*(tracker.waits for tracker in self._trackers.values()))
         self._applied = dict.fromkeys(sorted(waits), 0)
 
+    @property
+    def learns(self) -> bool:
+        """Whether there is anything to be known; else the spec has no such features."""
+        return bool(self._trackers)
+
+    def __len__(self) -> int:
+        """How many keys it knows."""
+        return sum(len(tracker.table) for tracker in self._trackers.values())
+
+    def advance(self, time_ms: int) -> None:
+        """Take in what of the replayed rows has become known by a time, as the next row then would.
+
+        Args:
+            time_ms: The time; feedback whose wait ends then is not yet known.
+        """
+        if not len(self._pending):
+            return
+        shown, labels = self._pending["times"], self._pending["labels"]
+        for wait, done in self._applied.items():
+            until = max(done, int(np.searchsorted(shown, time_ms - round(wait * 1000), side="left")))
+            rows = slice(done, until)
+            arrived = labels[rows].copy()
+            arrived[:, [label.label_wait != wait for label in self._feedback]] = np.nan
+            for name, tracker in self._trackers.items():
+                if wait in tracker.waits:
+                    columns = self._pending.part(f"{name}/", rows)
+                    if wait == 0:
+                        tracker.observe(columns, shown[rows])
+                    tracker.learn(columns, shown[rows], arrived)
+            self._applied[wait] = until
+        self._forget()
+
     def replay(self, words: Words, records: RecordLayout, times: Times, labels: Labels) -> dict[Group, Known]:
         """Read rows of a log as of their times, and take them in as their feedback becomes known.
 
@@ -96,7 +136,7 @@ class FeatureState:
             words: (R, W) the rows, with all columns.
             records: Where the columns stand in them.
             times: (R,) int64 milliseconds, none earlier than those before.
-            labels: (R, T) in natural units, NaN where missing.
+            labels: (R, F) in natural units, NaN where missing.
 
         Returns:
             What was known of each row.
@@ -109,7 +149,8 @@ class FeatureState:
         self._pending.append({"times": times, "labels": self._learned(labels), **columns})
         shown = self._pending["times"]
         until = {
-            wait: np.searchsorted(shown, times - int(wait * 1000), side="left") for wait in self._applied
+            wait: np.searchsorted(shown, times - round(wait * 1000), side="left").clip(done)
+            for wait, done in self._applied.items()
         }
         log = Replay(
             {name: self._pending[name] for name in columns},
@@ -119,12 +160,11 @@ class FeatureState:
             self._applied,
             until,
         )
-        read = {name: tracker.replay(log) for name, tracker in self._trackers.items()}
-        applied = {wait: int(count[-1]) for wait, count in until.items()}
-        done = min(applied.values(), default=len(shown))
-        self._pending.drop(done)
-        self._applied = {wait: count - done for wait, count in applied.items()}
-        return {group: self._known(group, read, words, records, times) for group in Group}
+        for name, tracker in self._trackers.items():
+            log.read[name] = tracker.replay(log)
+        self._applied = {wait: int(count[-1]) for wait, count in until.items()}
+        self._forget()
+        return {group: self._known(group, log.read, words, records, times) for group in Group}
 
     def look_up(self, group: Group, words: Words, records: RecordLayout, times: Times) -> Known:
         """Read what is known at these times of a group's rows; nothing is changed.
@@ -160,7 +200,7 @@ class FeatureState:
             words: (R, W) with all columns.
             records: Where the columns stand in them.
             times: (R,) int64 milliseconds at which they were shown.
-            labels: (R, T) in natural units, NaN where missing or not yet known.
+            labels: (R, F) in natural units, NaN where missing or not yet known.
         """
         for tracker in self._trackers.values():
             tracker.learn(tracker.columns(words, records), times, self._learned(labels))
@@ -184,6 +224,12 @@ class FeatureState:
         self._pending.load(_unsigned(_part(state, "pending"), ("keys", "values", "viewers")))
         counts = state["applied/counts"].tolist()
         self._applied = dict(zip(self._applied, counts, strict=True))
+
+    def _forget(self) -> None:
+        """Let go of the rows of which all is taken in."""
+        done = min(self._applied.values(), default=len(self._pending))
+        self._pending.drop(done)
+        self._applied = {wait: count - done for wait, count in self._applied.items()}
 
     def _learned(self, labels: Labels) -> Labels:
         """Labels as the network learns them."""
@@ -213,6 +259,10 @@ class FeatureState:
         of = self._layout.feature(feature.since)
         assert isinstance(of, NumberFeature)
         return np.maximum(times - words[:, records.place(of)].view(np.float64), 0) / 1000
+
+
+def _has_prior(feature: StateFeature) -> bool:
+    return isinstance(feature, RateFeature) and feature.toward is not None
 
 
 def _part(state: Mapping[str, NDArray[np.generic]], part: str) -> Arrays:

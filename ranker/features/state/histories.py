@@ -8,13 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ranker.feature_spec import IdFeature
+from ranker.feature_spec import IdFeature, IdsFeature
 from ranker.features.layout import VIEWER
 from ranker.features.record import RecordLayout, Words
 from ranker.features.state import kernels
 from ranker.features.state.kernels import Ages, Cells, Times
+from ranker.features.state.row_keys import part_keys
 from ranker.features.state.tracker import Arrays, Replay, Tracker
-from ranker.spec import Task
+from ranker.spec import Label
 from ranker.state_spec import HistoryFeature
 
 
@@ -24,16 +25,16 @@ class HistoryTracker(Tracker):
     Args:
         feature: The feature.
         of: What is remembered of a video.
-        tasks: All of the spec's.
+        labels: All of the spec's.
     """
 
-    def __init__(self, feature: HistoryFeature, of: IdFeature, tasks: Sequence[Task]) -> None:
+    def __init__(self, feature: HistoryFeature, of: IdFeature | IdsFeature, labels: Sequence[Label]) -> None:
         super().__init__(feature.name, feature.capacity, words=1 + 2 * feature.length)
         self._length = feature.length
         self._of = of
-        self._label = next((p for p, task in enumerate(tasks) if task.name == feature.label), None)
-        self._wait = 0.0 if self._label is None else tasks[self._label].label_wait
-        self._above = feature.above
+        self._label = next((p for p, label in enumerate(labels) if label.name == feature.label), None)
+        self._wait = 0.0 if self._label is None else labels[self._label].label_wait
+        self._above, self._below = feature.above, feature.below
 
     @property
     def waits(self) -> frozenset[float]:
@@ -45,8 +46,8 @@ class HistoryTracker(Tracker):
         return {f"{self.name}/viewers": np.ascontiguousarray(words[:, records.place(VIEWER)])}
 
     def columns(self, words: Words, records: RecordLayout) -> Arrays:
-        """The viewers, (R,), and what is remembered, (R,)."""
-        values = np.ascontiguousarray(words[:, records.place(self._of)])
+        """The viewers, (R,), and what is remembered, (R, I): of a list, each item is an entry."""
+        values = np.ascontiguousarray(part_keys(self._of, words, records))
         return {**self.keys(words, records), f"{self.name}/values": values}
 
     def replay(self, log: Replay) -> Arrays:
@@ -88,7 +89,8 @@ class HistoryTracker(Tracker):
     def _enters(self, labels: Cells) -> NDArray[np.bool_]:
         if self._label is None:
             return np.ones(len(labels), np.bool_)
-        enters: NDArray[np.bool_] = labels[:, self._label] > self._above
+        given = labels[:, self._label]
+        enters: NDArray[np.bool_] = given > self._above if self._below is None else given < self._below
         return enters
 
     def _write(self, columns: Arrays, times: Times) -> None:

@@ -321,6 +321,7 @@ def replay_rates(
     wait_of_label: NDArray[np.int64],
     applied: NDArray[np.int64],
     until: NDArray[np.int64],
+    priors: Cells,
     numbers: Cells,
 ) -> None:
     """Read each row of a batch when its request was made, learning from earlier rows as they become known.
@@ -334,6 +335,7 @@ def replay_rates(
         wait_of_label: (L,) which of the waits is a label's.
         applied: (W,) how many rows of the log are known already under each wait.
         until: (R, W) how many are when each row's request is made.
+        priors: (R, H, L) what each row's rates are drawn towards; (0, H, L) for the rates of everything.
         numbers: (R, H, L + 1) to write to.
     """
     done = applied.copy()
@@ -349,9 +351,10 @@ def replay_rates(
                 learn_rates(rates, log_keys[past], log_ms[past], learned)
                 changed = True
             done[wait] = max(done[wait], until[row, wait])
-        if changed:
+        if changed and not len(priors):
             _priors(rates, prior)
-        _read(rates, log_keys[first + row], log_ms[first + row], prior, sums, numbers[row])
+        expected = priors[row] if len(priors) else prior
+        _read(rates, log_keys[first + row], log_ms[first + row], expected, sums, numbers[row])
 
 
 @compiled
@@ -365,26 +368,30 @@ def learn_rates_of(rates: Rates, rows_keys: Words, rows_ms: Times, labels: Cells
 
 
 @compiled
-def read_rates(rates: Rates, rows_keys: Words, rows_ms: Times, numbers: Cells) -> None:
-    """Read rows, (R, K) and (R,), into (R, H, L + 1)."""
+def read_rates(rates: Rates, rows_keys: Words, rows_ms: Times, priors: Cells, numbers: Cells) -> None:
+    """Read rows, (R, K) and (R,), into (R, H, L + 1); `priors` are as of `replay_rates`."""
     half_lives, labels = numbers.shape[1], numbers.shape[2] - 1
     prior, sums = np.empty((half_lives, labels), np.float32), np.empty((half_lives, 2, labels), np.float32)
     _priors(rates, prior)
     for row in range(len(rows_keys)):
-        _read(rates, rows_keys[row], rows_ms[row], prior, sums, numbers[row])
+        expected = priors[row] if len(priors) else prior
+        _read(rates, rows_keys[row], rows_ms[row], expected, sums, numbers[row])
 
 
 @compiled
-def _write_entry(keys: Keys, key: np.uint64, value: np.uint64, at_ms: int) -> None:
-    """Add an entry to a history in place of its oldest if there is no room left."""
+def _write_entries(keys: Keys, key: np.uint64, values: Words, at_ms: int) -> None:
+    """Add entries, (I,), to a history, each in place of its oldest if there is no room left."""
     if key == NO_KEY:
         return
     row, fresh = use(keys, key)
     written = 0 if fresh else keys.rows[row, SINCE]
-    spot = ENTRIES + 2 * (written % ((keys.rows.shape[1] - ENTRIES) // 2))
-    keys.rows[row, spot] = np.int64(value)
-    keys.rows[row, spot + 1] = at_ms
-    keys.rows[row, SINCE] = written + 1
+    for value in values:
+        if value != NO_KEY:
+            spot = ENTRIES + 2 * (written % ((keys.rows.shape[1] - ENTRIES) // 2))
+            keys.rows[row, spot] = np.int64(value)
+            keys.rows[row, spot + 1] = at_ms
+            written += 1
+    keys.rows[row, SINCE] = written
 
 
 @compiled
@@ -427,7 +434,7 @@ def replay_histories(
     Args:
         keys: The table, with room for N entries in a row.
         log_keys: (M,).
-        log_values: (M,).
+        log_values: (M, I) entries, NO_KEY where missing.
         log_ms: (M,).
         log_enters: (M,) which rows become entries.
         first: Where the batch begins in the log.
@@ -440,16 +447,16 @@ def replay_histories(
     for row in range(len(until)):
         for past in range(done, until[row]):
             if log_enters[past]:
-                _write_entry(keys, log_keys[past], log_values[past], log_ms[past])
+                _write_entries(keys, log_keys[past], log_values[past], log_ms[past])
         done = max(done, until[row])
         _read_entries(keys, log_keys[first + row], log_ms[first + row], values[row], ages_s[row])
 
 
 @compiled
 def write_histories(keys: Keys, rows_keys: Words, rows_values: Words, rows_ms: Times) -> None:
-    """Add entries, (R,) each."""
+    """Add entries, (R,), (R, I) and (R,)."""
     for row in range(len(rows_keys)):
-        _write_entry(keys, rows_keys[row], rows_values[row], rows_ms[row])
+        _write_entries(keys, rows_keys[row], rows_values[row], rows_ms[row])
 
 
 @compiled

@@ -13,7 +13,7 @@ from ranker.features.state import kernels
 from ranker.features.state.kernels import KNOWN, Cells, Rates, Times
 from ranker.features.state.row_keys import row_keys
 from ranker.features.state.tracker import Arrays, Floats, Replay, Tracker
-from ranker.spec import Task
+from ranker.spec import Label
 from ranker.state_spec import RateFeature
 
 
@@ -23,18 +23,35 @@ class RateTracker(Tracker):
     Args:
         feature: The feature.
         parts: The features that its key combines.
-        tasks: All of the spec's.
+        labels: All of the spec's.
+        toward: The rate that is the prior; None for the rates of everything.
+
+    Attributes:
+        names: Of its labels.
+        is_prior: Whether it is the prior of another one.
     """
 
-    def __init__(self, feature: RateFeature, parts: Sequence[KeyPart], tasks: Sequence[Task]) -> None:
+    def __init__(
+        self,
+        feature: RateFeature,
+        parts: Sequence[KeyPart],
+        labels: Sequence[Label],
+        toward: "RateTracker | None" = None,
+    ) -> None:
         words = 1 + len(feature.half_lives) * len(feature.labels)
         super().__init__(feature.name, feature.capacity, words)
         self._parts = parts
-        names = [task.name for task in tasks]
-        self._labels = [names.index(label) for label in feature.labels]
-        counted = [tasks[place] for place in self._labels]
-        self._waits = [task.label_wait for task in counted]
-        binary = np.array([task.kind == "binary" for task in counted])
+        names = [label.name for label in labels]
+        self._labels = [names.index(name) for name in feature.labels]
+        counted = [labels[place] for place in self._labels]
+        self._waits = [label.label_wait for label in counted]
+        binary = np.array([label.kind == "binary" for label in counted])
+        self.names: tuple[str, ...] = feature.labels
+        self._toward = toward
+        self._of_toward = [toward.names.index(name) for name in feature.labels] if toward else []
+        self.is_prior = False
+        if toward is not None:
+            toward.is_prior = True
         self._in_logs = np.append(binary, True)
         self._half_lives_ms = np.array(feature.half_lives, np.float64) * 1000
         self._binary = binary.astype(np.float32)
@@ -49,6 +66,11 @@ class RateTracker(Tracker):
         return frozenset(self._waits)
 
     def keys(self, words: Words, records: RecordLayout) -> Arrays:
+        """The keys, (R, K), and those of the prior."""
+        own = {f"{self.name}/keys": row_keys(self._parts, words, records)}
+        return {**self._toward.keys(words, records), **own} if self._toward else own
+
+    def columns(self, words: Words, records: RecordLayout) -> Arrays:
         """The keys, (R, K)."""
         return {f"{self.name}/keys": row_keys(self._parts, words, records)}
 
@@ -73,15 +95,17 @@ class RateTracker(Tracker):
             np.array([waits.index(wait) for wait in self._waits]),
             applied,
             until,
+            self._priors(None if self._toward is None else log.read[self._toward.name]),
             numbers,
         )
-        return {"numbers": self._logged(numbers)}
+        return self._logged(numbers)
 
     def look_up(self, keys: Arrays, times: Times) -> Arrays:
         """See `Tracker`."""
         numbers = self._room_for(len(times))
-        kernels.read_rates(self._rates(), keys[f"{self.name}/keys"], times, numbers)
-        return {"numbers": self._logged(numbers)}
+        priors = self._priors(None if self._toward is None else self._toward.look_up(keys, times))
+        kernels.read_rates(self._rates(), keys[f"{self.name}/keys"], times, priors, numbers)
+        return self._logged(numbers)
 
     def observe(self, columns: Arrays, times: Times) -> None:
         """Nothing: a rate counts rows with a label."""
@@ -115,6 +139,15 @@ class RateTracker(Tracker):
     def _room_for(self, rows: int) -> Floats:
         return np.empty((rows, len(self._half_lives_ms), len(self._labels) + 1), np.float32)
 
-    def _logged(self, numbers: Floats) -> Floats:
+    def _priors(self, read: Arrays | None) -> Floats:
+        """(R, H, L) what each row's rates are drawn towards; no rows for the rates of everything."""
+        if read is None:
+            return np.empty((0, len(self._half_lives_ms), len(self._labels)), np.float32)
+        return np.ascontiguousarray(read["rates"][:, :, self._of_toward])
+
+    def _logged(self, numbers: Floats) -> Arrays:
+        """The numbers for the network, and the rates that they are made of, (R, H, L)."""
+        odds = numbers[:, :, :-1] if self.is_prior else numbers[:0, :, :-1]
+        rates = np.where(self._binary > 0, odds / (1 + odds), odds)
         np.log(numbers, out=numbers, where=self._in_logs)
-        return numbers.reshape(len(numbers), -1)
+        return {"numbers": numbers.reshape(len(numbers), numbers.shape[1] * numbers.shape[2]), "rates": rates}

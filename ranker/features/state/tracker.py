@@ -5,7 +5,7 @@ Shape letters: R rows, M rows of the log that may still be applied, T tasks.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ class Replay:
         first: Where the batch begins.
         applied: For each wait in seconds, how many rows are known already.
         until: For each wait, (R,) how many are when each row's request is made.
+        read: What was read of the features before this one, by name.
     """
 
     columns: Mapping[str, NDArray[Any]]
@@ -38,6 +39,7 @@ class Replay:
     first: int
     applied: Mapping[float, int]
     until: Mapping[float, NDArray[np.int64]]
+    read: dict[str, Arrays] = field(default_factory=dict)
 
 
 class Tracker(ABC):
