@@ -93,8 +93,8 @@ def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
         (
             "buckets: 48, dim: 4}",
             "bucket: 48, dim: 4}",
-            "features > 0 ('user_id'): expected the keys name, side, column, kind, buckets, dim, shares, capacity, "
-            "admit, expire, found 'bucket'",
+            "features > 0 ('user_id'): expected the keys name, side, column, kind, buckets, dim, shares, "
+            "capacity, admit, expire, found 'bucket'",
         ),
         (
             "experts: 3,",
@@ -105,7 +105,8 @@ def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
         (
             "name: small\n",
             "name: small\nauthor: me\n",
-            "expected the keys name, hash_seed, features, tasks, labels, network, training, score, found 'author'",
+            "expected the keys name, hash_seed, features, tasks, labels, network, training, score, "
+            "found 'author'",
         ),
         (
             "{head: like, offset: 1}",
@@ -134,8 +135,8 @@ def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
         (
             "side: context, kind: category",
             "side: context, kind: enum",
-            "features > 7 ('hour') > kind: expected one of 'id', 'ids', 'category', 'number', 'bin', 'cross', "
-            "'rate', 'history', 'age', found 'enum'",
+            "features > 7 ('hour') > kind: expected one of 'id', 'ids', 'category', 'number', 'bin', "
+            "'cross', 'rate', 'history', 'age', found 'enum'",
         ),
         (
             "name: age, side: user, kind: number",
