@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving import shell
-from serving.metrics import DegradedReason, Metrics, Phase, RejectReason, SwapResult
+from serving.metrics import DegradedReason, LoadResult, Metrics, Phase, RejectReason, SwapResult
 from serving.settings import ServingSettings
 from tests.serving.conftest import serving
 
@@ -76,6 +76,7 @@ def test_events_are_counted_by_reason_and_begin_at_zero(metrics):
     metrics.degraded("feature_store", 1.5)
     metrics.swap("refused")
     metrics.reject("deadline")
+    metrics.state_load("done")
     after = exposed(metrics)
     changed = {key: (before[key], after[key]) for key in after if before.get(key) != after[key]}
     assert changed == {
@@ -83,11 +84,13 @@ def test_events_are_counted_by_reason_and_begin_at_zero(metrics):
         ("degraded_seconds_total", "feature_store"): (0, 1.5),
         ("swaps_total", "refused"): (0, 1),
         ("rejects_total", "deadline"): (0, 1),
+        ("state_loads_total", "done"): (0, 1),
     }
     for name, words in {
         "degraded_seconds": DegradedReason,
         "swaps": SwapResult,
         "rejects": RejectReason,
+        "state_loads": LoadResult,
     }.items():
         assert {key[1] for key in before if key[0] == f"{name}_total"} == set(get_args(words))
 
@@ -125,15 +128,16 @@ metrics.request("/v1/rank", 200)
 metrics.phase("model", 0.004)
 metrics.model("small-1")
 metrics.resident_videos(%d)
+metrics.state_age(%d)
 print(metrics.exposition().decode())
 """
 
 
 def test_the_numbers_of_several_processes_are_added_up(tmp_path):
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
-    for resident in (10, 30):
+    for resident, age_s in ((10, 500), (30, 200)):
         said = subprocess.run(
-            [sys.executable, "-c", ONE_PROCESS % resident],
+            [sys.executable, "-c", ONE_PROCESS % (resident, age_s)],
             env=environment,
             check=True,
             stdout=subprocess.PIPE,
@@ -144,6 +148,7 @@ def test_the_numbers_of_several_processes_are_added_up(tmp_path):
     assert found["phase_seconds_count", "model"] == 2
     assert found["model_processes", "small-1"] == 2
     assert found["resident_videos",] == 10
+    assert found["state_age_seconds",] == 500
 
 
 @pytest.fixture(scope="module")

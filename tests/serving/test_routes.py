@@ -26,6 +26,7 @@ def test_the_model_is_described(client):
         "features"
     ]
     assert model["crosses"] == {"user_topic": ["user_id", "topic"]}
+    assert model["state_features"] == []
     assert {"name": "watch_time", "group": "engagement", "kind": "regression", "unit": "s"} in model["tasks"]
     assert [term["head"] for term in model["score"]["terms"]] == ["click", "watch_time", "like"]
 
