@@ -1,7 +1,7 @@
 """Tensors of one batch or request, as the encoder makes them and the network takes them.
 
 Shape letters: R rows of a group (1 for a request's own features, B in training, C candidates), N numbers,
-S single-valued features of one width, M ids in all bags of a feature.
+S single-valued features of one width, M ids in all bags of a feature, H histories, E entries of one.
 """
 
 from dataclasses import dataclass
@@ -28,20 +28,54 @@ class Bag:
 
 
 @dataclass(frozen=True)
+class AttendedHistory:
+    """What every row of a group attends to; rows one after the other with the same history share it.
+
+    Attributes:
+        entries: (H, E) int64, rows of the fused table: what is remembered, the newest first.
+        ages: (H, E) int64, rows of the fused table: how long ago that was.
+        there: (H, E) bool, false where there are fewer entries; what stands there instead is of no meaning.
+        history: (R,) int64, which history is the row's.
+        candidates: (R,) int64, rows of the fused table: what attends.
+        width: Width of the embeddings, which names the table.
+    """
+
+    entries: Tensor
+    ages: Tensor
+    there: Tensor
+    history: Tensor
+    candidates: Tensor
+    width: int
+
+    def to(self, device: torch.device) -> "AttendedHistory":
+        """The same history on another device."""
+        return AttendedHistory(
+            self.entries.to(device),
+            self.ages.to(device),
+            self.there.to(device),
+            self.history.to(device),
+            self.candidates.to(device),
+            self.width,
+        )
+
+
+@dataclass(frozen=True)
 class GroupInputs:
     """The features of one group.
 
     Attributes:
         count: R.
         singles: For each width, (R, S) int64 rows of the fused table of that width.
-        bags: One a feature of kind `ids`.
+        bags: One a feature of kind `ids`, then one a history that is mean-pooled.
         numbers: (R, 2 N) float32: standardised values (0 where missing), then indicators of missing ones.
+        attended: Histories that the candidates attend to, of group PAIR alone.
     """
 
     count: int
     singles: dict[int, Tensor]
     bags: tuple[Bag, ...]
     numbers: Tensor
+    attended: tuple[AttendedHistory, ...] = ()
 
     def to(self, device: torch.device) -> "GroupInputs":
         """The same inputs on another device."""
@@ -50,6 +84,7 @@ class GroupInputs:
             {width: rows.to(device) for width, rows in self.singles.items()},
             tuple(Bag(b.rows.to(device), b.offsets.to(device), b.width) for b in self.bags),
             self.numbers.to(device),
+            tuple(history.to(device) for history in self.attended),
         )
 
 

@@ -13,17 +13,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ranker.features.batch import Encoded, GroupInputs
-from ranker.features.layout import Layout
+from ranker.features.batch import AttendedHistory, Encoded, GroupInputs
+from ranker.features.layout import Group, Layout
+from ranker.networks.attention import ActivationUnit
 
 Take = Callable[[int, int], Tensor]
 
 
 class FusedEmbedding(nn.Module):
-    """All embedding tables of a spec.
+    """All embedding tables of a spec, and the attention that pools some of their rows.
 
     Args:
-        layout: Rows of each table.
+        layout: Rows of each table, and the histories to attend to.
         scale: Standard deviation of the initial values.
     """
 
@@ -35,12 +36,21 @@ class FusedEmbedding(nn.Module):
                 for width, rows in layout.table_rows.items()
             }
         )
+        self.attention = nn.ModuleList(
+            ActivationUnit(layout.width(f), f.length) for f in layout.attended(Group.PAIR)
+        )
+
+    @property
+    def multiplications(self) -> int:
+        """Multiplications per candidate in the attention."""
+        return sum(unit.multiplications for unit in self.attention if isinstance(unit, ActivationUnit))
 
     def rows(self, encoded: Encoded) -> dict[int, Tensor]:
         """The table rows that a batch uses.
 
         Returns:
-            For each width, (M,) int64: group after group, single-valued features first, then bags.
+            For each width, (M,) int64: group after group, single-valued features first, then bags, then
+            histories that are attended to: their entries, the ages, the candidates.
         """
         parts: dict[int, list[Tensor]] = {int(width): [] for width in self.tables}
         for inputs in encoded.groups.values():
@@ -48,6 +58,12 @@ class FusedEmbedding(nn.Module):
                 parts[width].append(rows.flatten())
             for bag in inputs.bags:
                 parts[bag.width].append(bag.rows)
+            for history in inputs.attended:
+                parts[history.width] += [
+                    history.entries.flatten(),
+                    history.ages.flatten(),
+                    history.candidates,
+                ]
         return {width: torch.cat(rows) for width, rows in parts.items() if rows}
 
     def gather(self, rows: dict[int, Tensor]) -> dict[int, Tensor]:
@@ -69,7 +85,7 @@ class FusedEmbedding(nn.Module):
             gathered: What `gather` returned for it.
 
         Returns:
-            For each group, (R, F) float: embeddings by width, then bags, then numbers.
+            For each group, (R, F) float: embeddings by width, then bags, attended histories and numbers.
         """
         used = dict.fromkeys(gathered, 0)
 
@@ -80,8 +96,7 @@ class FusedEmbedding(nn.Module):
 
         return [self._group_input(inputs, take) for inputs in encoded.groups.values()]
 
-    @staticmethod
-    def _group_input(inputs: GroupInputs, take: Take) -> Tensor:
+    def _group_input(self, inputs: GroupInputs, take: Take) -> Tensor:
         parts = [
             take(width, rows.numel()).view(inputs.count, rows.shape[1] * width)
             for width, rows in inputs.singles.items()
@@ -90,4 +105,15 @@ class FusedEmbedding(nn.Module):
             embeddings = take(bag.width, len(bag.rows))
             places = torch.arange(len(bag.rows), device=embeddings.device)
             parts.append(functional.embedding_bag(places, embeddings, bag.offsets, mode="mean"))
+        units = zip(self.attention, inputs.attended, strict=False)  # only the pairs attend to anything
+        parts += [self._attended(unit, seen, take) for unit, seen in units]
         return torch.cat([*parts, inputs.numbers], dim=1)
+
+    @staticmethod
+    def _attended(unit: nn.Module, seen: AttendedHistory, take: Take) -> Tensor:
+        shape = (*seen.entries.shape, seen.width)
+        entries = take(seen.width, seen.entries.numel()).view(shape)
+        ages = take(seen.width, seen.ages.numel()).view(shape)
+        candidates = take(seen.width, len(seen.candidates))
+        pooled: Tensor = unit(entries + ages, seen.there, candidates, seen.history)
+        return pooled

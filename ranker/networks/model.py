@@ -75,10 +75,10 @@ class RankingModel(nn.Module):
 
     @property
     def multiplications(self) -> int:
-        """Multiplications per candidate in linear layers, gates and mixing, with nothing reused."""
+        """Multiplications per candidate in linear layers, attention, gates and mixing; nothing is reused."""
         parts = (self.first, self.further, self.towers, self.linear)
         linear = sum(multiplications(part) for part in parts if part)
-        return linear + self.sharing.multiplications
+        return linear + self.embedding.multiplications + self.sharing.multiplications
 
     def dense_parameters(self) -> list[nn.Parameter]:
         """All parameters but the embedding tables."""
