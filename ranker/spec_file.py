@@ -8,6 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from ranker.errors import SpecError
+from ranker.feature_spec import TABLE_KEYS
 from ranker.spec import RankerSpec
 
 
@@ -74,8 +75,9 @@ def dump_spec(spec: RankerSpec) -> str:
     """Write a spec as YAML that `parse_spec` reads back to an equal one."""
     document = spec.model_dump(mode="json", exclude_none=True)
     for feature in document["features"]:
-        if "shares" in feature:  # the table's sizes stand with its owner
-            del feature["buckets"], feature["dim"]
+        if "shares" in feature:
+            for key in TABLE_KEYS & feature.keys():  # they stand with the table's owner
+                del feature[key]
     return yaml.safe_dump(document, sort_keys=False)
 
 
