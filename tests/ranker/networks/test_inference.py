@@ -13,6 +13,7 @@ from ranker.features.layout import Group
 from ranker.networks.inference import InferenceModel, Part
 from ranker.networks.kinds import KINDS
 from ranker.spec import RankerSpec
+from tests.ranker.networks.attending import NOW_MS, attending_encoder, attending_spec
 from tests.ranker.networks.random_model import SHAPES, build
 from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of, small_spec
 
@@ -47,6 +48,19 @@ def test_in_float32_it_is_the_network(kind: str, shape: dict[str, Any]) -> None:
     model, inputs = build(spec), encoded(spec, 5)
 
     torch.testing.assert_close(outputs(InferenceModel(model), inputs), model(inputs), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_candidates_attend_to_a_history_as_in_the_network(kind: str, shape: dict[str, Any]) -> None:
+    spec = attending_spec(kind=kind, **shape)
+    encoder, (request, candidates) = attending_encoder(spec), request_of(RECORDS, 5)
+    model, inputs = build(spec), encoder.encode_request(request, candidates[:40], time_ms=NOW_MS)
+
+    found = outputs(InferenceModel(model), inputs)
+
+    torch.testing.assert_close(found, model(inputs), rtol=1e-5, atol=1e-5)
+    assert all(history.there.any() for history in inputs.groups[Group.PAIR].attended)
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
