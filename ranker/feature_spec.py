@@ -275,10 +275,10 @@ def _check_prior(rate: RateFeature, features: dict[str, Feature]) -> None:
         and prior.toward is None
         and set(prior.of) < set(rate.of)
         and set(prior.labels) >= set(rate.labels)
-        and prior.half_lives == rate.half_lives
+        and set(prior.half_lives) >= set(rate.half_lives)
     ):
         raise ValueError(
-            f"feature '{rate.name}': toward expects a rate of a part of {', '.join(rate.of)} with the same "
+            f"feature '{rate.name}': toward expects a rate of a part of {', '.join(rate.of)} with its "
             f"half-lives and labels, and toward none itself, found '{rate.toward}'"
         )
 

@@ -10,7 +10,7 @@ import numpy as np
 from ranker.features.layout import KeyPart
 from ranker.features.record import RecordLayout, Words
 from ranker.features.state import kernels
-from ranker.features.state.kernels import KNOWN, Cells, Rates, Times
+from ranker.features.state.kernels import KNOWN, LEAST_RATE, Cells, Rates, Times
 from ranker.features.state.row_keys import row_keys
 from ranker.features.state.tracker import Arrays, Floats, Replay, Tracker
 from ranker.spec import Label
@@ -28,6 +28,7 @@ class RateTracker(Tracker):
 
     Attributes:
         names: Of its labels.
+        half_lives: In seconds.
         is_prior: Whether it is the prior of another one.
     """
 
@@ -46,12 +47,14 @@ class RateTracker(Tracker):
         counted = [labels[place] for place in self._labels]
         self._waits = [label.label_wait for label in counted]
         binary = np.array([label.kind == "binary" for label in counted])
+        self.is_prior = False
         self.names: tuple[str, ...] = feature.labels
         self._toward = toward
-        self._of_toward = [toward.names.index(name) for name in feature.labels] if toward else []
-        self.is_prior = False
+        self.half_lives = feature.half_lives
         if toward is not None:
             toward.is_prior = True
+            half_lives = [toward.half_lives.index(half_life) for half_life in feature.half_lives]
+            self._of_toward = np.ix_(half_lives, [toward.names.index(name) for name in feature.labels])
         self._in_logs = np.append(binary, True)
         self._half_lives_ms = np.array(feature.half_lives, np.float64) * 1000
         self._binary = binary.astype(np.float32)
@@ -143,11 +146,11 @@ class RateTracker(Tracker):
         """(R, H, L) what each row's rates are drawn towards; no rows for the rates of everything."""
         if read is None:
             return np.empty((0, len(self._half_lives_ms), len(self._labels)), np.float32)
-        return np.ascontiguousarray(read["rates"][:, :, self._of_toward])
+        return np.ascontiguousarray(read["rates"][(slice(None), *self._of_toward)])
 
     def _logged(self, numbers: Floats) -> Arrays:
         """The numbers for the network, and the rates that they are made of, (R, H, L)."""
         odds = numbers[:, :, :-1] if self.is_prior else numbers[:0, :, :-1]
-        rates = np.where(self._binary > 0, odds / (1 + odds), odds)
+        rates = np.where(self._binary > 0, (odds / (1 + odds)).clip(LEAST_RATE, 1 - LEAST_RATE), odds)
         np.log(numbers, out=numbers, where=self._in_logs)
         return {"numbers": numbers.reshape(len(numbers), numbers.shape[1] * numbers.shape[2]), "rates": rates}
