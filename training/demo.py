@@ -25,7 +25,7 @@ from rich.table import Table
 
 from ranker.errors import UserError, WatchnextError
 from ranker.feature_spec import Side
-from ranker.records import QUERY_VIDEO_ID, USER_ID, VIDEO_ID
+from ranker.records import QUERY_VIDEO_ID, TIME_MS, USER_ID, VIDEO_ID
 from ranker.spec import RankerSpec
 from ranker.spec_file import load_spec
 from ranker.store.connection import connect
@@ -152,6 +152,7 @@ def _requests(spec: RankerSpec, source: Source, result: RunResult) -> Iterator[d
             "user": {"id": str(row[USER_ID])},
             "query_video_id": None if query is None else str(query),
             "context": {name: row[name] for name in context},
+            "time_ms": row[TIME_MS],
             "candidates": [{"id": video} for video in drawn],
             "limit": SHOWN,
             "explain": True,
