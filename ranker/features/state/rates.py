@@ -146,7 +146,8 @@ class RateTracker(Tracker):
         """(R, H, L) what each row's rates are drawn towards; no rows for the rates of everything."""
         if read is None:
             return np.empty((0, len(self._half_lives_ms), len(self._labels)), np.float32)
-        return np.ascontiguousarray(read["rates"][(slice(None), *self._of_toward)])
+        half_lives, labels = self._of_toward
+        return np.ascontiguousarray(read["rates"][:, half_lives, labels])
 
     def _logged(self, numbers: Floats) -> Arrays:
         """The numbers for the network, and the rates that they are made of, (R, H, L)."""
