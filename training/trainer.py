@@ -89,10 +89,12 @@ class Trainer:
     def exported(self) -> Iterator[None]:
         """Let the model be what is exported while the context lasts: averaged, corrected, without dropout."""
         self.model.eval()
-        with self.average.applied():
-            self.model.towers.shift(torch.from_numpy(self.correction.shifts()))
-            yield
-        self.model.train()
+        try:
+            with self.average.applied():
+                self.model.towers.shift(torch.from_numpy(self.correction.shifts()))
+                yield
+        finally:
+            self.model.train()
 
     def step(self, batch: pa.RecordBatch) -> StepResult:
         """Predict, score and learn one batch.
