@@ -34,7 +34,10 @@ class HistoryTracker(Tracker):
         self._of = of
         self._label = next((p for p, label in enumerate(labels) if label.name == feature.label), None)
         self._wait = 0.0 if self._label is None else labels[self._label].label_wait
-        self._above, self._below = feature.above, feature.below
+        self._below = feature.below is not None
+        self._bound = np.float32(feature.above if feature.below is None else feature.below)
+        if self._label is not None and labels[self._label].transform == "log1p":
+            self._bound = np.log1p(max(self._bound, np.float32(-0.5)))  # such labels are 0 or more
 
     @property
     def waits(self) -> frozenset[float]:
@@ -90,7 +93,7 @@ class HistoryTracker(Tracker):
         if self._label is None:
             return np.ones(len(labels), np.bool_)
         given = labels[:, self._label]
-        enters: NDArray[np.bool_] = given > self._above if self._below is None else given < self._below
+        enters: NDArray[np.bool_] = given < self._bound if self._below else given > self._bound
         return enters
 
     def _write(self, columns: Arrays, times: Times) -> None:

@@ -67,7 +67,7 @@ FIRST_OWN: Final = 2
 
 LN_2: Final = math.log(2.0)
 LEAST_RATE: Final = np.float32(1e-6)
-"""The prior of a binary label is cut here, and as much below 1."""
+"""The prior of a binary label is cut here, and as much below 1, so that its odds are finite."""
 
 
 def compiled(function: Kernel) -> Kernel:
