@@ -88,13 +88,14 @@ def rates(feature: RateFeature, spec: RankerSpec, log: Log) -> list[list[float]]
         own = [entry for key in keys_of(row, feature.of, layout) for entry in known[key]]
         latest_ms = max((at_ms for at_ms, _ in everything), default=now_ms)
         numbers = []
-        for h, half_life in enumerate(feature.half_lives):
+        for half_life in feature.half_lives:
             for place, label in enumerate(counted):
                 binary = label.kind == "binary"
                 of_all, all_rows = _decayed(everything, place, latest_ms, half_life)
                 prior = (of_all + 0.5 * binary) / (all_rows + 1)
                 if towards is not None:
-                    number = of_towards[now][h * (len(towards.labels) + 1) + towards.labels.index(label.name)]
+                    h, place_there = towards.half_lives.index(half_life), towards.labels.index(label.name)
+                    number = of_towards[now][h * (len(towards.labels) + 1) + place_there]
                     prior = 1 / (1 + math.exp(-number)) if binary else number
                 total, rows = _decayed(own, place, now_ms, half_life)
                 given = feature.strength

@@ -34,7 +34,7 @@ features:
   - {name: video_rates, kind: rate, of: [video_id], labels: [like, click, stars], capacity: 3}
   - {name: tag_rates, kind: rate, of: [tags], labels: [click], half_lives: [1m], capacity: 2}
   - {name: user_tag_rates, kind: rate, of: [user_id, tags], labels: [like, watch_time], strength: 5}
-  - {name: user_tab_rates, kind: rate, of: [user_id, tab], labels: [watch_time, click], half_lives: [2s, 1h],
+  - {name: user_tab_rates, kind: rate, of: [user_id, tab], labels: [watch_time, click], half_lives: [1h],
      strength: {click: 2, watch_time: 0.5}, toward: user_rates}
   - {name: user_length_rates, kind: rate, of: [user_id, tab, length], labels: [like], half_lives: [10m]}
   - {name: user_age, kind: age, of: [user_id]}
