@@ -1,5 +1,7 @@
 """What is ranked by is the bundle's own prediction, from wherever the features come."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -52,8 +54,11 @@ SPECS = {
 }
 
 
+RECORDS_SEEN = random_records(60, seed=5)
+
+
 def bundle_of(spec=SMALL_SPEC, seed=1):
-    return unpack(packed_ranker(seed=seed, spec=spec, records=random_records(60, seed=5)), where="test")
+    return unpack(packed_ranker(seed=seed, spec=spec, records=RECORDS_SEEN), where="test")
 
 
 BUNDLES = {name: bundle_of(spec) for name, spec in SPECS.items()}
@@ -74,7 +79,7 @@ class World:
         self.random = np.random.default_rng(seed)
         self.count = count
         self.pairs = [f.source_column for f in bundle.spec.side(Side.PAIR)]
-        self.videos = {f"v{i}": self.values(VIDEO_COLUMNS) for i in range(30)}
+        self.videos = {str(i): self.values(VIDEO_COLUMNS) for i in range(30)}
 
     def values(self, columns):
         """Some of the columns, each out of any row."""
@@ -181,6 +186,23 @@ def test_bfloat16_is_near_the_bundle(kind):
         np.testing.assert_allclose(
             predictions(ranked)[:, binary], world.expected(columns)[:, binary], atol=0.02
         )
+
+
+def test_videos_with_rows_of_their_own_are_told_apart_and_others_are_not():
+    world = World(BUNDLES["mmoe"], seed=5)
+    seen = RECORDS_SEEN.column("video_id").to_pylist() + RECORDS_SEEN.column("query_video_id").to_pylist()
+    often = [str(video) for video, count in Counter(seen).items() if video is not None and count > 3][:3]
+    ids = [*often, "never seen", "nor was this"]
+    carried = world.model.reader.read(
+        RankRequest.model_validate({"user": {"id": "u"}, "candidates": [{"id": name} for name in ids]})
+    )
+
+    [ranked] = world.model.rank([Query(None, ids, carried, Stored(asked=ids), None)])
+
+    found = predictions(ranked)
+    close(found, world.bundle.predict({"user_id": "u"}, [{"video_id": name} for name in ids]))
+    assert len(np.unique(found[:, 0])) == 4
+    np.testing.assert_array_equal(found[3], found[4])
 
 
 def test_scores_order_and_limit_are_the_formulas():

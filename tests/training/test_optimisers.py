@@ -107,6 +107,25 @@ def test_a_row_without_gradient_stays_where_it_is() -> None:
     assert torch.equal(embedding.tables["4"], before)
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_rows_that_start_anew_are_as_if_there_had_been_no_step(device: str) -> None:
+    embedding = tables(device)
+    optimiser = RowwiseAdagrad(embedding, RATE, DAMPING)
+    optimiser.step(*gathered_with_gradients(embedding, 0), BATCH_ROWS)
+    before = {width: table.clone() for width, table in embedding.tables.items()}
+    squares = {width: sums.clone() for width, sums in optimiser.state().items()}
+
+    optimiser.start_anew({4: torch.tensor([3, 5, 3])})
+
+    assert not embedding.tables["4"][[3, 5]].any()
+    assert optimiser.state()["4"][[3, 5]].tolist() == [DAMPING, DAMPING]
+    for width, table in embedding.tables.items():
+        kept = torch.ones(len(table), dtype=torch.bool)
+        kept[[3, 5] if width == "4" else []] = False
+        assert torch.equal(table[kept], before[width][kept])
+        assert torch.equal(optimiser.state()[width][kept], squares[width][kept])
+
+
 def test_a_loaded_state_goes_on_as_the_saved_one() -> None:
     first, second = tables(), tables()
     ours, theirs = RowwiseAdagrad(first, RATE, DAMPING), RowwiseAdagrad(second, RATE, DAMPING)

@@ -9,7 +9,7 @@ from ranker.errors import NonFiniteLossError, SourceError
 from ranker.metrics.exact import auc
 from ranker.objectives.losses import natural_units
 from ranker.spec import RankerSpec
-from ranker.spec_file import parse_spec
+from ranker.spec_file import dump_spec, parse_spec
 from tests.ranker.small_spec import SMALL_SPEC, random_records
 from training.sources.merge import rebatch
 from training.trainer import StepResult, Trainer, label_matrix
@@ -121,6 +121,50 @@ def test_it_learns() -> None:
 
     assert np.mean(areas[:3]) < 0.65
     assert np.mean(areas[-5:]) > 0.8
+
+
+ONE_ROW_SPEC = parse_spec(
+    dump_spec(TOY_SPEC).replace("kind: id\n  buckets: 64", "kind: id\n  capacity: 1"), where="ONE_ROW_SPEC"
+)
+"""One viewer and one video have a row of their own, the last ones seen."""
+
+
+def test_a_row_that_another_id_is_given_starts_anew() -> None:
+    trainer = Trainer(ONE_ROW_SPEC, seed=0)
+    table, squares = trainer.model.embedding.tables["4"], trainer.sparse.squares[4]
+    viewers = trainer.encoder.layout.first_row(ONE_ROW_SPEC.features[0])
+    videos = trainer.encoder.layout.first_row(ONE_ROW_SPEC.features[1])
+    own = [viewers + 2, videos + 2]
+    damping = torch.tensor(ONE_ROW_SPEC.training.embedding_damping)
+
+    def learn(time_ms: int, videos: list[str]) -> None:
+        rows = len(videos)
+        batch = toy_batch(0, rows=rows)
+        for name, values in {
+            "user_id": ["u"] * rows,
+            "video_id": videos,
+            "time_ms": [time_ms] * rows,
+        }.items():
+            batch = with_column(batch, name, values)
+        trainer.step(batch)
+
+    learn(0, ["a", "a"])
+    assert not table[own].any()
+    assert (squares[own] == damping).all()
+    learn(1, ["a", "a"])
+    assert table[own].all()
+    viewer = table[own[0]].clone()
+
+    learn(2, ["a", "b"])  # a's row, which this batch still learns for a, is b's from the next one on
+
+    assert not table[own[1]].any()
+    assert squares[own[1]] == damping
+    assert table[own[0]].all()
+    assert not torch.equal(table[own[0]], viewer)
+    shared = table[videos + 1].clone()
+    learn(3, ["b", "b"])
+    assert table[own[1]].all()
+    assert torch.equal(table[videos + 1], shared)
 
 
 @pytest.mark.gpu

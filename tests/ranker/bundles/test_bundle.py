@@ -50,6 +50,9 @@ def test_a_bundle_predicts_what_was_packed_bit_for_bit() -> None:
 
     assert bundle.spec == SMALL_SPEC
     assert bundle.encoder.state() == encoder.state()
+    assert {n: a.tolist() for n, a in bundle.encoder.arrays().items()} == {
+        n: a.tolist() for n, a in encoder.arrays().items()
+    }
     found = bundle.predict(REQUEST, CANDIDATES)
     np.testing.assert_array_equal(found, predict(encoder, model, REQUEST, CANDIDATES))
     assert found.shape == (12, 4)

@@ -98,6 +98,7 @@ def test_a_state_survives_json_bit_for_bit() -> None:
         encoder.encode_examples(random_records(30, seed=seed), observe=True)
 
     copy.load(EncoderState.model_validate_json(encoder.state().model_dump_json()))
+    copy.load_arrays(encoder.arrays())
 
     assert copy.state() == encoder.state()
     fresh = random_records(30, seed=9)

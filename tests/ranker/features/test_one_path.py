@@ -14,6 +14,7 @@ from ranker.features.batch import GroupInputs
 from ranker.features.encoder import Encoder
 from ranker.features.layout import Group
 from ranker.features.values import FeatureValue
+from ranker.records import TIME_MS
 from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of, shown_to
 
 Column = tuple[pa.Array, list[FeatureValue]]
@@ -144,6 +145,7 @@ def test_a_log_and_a_request_are_encoded_alike(data: st.DataObject, rows: int) -
             candidate[feature.source_column] = value
     for feature in SMALL_SPEC.side(Side.BIAS):
         columns[feature.source_column] = pa.nulls(rows)
+    columns[TIME_MS] = pa.array([2_000_000_000_000] * rows)
     batch = pa.RecordBatch.from_pydict(columns)
     encoder = Encoder(SMALL_SPEC)
     encoder.encode_examples(random_records(20), observe=True)
