@@ -88,7 +88,7 @@ def test_shares_of_anything_but_a_table_is_refused(owner: str) -> None:
         spec(features)
 
 
-@pytest.mark.parametrize("size", ["buckets", "dim"])
+@pytest.mark.parametrize("size", ["buckets", "dim", "capacity"])
 def test_a_shared_table_has_no_size_of_its_own(size: str) -> None:
     sharing = {"name": "last", "side": "pair", "kind": "id", "shares": "video_id", size: 16}
 
