@@ -1,0 +1,1 @@
+"""Quality on real impressions: networks and boosted trees given the same information, judged day by day."""

@@ -1,0 +1,90 @@
+"""AUC of many contenders on the same rows and the same draws of viewers, so that any two can be compared.
+
+The AUC of several days is the mean of each day's: predictions are compared within a day only, as all that are
+ranked together are made by one model. That of several seeds is the mean of each seed's. Viewers are drawn
+with all their rows of all days, so the interval says how the gain of these runs would differ among other
+viewers; how it differs between seeds is shown beside it.
+
+Shape letters: N rows, T tasks, S seeds, D days, R replicates.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from load_tests.judging.log import Truth
+from ranker.metrics.intervals import WeightedAuc, number_viewers, percentile_interval, viewer_draws
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Gain:
+    """One AUC against another on the same rows.
+
+    Attributes:
+        ours: AUC, mean over seeds and days.
+        theirs: Of what it is compared with.
+        gain: The difference.
+        interval: Its 95 % interval, paired over viewers.
+        seeds: The difference of each seed.
+    """
+
+    ours: float
+    theirs: float
+    gain: float
+    interval: tuple[float, float]
+    seeds: tuple[float, ...]
+
+
+class Areas:
+    """One task's AUC of every contender, for all rows and for every draw.
+
+    Args:
+        truth: What happened.
+        place: The task's column.
+        contenders: (S, N) predictions of each.
+        replicates: R.
+    """
+
+    def __init__(self, truth: Truth, place: int, contenders: Mapping[str, Floats], replicates: int) -> None:
+        label = truth.labels[:, place].astype(np.float64)
+        days = int(truth.day.max()) + 1
+        rows = [np.flatnonzero((truth.day == day) & ~np.isnan(label)) for day in range(days)]
+        areas = {
+            name: [[WeightedAuc(label[of], scores[of]) for of in rows] for scores in by_seed]
+            for name, by_seed in contenders.items()
+        }
+        viewer = number_viewers(truth.viewers)
+        everyone = np.ones(len(label))
+        self._drawn = {
+            name: np.empty((1 + replicates, len(of_seeds), days)) for name, of_seeds in areas.items()
+        }
+        for draw, weights in enumerate([everyone, *viewer_draws(viewer, replicates, 0)]):
+            weight = [weights[of] for of in rows]
+            for name, of_seeds in areas.items():
+                self._drawn[name][draw] = [
+                    [area(w) for area, w in zip(of_days, weight, strict=True)] for of_days in of_seeds
+                ]
+
+    def gain(self, ours: str, theirs: str, days: Sequence[int] | None = None) -> Gain:
+        """Compare two contenders.
+
+        Args:
+            ours: One.
+            theirs: The other.
+            days: Which days; None for all.
+        """
+        at = slice(None) if days is None else list(days)
+        mine, other = (self._drawn[name][:, :, at].mean(axis=2) for name in (ours, theirs))  # (1 + R, S)
+        difference = mine.mean(axis=1) - other.mean(axis=1)
+        found = percentile_interval(float(difference[0]), difference[1:])
+        return Gain(
+            ours=float(mine[0].mean()),
+            theirs=float(other[0].mean()),
+            gain=found.estimate,
+            interval=(found.low, found.high),
+            seeds=tuple((mine[0] - other[0].mean()).tolist()),
+        )

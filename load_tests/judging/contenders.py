@@ -1,0 +1,170 @@
+"""Everybody who predicts the days: networks of one spec and of specs derived from it, and boosted trees.
+
+Each run has a process of its own with one thread, as many at a time as there are cores.
+
+Shape letters: S seeds, N rows of all days, T tasks.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from multiprocessing import get_context
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from load_tests.judging.log import Day, Log
+from load_tests.judging.one_pass import FROZEN, LIVE, Predictions, one_pass, second_pass
+from load_tests.judging.trees import Settings, TreeDay
+from load_tests.judging.variants import KINDS, single_task, with_network, without
+from ranker.spec import RankerSpec
+from training.sources.recognise import open_source
+
+OURS: Final = "watchnext"
+TREES: Final = "LightGBM"
+SINGLE: Final = "single-task"
+SECOND: Final = "second pass"
+BySeed = dict[str, NDArray[np.float64]]
+"""By mode: (S, N, T)."""
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What is run.
+
+    Attributes:
+        spec: The ranker.
+        data: Folder of the log.
+        days: Which are predicted, in order.
+        seeds: Of the networks.
+        settings: Of the trees.
+    """
+
+    spec: RankerSpec
+    data: str
+    days: tuple[Day, ...]
+    seeds: tuple[int, ...]
+    settings: Settings
+
+    @property
+    def binary(self) -> list[int]:
+        """Places of the tasks that have an AUC."""
+        return [place for place, task in enumerate(self.spec.tasks) if task.kind == "binary"]
+
+    @property
+    def other_kind(self) -> str:
+        """The way of sharing that the spec does not have."""
+        return "mmoe" if self.spec.network.kind == "shared_bottom" else "shared_bottom"
+
+    @cached_property
+    def networks(self) -> dict[str, RankerSpec]:
+        """The specs of all networks for all tasks, by name."""
+        found = {OURS: self.spec, self.other_kind: with_network(self.spec, kind=self.other_kind)}
+        for what in KINDS:
+            spec = without(self.spec, what)
+            if spec is not None:
+                found[f"without {what}"] = spec
+        return found
+
+    @cached_property
+    def single_tasks(self) -> dict[str, RankerSpec]:
+        """The specs of the networks for one binary task each, by its name."""
+        names = [self.spec.tasks[place].name for place in self.binary]
+        return {name: single_task(self.spec, name) for name in names}
+
+    def run(self, show: Callable[[str], None]) -> dict[str, BySeed]:
+        """Run everybody.
+
+        Args:
+            show: Told of every run that has ended.
+
+        Returns:
+            The predictions of each contender; NaN where a contender has none for a task.
+        """
+        parts: dict[tuple[str, int, str], Predictions] = {}
+        with workers(self.data) as pool:
+            runs: dict[Future[Predictions], tuple[str, int, str]] = {}
+            for seed in self.seeds:
+                runs[pool.submit(_second_pass, self.spec, self.days, seed)] = (SECOND, seed, "")
+                for name, spec in self.networks.items():
+                    runs[pool.submit(_one_pass, spec, self.days, seed)] = (name, seed, "")
+            for day in reversed(self.days):
+                run = pool.submit(_trees, self.spec, day, self.settings)
+                runs[run] = (TREES, 0, str(day))
+            for seed in self.seeds:
+                for name, spec in self.single_tasks.items():
+                    runs[pool.submit(_one_pass, spec, self.days, seed)] = (SINGLE, seed, name)
+            for done, run in enumerate(as_completed(runs), start=1):
+                parts[runs[run]] = run.result()
+                name, seed, part = runs[run]
+                show(f"{done} of {len(runs)}: {name} {part} {'' if name == TREES else f'seed {seed}'}")
+        return {
+            TREES: self._of_days([parts[TREES, 0, str(day)] for day in self.days]),
+            SINGLE: self._of_tasks({name: self._of_seeds(parts, SINGLE, name) for name in self.single_tasks}),
+            **{name: self._of_seeds(parts, name) for name in (*self.networks, SECOND)},
+        }
+
+    def _of_seeds(self, parts: dict[tuple[str, int, str], Predictions], name: str, part: str = "") -> BySeed:
+        modes = parts[name, self.seeds[0], part]
+        return {mode: np.stack([parts[name, seed, part][mode] for seed in self.seeds]) for mode in modes}
+
+    @staticmethod
+    def _of_days(days: Sequence[Predictions]) -> BySeed:
+        return {mode: np.concatenate([day[mode] for day in days])[None] for mode in days[0]}
+
+    def _of_tasks(self, tasks: dict[str, BySeed]) -> BySeed:
+        """The single-task networks' predictions side by side."""
+        places = dict(zip(tasks, self.binary, strict=True))
+        found = {}
+        for mode, first in next(iter(tasks.values())).items():
+            found[mode] = np.full((*first.shape[:2], len(self.spec.tasks)), np.nan)
+            for name, predictions in tasks.items():
+                found[mode][:, :, places[name]] = predictions[mode][:, :, 0]
+        return found
+
+
+@contextmanager
+def workers(data: str) -> Iterator[ProcessPoolExecutor]:
+    """Processes that have read the log, one a core."""
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), _begin, (data,)) as pool:
+        yield pool
+
+
+_LOG: list[Log] = []
+"""The log of a worker."""
+
+
+def worker_log() -> Log:
+    """The log that this worker has read."""
+    return _LOG[0]
+
+
+def _begin(data: str) -> None:
+    torch.set_num_threads(1)
+    _LOG.append(Log(open_source(data)))
+
+
+def _one_pass(spec: RankerSpec, days: Sequence[Day], seed: int) -> Predictions:
+    return one_pass(spec, worker_log(), days, seed)
+
+
+def _second_pass(spec: RankerSpec, days: Sequence[Day], seed: int) -> Predictions:
+    return second_pass(spec, worker_log(), days, seed)
+
+
+def _trees(spec: RankerSpec, day: Day, settings: Settings) -> Predictions:
+    inputs = TreeDay(spec, worker_log(), day)
+    columns: dict[str, list[Any]] = {FROZEN: [], LIVE: []}
+    for task in spec.tasks:
+        if task.kind == "binary":
+            (predicted,) = inputs.grow(task.name, settings, [settings.trees])
+        else:
+            predicted = {mode: np.full(inputs.judged_rows, np.nan) for mode in columns}
+        for mode, column in predicted.items():
+            columns[mode].append(column)
+    return {mode: np.stack(found, axis=1) for mode, found in columns.items()}

@@ -1,0 +1,94 @@
+"""A network's predictions of some days, each after one pass over all that came before.
+
+One run gives all days. At the beginning of each, what would be exported predicts it, with frozen and with
+live features, and the run is not disturbed; then the run goes on through the day as `watchnext train` would,
+each batch predicted with the exported weights of that moment before it is learned from.
+
+Shape letters: N rows of all days, B rows of a batch, T tasks.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from load_tests.judging.log import Day, Log
+from ranker.features.batch import Encoded
+from ranker.features.state.feature_state import FeatureState
+from ranker.objectives.losses import natural_units
+from ranker.spec import RankerSpec
+from training.evaluate import BATCH_ROWS, with_own_state
+from training.trainer import Trainer, label_matrix
+
+FROZEN: Final = "frozen"
+LIVE: Final = "live"
+LEARNING: Final = "learning on"
+Predictions = dict[str, NDArray[np.float64]]
+"""By FROZEN, LIVE and LEARNING: (N, T) in natural units."""
+
+
+def one_pass(spec: RankerSpec, log: Log, days: Sequence[Day], seed: int) -> Predictions:
+    """Train in temporal order and predict the days on the way."""
+    trainer = Trainer(spec, seed=seed)
+    found: dict[str, list[NDArray[np.float64]]] = {FROZEN: [], LIVE: [], LEARNING: []}
+    reached_ms = None
+    for day in days:
+        learn(trainer, log, reached_ms, day.since_ms)
+        for mode in (FROZEN, LIVE):
+            found[mode].append(judge(trainer, log, day, live=mode == LIVE))
+        found[LEARNING].append(learn_on(trainer, log, day))
+        reached_ms = day.until_ms
+    return {mode: np.concatenate(predicted) for mode, predicted in found.items()}
+
+
+def second_pass(spec: RankerSpec, log: Log, days: Sequence[Day], seed: int) -> Predictions:
+    """Go over all that came before each day once more, with the state begun anew, and predict the day."""
+    trainer = Trainer(spec, seed=seed)
+    found: dict[str, list[NDArray[np.float64]]] = {FROZEN: [], LIVE: []}
+    reached_ms = None
+    for day in days:
+        learn(trainer, log, reached_ms, day.since_ms)
+        again = copy.deepcopy(trainer)
+        again.encoder.feature_state = FeatureState(spec, again.encoder.layout)
+        learn(again, log, None, day.since_ms)
+        for mode, predicted in found.items():
+            predicted.append(judge(again, log, day, live=mode == LIVE))
+        reached_ms = day.since_ms
+    return {mode: np.concatenate(predicted) for mode, predicted in found.items()}
+
+
+def learn(trainer: Trainer, log: Log, since_ms: int | None, until_ms: int) -> None:
+    """Learn from a range of the log."""
+    for batch in log.batches(trainer.spec.training.batch_size, since_ms, until_ms):
+        trainer.step(batch)
+
+
+def judge(trainer: Trainer, log: Log, day: Day, *, live: bool) -> NDArray[np.float64]:
+    """Predict a day as the bundle would that could be exported now: (rows of the day, T)."""
+    encoder = with_own_state(trainer.encoder) if live else trainer.encoder
+    predicted = []
+    with trainer.exported():
+        for batch in log.batches(BATCH_ROWS, day.since_ms, day.until_ms):
+            labels = label_matrix(batch, trainer.spec) if live else None
+            predicted.append(_predict(trainer, encoder.encode_examples(batch, labels=labels)))
+    return np.concatenate(predicted)
+
+
+def learn_on(trainer: Trainer, log: Log, day: Day) -> NDArray[np.float64]:
+    """Predict a day's batches, each before learning from it: (rows of the day, T)."""
+    ahead = with_own_state(trainer.encoder)  # reads each batch as the trainer's will a moment later
+    predicted = []
+    for batch in log.batches(trainer.spec.training.batch_size, day.since_ms, day.until_ms):
+        encoded = ahead.encode_examples(batch, labels=label_matrix(batch, trainer.spec))
+        with trainer.exported():
+            predicted.append(_predict(trainer, encoded))
+        trainer.step(batch)
+    return np.concatenate(predicted)
+
+
+@torch.inference_mode()
+def _predict(trainer: Trainer, encoded: Encoded) -> NDArray[np.float64]:
+    return natural_units(trainer.model(encoded.to(trainer.device)), trainer.spec.tasks)

@@ -1,0 +1,126 @@
+"""Quality on real impressions: one multitask network against boosted trees that are given the same.
+
+    python -m load_tests.quality [--data DIR] [--spec SPEC] [--seeds 0 1 2] [--days 2022-05-02 ...] [--tune]
+
+One pass over KuaiRand-Pure gives every day: what would be exported when it begins predicts it with frozen and
+with live features, then training goes on through it. Beside LightGBM, the network is compared with other ways
+of sharing at equal multiplications, with itself without each kind of feature in turn, and after two passes.
+The results go to quality.json, .md and two pictures in the output folder. QUICK=1: one day, one seed.
+
+--tune chooses the settings of the trees on 29 April to 1 May instead, and writes quality_tuning.json.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from load_tests.judging.contenders import OURS, SECOND, SINGLE, BySeed, Contest, worker_log, workers
+from load_tests.judging.log import Day, Log, Truth
+from load_tests.judging.plots import draw
+from load_tests.judging.report import head_report, markdown
+from load_tests.judging.trees import Settings
+from load_tests.judging.tuning import tune
+from load_tests.judging.variants import KINDS, multiplications
+from load_tests.machine import machine
+from ranker.spec_file import load_spec
+from training.sources.recognise import open_source
+
+DAYS = ("2022-05-02", "2022-05-03", "2022-05-04")
+TUNING_DAYS = ("2022-04-29", "2022-04-30", "2022-05-01")
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "kuairand-pure"
+
+
+def main() -> None:
+    """Run everything and write the results."""
+    quick = os.environ.get("QUICK") == "1"
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    arguments.add_argument("--data", type=Path, default=DATA, help="folder of KuaiRand-Pure")
+    arguments.add_argument("--spec", default="kuairand", help="a preset or a .yaml file")
+    arguments.add_argument("--seeds", type=int, nargs="+", default=[0] if quick else [0, 1, 2])
+    arguments.add_argument("--days", nargs="+", default=DAYS[:1] if quick else DAYS)
+    arguments.add_argument("--replicates", type=int, default=200 if quick else 1000)
+    arguments.add_argument("--tune", action="store_true", help="choose the settings of the trees instead")
+    arguments.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    given = arguments.parse_args()
+    if not given.data.is_dir():
+        sys.exit(
+            f"expected KuaiRand-Pure in {given.data}, found no such folder; fetch it with `watchnext data "
+            "kuairand --out DIR` and name it with --data"
+        )
+    given.out.mkdir(parents=True, exist_ok=True)
+    spec = load_spec(given.spec)
+    days = tuple(sorted((Day.parse(text) for text in given.days), key=lambda day: day.since_ms))
+    if given.tune:
+        tuned = tune(spec, str(given.data), [Day.parse(text) for text in TUNING_DAYS], _show)
+        (given.out / "quality_tuning.json").write_text(json.dumps(tuned, indent=2) + "\n")
+        return
+    contest = Contest(spec, str(given.data), days, tuple(given.seeds), Settings())
+    report = judge(contest, given.replicates)
+    (given.out / "quality.json").write_text(json.dumps(report, indent=2) + "\n")
+    (given.out / "quality.md").write_text(markdown(report))
+    draw(report, given.out)
+    print("\n" + markdown(report))
+
+
+def judge(contest: Contest, replicates: int) -> dict[str, Any]:
+    """Run a contest and compare everybody: the report, ready for JSON."""
+    begun = perf_counter()
+    source = open_source(contest.data)
+    log = Log(source)
+    found = contest.run(_show)
+    with workers(contest.data) as pool:
+        heads = {
+            contest.spec.tasks[place].name: pool.submit(_head, contest, place, _of(found, place), replicates)
+            for place in contest.binary
+        }
+        reports = {name: head.result() for name, head in heads.items()}
+    single = sum(multiplications(spec) for spec in contest.single_tasks.values())
+    share = len(contest.single_tasks) / len(contest.spec.tasks)
+    return {
+        "when": datetime.now(UTC).isoformat(timespec="minutes"),
+        "machine": machine(),
+        "minutes": (perf_counter() - begun) / 60,
+        "source": "KuaiRand-Pure",
+        "rows": log.records.num_rows,
+        "spec": contest.spec.name,
+        "kind": contest.spec.network.kind,
+        "days": [str(day) for day in contest.days],
+        "seeds": list(contest.seeds),
+        "replicates": replicates,
+        "trees": str(contest.settings),
+        "multiplications": {
+            OURS: multiplications(contest.spec),
+            contest.other_kind: multiplications(contest.networks[contest.other_kind]),
+            SINGLE: round(single / share),  # a network for each task, those without an AUC as well
+        },
+        "others": [contest.other_kind, SINGLE, SECOND],
+        "ablation": [name for name in contest.networks if name.startswith("without ")],
+        "absent": [what for what in KINDS if f"without {what}" not in contest.networks],
+        "heads": reports,
+    }
+
+
+def _of(found: Mapping[str, BySeed], place: int) -> dict[str, BySeed]:
+    """Everybody's predictions for one task: (S, N)."""
+    return {name: {mode: p[:, :, place] for mode, p in modes.items()} for name, modes in found.items()}
+
+
+def _head(contest: Contest, place: int, found: Mapping[str, BySeed], replicates: int) -> dict[str, Any]:
+    truth = Truth.of(worker_log(), contest.spec, contest.days)
+    return head_report(contest, truth, place, found, replicates)
+
+
+def _show(what: str) -> None:
+    print(f"{datetime.now(UTC):%H:%M:%S} {what}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
