@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 MAX_BYTES: Final = 1024
 """Longest id, in bytes of UTF-8."""
 
-_GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1: Final = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2: Final = np.uint64(0x94D049BB133111EB)
+GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
+MIX_1: Final = np.uint64(0xBF58476D1CE4E5B9)
+MIX_2: Final = np.uint64(0x94D049BB133111EB)
 
 
 def hash_strings(column: pa.StringArray, *, seed: int) -> NDArray[np.uint64]:
@@ -45,7 +45,7 @@ def hash_strings(column: pa.StringArray, *, seed: int) -> NDArray[np.uint64]:
     )
     words = np.where(inside, gathered, np.uint8(0)).view("<u8")
 
-    state = lengths.astype(np.uint64) * _GOLDEN + _finalise(np.full(count, seed, np.uint64))
+    state = lengths.astype(np.uint64) * GOLDEN + _finalise(np.full(count, seed, np.uint64))
     for place in range(words.shape[1]):
         folded = _finalise(state ^ words[:, place])
         state = np.where(lengths > 8 * place, folded, state)
@@ -68,7 +68,7 @@ def combine(hashes: Sequence[NDArray[np.uint64]]) -> NDArray[np.uint64]:
 
 
 def _finalise(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    value = value + _GOLDEN
-    value = (value ^ (value >> np.uint64(30))) * _MIX_1
-    value = (value ^ (value >> np.uint64(27))) * _MIX_2
+    value = value + GOLDEN
+    value = (value ^ (value >> np.uint64(30))) * MIX_1
+    value = (value ^ (value >> np.uint64(27))) * MIX_2
     return value ^ (value >> np.uint64(31))

@@ -175,11 +175,11 @@ class FeatureState:
             records: Where the group's columns stand in them.
             times: (R,) int64 milliseconds.
         """
-        read = {}
+        read: dict[str, Arrays] = {}
         for feature in self._layout.state_features(group):
             tracker = self._trackers.get(feature.name)
             if tracker is not None:
-                read[feature.name] = tracker.look_up(tracker.keys(words, records), times)
+                read[feature.name] = tracker.look_up(tracker.keys(words, records), times, read)
         return self._known(group, read, words, records, times)
 
     def observe(self, words: Words, records: RecordLayout, times: Times) -> None:

@@ -3,7 +3,7 @@
 Shape letters: R rows, N videos of a history, T tasks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +72,7 @@ class HistoryTracker(Tracker):
         )
         return {"values": values, "ages_s": ages_s}
 
-    def look_up(self, keys: Arrays, times: Times) -> Arrays:
+    def look_up(self, keys: Arrays, times: Times, read: Mapping[str, Arrays]) -> Arrays:
         """See `Tracker`."""
         values, ages_s = self._room_for(len(times))
         kernels.read_histories(self.table.arrays, keys[f"{self.name}/viewers"], times, values, ages_s)

@@ -19,6 +19,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ranker.features.hashing import GOLDEN, MIX_1, MIX_2
+
 logger = logging.getLogger(__name__)
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 Words = NDArray[np.uint64]
@@ -120,6 +122,28 @@ class Rates(NamedTuple):
     half_lives_ms: NDArray[np.float64]
     binary: Cells
     strength: Cells
+
+
+@compiled
+def combine_keys(parts: Words, keys: Words) -> None:
+    """Hash the values of combinations, as `ranker.features.hashing.combine` does.
+
+    Args:
+        parts: (P, R, K) a combination's values, one behind the other, NO_KEY where missing.
+        keys: (R, K) to write to, NO_KEY where any part is missing.
+    """
+    for row in range(keys.shape[0]):
+        for place in range(keys.shape[1]):
+            mixed = NO_KEY
+            for part in range(len(parts)):
+                if parts[part, row, place] == NO_KEY:
+                    mixed = NO_KEY
+                    break
+                mixed = (mixed ^ parts[part, row, place]) + GOLDEN
+                mixed = (mixed ^ (mixed >> np.uint64(30))) * MIX_1
+                mixed = (mixed ^ (mixed >> np.uint64(27))) * MIX_2
+                mixed ^= mixed >> np.uint64(31)
+            keys[row, place] = mixed
 
 
 @compiled

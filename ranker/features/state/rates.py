@@ -3,7 +3,7 @@
 Shape letters: R rows, K keys of a row, L labels, H half-lives, T tasks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -55,7 +55,7 @@ class RateTracker(Tracker):
             toward.is_prior = True
             half_lives = [toward.half_lives.index(half_life) for half_life in feature.half_lives]
             self._of_toward = np.ix_(half_lives, [toward.names.index(name) for name in feature.labels])
-        self._in_logs = np.append(binary, True)
+        self._means = np.flatnonzero(~binary)
         self._half_lives_ms = np.array(feature.half_lives, np.float64) * 1000
         self._binary = binary.astype(np.float32)
         strength = feature.strength
@@ -103,12 +103,22 @@ class RateTracker(Tracker):
         )
         return self._logged(numbers)
 
-    def look_up(self, keys: Arrays, times: Times) -> Arrays:
+    def look_up(self, keys: Arrays, times: Times, read: Mapping[str, Arrays]) -> Arrays:
         """See `Tracker`."""
         numbers = self._room_for(len(times))
-        priors = self._priors(None if self._toward is None else self._toward.look_up(keys, times))
-        kernels.read_rates(self._rates(), keys[f"{self.name}/keys"], times, priors, numbers)
+        prior = None if self._toward is None else self._toward.read_once(keys, times, read)
+        kernels.read_rates(self._rates(), keys[f"{self.name}/keys"], times, self._priors(prior), numbers)
         return self._logged(numbers)
+
+    def read_once(self, keys: Arrays, times: Times, read: Mapping[str, Arrays]) -> Arrays:
+        """The rates of `look_up`, read once for rows one after the other with the same keys and time."""
+        if self.name in read:
+            return read[self.name]
+        own = keys[f"{self.name}/keys"]
+        begins = np.ones(len(times), np.bool_)
+        begins[1:] = (times[1:] != times[:-1]) | (own[1:] != own[:-1]).any(axis=1)
+        once = self.look_up({**keys, f"{self.name}/keys": own[begins]}, times[begins], {})
+        return {"rates": once["rates"][begins.cumsum() - 1]}
 
     def observe(self, columns: Arrays, times: Times) -> None:
         """Nothing: a rate counts rows with a label."""
@@ -153,5 +163,8 @@ class RateTracker(Tracker):
         """The numbers for the network, and the rates that they are made of, (R, H, L)."""
         odds = numbers[:, :, :-1] if self.is_prior else numbers[:0, :, :-1]
         rates = np.where(self._binary > 0, (odds / (1 + odds)).clip(LEAST_RATE, 1 - LEAST_RATE), odds)
-        np.log(numbers, out=numbers, where=self._in_logs)
+        means = numbers[:, :, self._means]
+        with np.errstate(divide="ignore", invalid="ignore"):  # of what is no odds, and put back
+            np.log(numbers, out=numbers)
+        numbers[:, :, self._means] = means
         return {"numbers": numbers.reshape(len(numbers), numbers.shape[1] * numbers.shape[2]), "rates": rates}

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranker.feature_spec import BinFeature, IdsFeature
-from ranker.features.hashing import combine
 from ranker.features.layout import KeyPart
-from ranker.features.record import MISSING_KEY, RecordLayout, Words
+from ranker.features.record import RecordLayout, Words
+from ranker.features.state import kernels
 
 
 def row_keys(parts: Sequence[KeyPart], words: Words, records: RecordLayout) -> Words:
@@ -28,9 +28,7 @@ def row_keys(parts: Sequence[KeyPart], words: Words, records: RecordLayout) -> W
     values = [part_keys(part, words, records) for part in parts]
     if len(values) == 1:
         return np.ascontiguousarray(values[0])
-    spread = np.broadcast_arrays(*values)
-    known = np.logical_and.reduce([value != MISSING_KEY for value in spread])
-    return np.where(known, combine(spread), MISSING_KEY)
+    return _combined(values)
 
 
 def bins(feature: BinFeature, words: Words, records: RecordLayout) -> NDArray[np.int64]:
@@ -46,6 +44,15 @@ def part_keys(part: KeyPart, words: Words, records: RecordLayout) -> Words:
     if isinstance(part, IdsFeature):
         return words[:, place + 1 : place + 1 + part.most]
     if isinstance(part, BinFeature):
-        ranges = bins(part, words, records).astype(np.uint64)[:, None]
-        return np.where(ranges == 0, MISSING_KEY, combine([ranges]))
+        return _combined([bins(part, words, records).astype(np.uint64)[:, None]])
     return words[:, place : place + 1]
+
+
+def _combined(values: Sequence[Words]) -> Words:
+    """(R, K) one key for the values side by side, each (R, K) or (R, 1)."""
+    keys = np.empty(np.broadcast_shapes(*(value.shape for value in values)), np.uint64)
+    parts = np.empty((len(values), *keys.shape), np.uint64)
+    for place, value in enumerate(values):
+        parts[place] = value
+    kernels.combine_keys(parts, keys)
+    return keys

@@ -3,7 +3,7 @@
 Shape letters: R rows, K keys of a row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -50,7 +50,7 @@ class SightingTracker(Tracker):
         )
         return {"numbers": ages_s[:, None]}
 
-    def look_up(self, keys: Arrays, times: Times) -> Arrays:
+    def look_up(self, keys: Arrays, times: Times, read: Mapping[str, Arrays]) -> Arrays:
         """See `Tracker`."""
         ages_s = np.empty(len(times))
         kernels.last_seen_of(self.table.arrays, keys[f"{self.name}/keys"], times, ages_s)

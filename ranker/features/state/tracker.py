@@ -73,8 +73,14 @@ class Tracker(ABC):
         """Read each row of a batch as of its time, learning from earlier rows as they become known."""
 
     @abstractmethod
-    def look_up(self, keys: Arrays, times: Times) -> Arrays:
-        """Read rows as of these times, (R,), and change nothing."""
+    def look_up(self, keys: Arrays, times: Times, read: Mapping[str, Arrays]) -> Arrays:
+        """Read rows as of these times, (R,), and change nothing.
+
+        Args:
+            keys: What `keys` made of the rows.
+            times: (R,).
+            read: What trackers before this one have read of the same rows, by their names.
+        """
 
     @abstractmethod
     def observe(self, columns: Arrays, times: Times) -> None:
