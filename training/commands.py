@@ -190,7 +190,8 @@ def state(
     redis_url: RedisOption = None,
     home: HomeOption = None,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Begin with the bundle's state instead of the store's newer one.")
+        bool,
+        typer.Option("--restart", help="Begin with the bundle's state instead of the store's newer one."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

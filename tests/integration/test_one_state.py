@@ -215,7 +215,9 @@ def test_serving_sees_what_training_sees(registry, redis_url, log, monkeypatch):
             first = moment * 2 * REQUESTS
             for start in range(0, 2 * REQUESTS, 2 * TOGETHER):
                 places = range(first + start, first + start + 2 * TOGETHER, 2)
-                queries = [await service.query(asked[p], asked[p + 1], moment_ms) for p in places]
+                queries = await asyncio.gather(
+                    *(service.query(asked[place], asked[place + 1], moment_ms) for place in places)
+                )
                 found = await service.rank(queries)
                 for group, inputs in found.items():
                     values = by_row(inputs)

@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -266,6 +267,33 @@ def test_a_baseline_without_the_training_rows_is_refused(
     answer = command("evaluate", *arguments, "--baseline")
     assert (answer.status, answer.out) == (2, "")
     assert "expected the rows that the bundle was trained on, found none" in answer.err
+
+
+def test_refreshing_the_state_says_what_was_taken_and_takes_it_once(command: Command, log: str) -> None:
+    rates = "{name: video_rates, kind: rate, of: [video_id], labels: [click]}"
+    video = "{name: video_id, side: candidate, kind: id, buckets: 64}"
+    Path("rates.yaml").write_text(small(features=f"[{video}, {rates}]"))
+    assert (
+        command("train", "--registry", "r", "--data", log, "--spec", "rates.yaml", "--until", NOON).status
+        == 0
+    )
+    refresh = ["features", "state", "--registry", "r", "--data", log, "--home", "home"]
+
+    first = command(*refresh, "--until", "2026-01-01T18:00Z")
+    assert first.status == 0
+    found = re.fullmatch(
+        r"took ([\d,]+) rows up to 2026-01-01 17:\d\d:\d\d UTC in [\d.]+ s; stored [\d,]+ keys, [\d.]+ MB\n",
+        first.out,
+    )
+    assert found is not None, first.out
+    second = json.loads(command(*refresh, "--json").out)
+    assert second.keys() == {"rows", "seconds", "watermark_ms", "keys", "size"}
+    assert second["keys"] > 10
+    assert 0 < second["rows"] < 3_000 - int(found[1].replace(",", ""))
+    third = command(*refresh)
+    assert re.fullmatch(
+        r"found no rows after 2026-01-01 23:\d\d:\d\d UTC: the store stays as it is\n", third.out
+    )
 
 
 def test_loading_features_says_how_many(command: Command, log: str) -> None:
