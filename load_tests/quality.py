@@ -20,10 +20,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from load_tests.judging.contenders import OURS, SECOND, SINGLE, BySeed, Contest, worker_log, workers
+from load_tests.judging.comparison import compare
+from load_tests.judging.contenders import OURS, SINGLE, BySeed, Contest, worker_log, workers
 from load_tests.judging.log import Day, Log, Truth
 from load_tests.judging.plots import draw
-from load_tests.judging.report import head_report, markdown
+from load_tests.judging.report import markdown
 from load_tests.judging.trees import Settings
 from load_tests.judging.tuning import tune
 from load_tests.judging.variants import KINDS, multiplications
@@ -78,7 +79,9 @@ def judge(contest: Contest, replicates: int) -> dict[str, Any]:
     found = contest.run(_show)
     with workers(contest.data) as pool:
         heads = {
-            contest.spec.tasks[place].name: pool.submit(_head, contest, place, _of(found, place), replicates)
+            contest.spec.tasks[place].name: pool.submit(
+                _compare, contest, place, _of(found, place), replicates
+            )
             for place in contest.binary
         }
         reports = {name: head.result() for name, head in heads.items()}
@@ -101,7 +104,6 @@ def judge(contest: Contest, replicates: int) -> dict[str, Any]:
             contest.other_kind: multiplications(contest.networks[contest.other_kind]),
             SINGLE: round(single / share),  # a network for each task, those without an AUC as well
         },
-        "others": [contest.other_kind, SINGLE, SECOND],
         "ablation": [name for name in contest.networks if name.startswith("without ")],
         "absent": [what for what in KINDS if f"without {what}" not in contest.networks],
         "heads": reports,
@@ -113,9 +115,9 @@ def _of(found: Mapping[str, BySeed], place: int) -> dict[str, BySeed]:
     return {name: {mode: p[:, :, place] for mode, p in modes.items()} for name, modes in found.items()}
 
 
-def _head(contest: Contest, place: int, found: Mapping[str, BySeed], replicates: int) -> dict[str, Any]:
+def _compare(contest: Contest, place: int, found: Mapping[str, BySeed], replicates: int) -> dict[str, Any]:
     truth = Truth.of(worker_log(), contest.spec, contest.days)
-    return head_report(contest, truth, place, found, replicates)
+    return compare(contest, truth, place, found, replicates)
 
 
 def _show(what: str) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
+from load_tests.judging.comparison import ALL_DAYS, MODES
 from load_tests.judging.contenders import TREES
 from load_tests.judging.one_pass import LIVE
-from load_tests.judging.report import MODES
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -27,7 +27,7 @@ def _gains(report: dict[str, Any], path: Path) -> None:
     heads = report["heads"]
     figure, axes = plt.subplots(figsize=(9, 0.62 * len(heads) + 1.6), layout="constrained")
     for place, (mode, colour) in enumerate(zip(MODES, COLOURS, strict=True)):
-        gains = [found["against trees"][mode]["all"] for found in heads.values()]
+        gains = [found["against trees"][mode][ALL_DAYS] for found in heads.values()]
         _points(axes, gains, np.arange(len(heads)) + 0.22 * (place - 1), colour, mode)
     _finish(axes, [_title(head, found) for head, found in heads.items()])
     axes.set_xlabel(f"AUC minus {TREES}'s, 95 % interval over viewers")

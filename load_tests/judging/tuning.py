@@ -16,10 +16,9 @@ TREES: Final = (150, 300)
 """After how many trees each setting is judged."""
 GRID: Final = (
     Settings(),
-    Settings(leaves=7),
-    Settings(leaves=31),
     Settings(columns=0.3),
     Settings(ids="by frequency"),
+    Settings(leaves=31),
     Settings(ids="as categories"),
 )
 HEADS: Final = ("click", "long_view", "like", "profile_enter")
