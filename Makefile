@@ -5,17 +5,18 @@
 #   make check                                     the checks alone: style, types, architecture
 #   make bench [DATA=folder]                       ranking beside other services, model time, agreement in bfloat16
 #   make bench-training                            training speed beside other libraries
+#   make quality [DATA=folder]                     one network against boosted trees on real impressions, day by day
 #   make fuzz                                      every endpoint, tens of thousands of made-up requests
 #   make soak [MINUTES=60]                         hours of load with hot swaps, Redis restarts and a corrupt bundle
 #
-# QUICK=1 keeps bench, fuzz and soak under five minutes each.
+# QUICK=1 keeps bench, quality, fuzz and soak under five minutes each.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
 
-.PHONY: demo test check bench bench-training fuzz soak
+.PHONY: demo test check bench bench-training quality fuzz soak
 
 demo: $(VENV)/.demo
 	$(BIN)/watchnext demo --port $(PORT) $(if $(DATA),--data $(DATA)) $(if $(ONCE),--once)
@@ -36,6 +37,9 @@ bench: $(VENV)/.dev
 
 bench-training: $(VENV)/.dev
 	$(BIN)/python -m load_tests.training_speed
+
+quality: $(VENV)/.dev
+	$(BIN)/python -m load_tests.quality $(if $(DATA),--data $(DATA))
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m load_tests.fuzz

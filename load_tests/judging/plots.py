@@ -1,5 +1,6 @@
-"""The gains and what each kind of feature brings, as pictures."""
+"""The gains and what each kind of feature brings, as pictures: a panel a head."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,95 +14,67 @@ from load_tests.judging.one_pass import LIVE
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
-COLOURS = ("tab:gray", "tab:blue", "tab:green")
-
-
-def draw(report: dict[str, Any], folder: Path) -> None:
-    """Draw both into `quality_gains.png` and `quality_ablation.png`."""
-    _gains(report, folder / "quality_gains.png")
-    _ablation(report, folder / "quality_ablation.png")
+COLUMNS = 4
 
 
-def _gains(report: dict[str, Any], path: Path) -> None:
+def draw(report: Mapping[str, Any], folder: Path) -> None:
+    """Draw `quality_gains.png` and `quality_ablation.png`."""
     heads = report["heads"]
-    figure, axes = plt.subplots(figsize=(9, 0.62 * len(heads) + 1.6), layout="constrained")
-    for place, (mode, colour) in enumerate(zip(MODES, COLOURS, strict=True)):
-        gains = [found["against trees"][mode][ALL_DAYS] for found in heads.values()]
-        _points(axes, gains, np.arange(len(heads)) + 0.22 * (place - 1), colour, mode)
-    _finish(axes, [_title(head, found) for head, found in heads.items()])
-    axes.set_xlabel(f"AUC minus {TREES}'s, 95 % interval over viewers")
-    axes.set_title(
-        f"{report['spec']}: one network against {TREES}, mean of {len(report['days'])} day(s) and "
-        f"{len(report['seeds'])} seed(s)",
-        fontsize=10,
-        loc="left",
-    )
-    axes.legend(frameon=False, fontsize=9)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
-
-
-def _ablation(report: dict[str, Any], path: Path) -> None:
-    heads = {
-        head: found for head, found in report["heads"].items() if sum(found["positives"].values()) >= 100
+    gains = {
+        head: {mode: found["against trees"][mode][ALL_DAYS] for mode in MODES}
+        for head, found in heads.items()
     }
-    names = report["ablation"]
-    columns = min(4, len(heads))
-    rows = -(-len(heads) // columns)
+    brought = {
+        head: {name.removeprefix("without "): found["against"][name][LIVE] for name in report["ablation"]}
+        for head, found in heads.items()
+    }
+    days, seeds = len(report["days"]), len(report["seeds"])
+    of = f"{days} day{'s' if days > 1 else ''}, {seeds} seed{'s' if seeds > 1 else ''}"
+    for name, panels, title in (
+        ("gains", gains, f"AUC of one network minus AUC of {TREES}, a model a head"),
+        ("ablation", brought, "AUC that a kind of feature brings, live"),
+    ):
+        _panels(heads, panels, f"{title} ({of}; 95 % interval over viewers)", folder / f"quality_{name}.png")
+
+
+def _panels(
+    heads: Mapping[str, Any], panels: Mapping[str, Mapping[str, Any]], title: str, path: Path
+) -> None:
+    columns = min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    lines = len(next(iter(panels.values())))
     figure, grid = plt.subplots(
         rows,
         columns,
-        figsize=(3.1 * columns, 2.3 * rows + 0.5),
+        figsize=(3.2 * columns, (0.28 * lines + 0.9) * rows + 0.5),
         sharey=True,
         layout="constrained",
         squeeze=False,
     )
-    for axes, (head, found) in zip(grid.flat, heads.items(), strict=False):
-        gains = [found["against"][name][LIVE] for name in names]
-        values = np.array([gain["gain"] for gain in gains])
-        bounds = np.array([gain["interval"] for gain in gains])
-        axes.barh(
-            [name.removeprefix("without ") for name in names],
-            values,
-            xerr=np.abs(bounds.T - values),
-            color="tab:blue",
-            ecolor="black",
-            capsize=2,
-        )
-        axes.axvline(0, color="black", linewidth=0.8)
-        axes.set_title(_title(head, found), fontsize=9, loc="left")
-        axes.tick_params(labelsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
-    for axes in grid.flat[len(heads) :]:
+    for axes, (head, gains) in zip(grid.flat, panels.items(), strict=False):
+        _panel(axes, gains)
+        positives = sum(heads[head]["positives"].values())
+        axes.set_title(f"{head} ({positives:,} positives)", fontsize=9, loc="left")
+    for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     grid[0, 0].invert_yaxis()
-    figure.suptitle("AUC lost without a kind of feature, live, 95 % interval over viewers", fontsize=10)
+    figure.suptitle(title, fontsize=11)
     figure.savefig(path, dpi=130)
     plt.close(figure)
 
 
-def _points(axes: Axes, gains: list[dict[str, Any]], places: Any, colour: str, label: str) -> None:
-    values = np.array([gain["gain"] for gain in gains])
-    bounds = np.array([gain["interval"] for gain in gains])
-    axes.errorbar(
-        values,
-        places,
-        xerr=np.abs(bounds.T - values),
-        fmt="o",
-        color=colour,
-        capsize=3,
-        markersize=5,
-        label=label,
-    )
-
-
-def _finish(axes: Axes, labels: list[str]) -> None:
+def _panel(axes: Axes, gains: Mapping[str, Any]) -> None:
+    """A point a line, blue where the interval is above zero, red where it is below."""
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(labels)), labels)
-    axes.invert_yaxis()
+    for place, gain in enumerate(gains.values()):
+        low, high = gain["interval"]
+        colour = "tab:blue" if low > 0 else "tab:red" if high < 0 else "tab:gray"
+        reach = np.abs([[low - gain["gain"]], [high - gain["gain"]]])
+        axes.errorbar(gain["gain"], place, xerr=reach, fmt="o", color=colour, capsize=3, markersize=5)
+    axes.set_yticks(range(len(gains)), list(gains))
+    axes.set_ylim(-0.5, len(gains) - 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _title(head: str, found: dict[str, Any]) -> str:
-    return f"{head} ({sum(found['positives'].values()):,})"

@@ -59,9 +59,9 @@ def _setting(report: Report) -> list[str]:
         f"{on['cores']} cores.",
         "",
         "AUC is that within a day, averaged over days and seeds. In brackets: 95 % interval of the "
-        f"difference from {report['replicates']} draws of viewers, each with all their rows and the same for both "
-        "contenders. It is that of the mean over these seeds; quality.json has each seed's difference. An "
-        "interval apart from zero is bold.",
+        f"difference from {report['replicates']} draws of viewers, each with all their rows and the same for "
+        "both contenders. It is that of the mean over these seeds; quality.json has each seed's difference. "
+        "An interval apart from zero is bold.",
         "",
         "- frozen: features stand where the day begins, as do the weights",
         "- live: features go on through the day, each row with what was known at its time; the weights stand",
