@@ -9,8 +9,9 @@ Shape letters: R rows, W words of a record, F labels, N numbers of a group, E en
 """
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,8 @@ from ranker.spec import RankerSpec
 from ranker.state_spec import AgeFeature, HistoryFeature, RateFeature, StateFeature
 
 Labels = NDArray[np.float32]
+_THREADS: Final = ThreadPoolExecutor(2, "feature-state")
+"""Features are replayed side by side: none changes what another one reads, and compiled code needs no lock."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,11 @@ class FeatureState:
             else:
                 continue
             self._trackers[feature.name] = tracker
+        drawn = {feature.name for feature in spec.state_features if _has_prior(feature)}
+        self._stages = [
+            [n for n in self._trackers if n not in drawn],
+            [n for n in self._trackers if n in drawn],
+        ]
         self._pending = Pending()
         waits = frozenset[float]().union(*(tracker.waits for tracker in self._trackers.values()))
         self._applied = dict.fromkeys(sorted(waits), 0)
@@ -160,8 +168,11 @@ class FeatureState:
             self._applied,
             until,
         )
-        for name, tracker in self._trackers.items():
-            log.read[name] = tracker.replay(log)
+        for names in self._stages:
+            trackers = [self._trackers[name] for name in names]
+            log.read.update(
+                zip(names, _THREADS.map(lambda tracker: tracker.replay(log), trackers), strict=True)
+            )
         self._applied = {wait: int(count[-1]) for wait, count in until.items()}
         self._forget()
         return {group: self._known(group, log.read, words, records, times) for group in Group}
