@@ -31,7 +31,7 @@ from ranker.state_spec import AgeFeature, HistoryFeature, RateFeature, StateFeat
 
 Labels = NDArray[np.float32]
 _THREADS: Final = ThreadPoolExecutor(2, "feature-state")
-"""Features are replayed side by side: none changes what another one reads, and compiled code needs no lock."""
+"""Features are replayed side by side: none changes what another reads, and compiled code needs no lock."""
 
 
 @dataclass(frozen=True)
