@@ -392,11 +392,30 @@ def learn_rates_of(rates: Rates, rows_keys: Words, rows_ms: Times, labels: Cells
 
 
 @compiled
+def _fetch(keys: Keys, rows_keys: Words) -> int:
+    """Look at all that is kept of keys, (R, K), before it is needed: memory is far, and answers many at once.
+
+    Returns:
+        Nothing of meaning; but what nobody takes would not be compiled.
+    """
+    total = 0
+    for row in range(rows_keys.shape[0]):
+        for place in range(rows_keys.shape[1]):
+            key = rows_keys[row, place]
+            found = find(keys, key) if key != NO_KEY else NONE
+            if found != NONE:
+                for word in range(0, keys.rows.shape[1], 8):  # one of each line of the processor's cache
+                    total += keys.rows[found, word]
+    return total
+
+
+@compiled
 def read_rates(rates: Rates, rows_keys: Words, rows_ms: Times, priors: Cells, numbers: Cells) -> None:
     """Read rows, (R, K) and (R,), into (R, H, L + 1); `priors` are as of `replay_rates`."""
     half_lives, labels = numbers.shape[1], numbers.shape[2] - 1
     prior, sums = np.empty((half_lives, labels), np.float32), np.empty((half_lives, 2, labels), np.float32)
     _priors(rates, prior)
+    numbers[:] = _fetch(rates.keys, rows_keys)
     for row in range(len(rows_keys)):
         expected = priors[row] if len(priors) else prior
         _read(rates, rows_keys[row], rows_ms[row], expected, sums, numbers[row])

@@ -54,7 +54,7 @@ class RateTracker(Tracker):
         if toward is not None:
             toward.is_prior = True
             half_lives = [toward.half_lives.index(half_life) for half_life in feature.half_lives]
-            self._of_toward = np.ix_(half_lives, [toward.names.index(name) for name in feature.labels])
+            self._of_toward = half_lives, [toward.names.index(name) for name in feature.labels]
         self._means = np.flatnonzero(~binary)
         self._half_lives_ms = np.array(feature.half_lives, np.float64) * 1000
         self._binary = binary.astype(np.float32)
@@ -157,7 +157,7 @@ class RateTracker(Tracker):
         if read is None:
             return np.empty((0, len(self._half_lives_ms), len(self._labels)), np.float32)
         half_lives, labels = self._of_toward
-        return np.ascontiguousarray(read["rates"][:, half_lives, labels])
+        return read["rates"].take(half_lives, axis=1).take(labels, axis=2)
 
     def _logged(self, numbers: Floats) -> Arrays:
         """The numbers for the network, and the rates that they are made of, (R, H, L)."""
