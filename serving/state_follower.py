@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
@@ -55,10 +56,10 @@ class StateFollower:
             await self._worker.do(partial(model.take, newer))
             self._metrics.state_load("done")
             logger.info(
-                "ranking with the feature state %s: %s keys, as of %s",
+                "ranking with the feature state %s: %s keys, as of %s UTC",
                 newer.version,
                 f"{len(newer.features):,}",
-                newer.watermark_ms,
+                f"{datetime.fromtimestamp((newer.watermark_ms or 0) / 1000, UTC):%Y-%m-%d %H:%M:%S}",
             )
         else:
             await self._worker.do(partial(model.state.features.advance, _now_ms()))

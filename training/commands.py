@@ -223,7 +223,7 @@ def state(
         return
     console.print(
         f"took {refreshed.rows:,} rows up to {reached} in {refreshed.seconds:.1f} s; "
-        f"stored {refreshed.keys:,} keys, {refreshed.size / 1e6:,.1f} MB",
+        f"stored {refreshed.keys:,} keys, {refreshed.size / 1e6:,.2f} MB",
         soft_wrap=True,
     )
 
