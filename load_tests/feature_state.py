@@ -194,7 +194,7 @@ def markdown(report: dict[str, Any]) -> str:
         f"| look-up of {CANDIDATES} candidates, median | {ms['p50']:.2f} ms | {MOST_MS:g} ms |",
         f"| look-up of {CANDIDATES} candidates, 99th percentile | {ms['p99']:.2f} ms | |",
         "",
-        f"A log {TIMES_AS_LONG} times as long, with new ids each time and room for {CAPACITY:,} keys a feature:",
+        f"A log {TIMES_AS_LONG} times as long, with new ids, and room for {CAPACITY:,} keys a feature:",
         "",
         "| rows | keys | saved state, MB | resident, MB |",
         "| ---: | ---: | ---: | ---: |",

@@ -25,7 +25,7 @@ from load_tests.judging.contenders import OURS, SINGLE, BySeed, Contest, worker_
 from load_tests.judging.log import Day, Log, Truth
 from load_tests.judging.plots import draw
 from load_tests.judging.report import markdown
-from load_tests.judging.trees import Settings
+from load_tests.judging.trees import settings_of
 from load_tests.judging.tuning import tune
 from load_tests.judging.variants import KINDS, multiplications
 from load_tests.machine import machine
@@ -63,7 +63,7 @@ def main() -> None:
         tuned = tune(spec, str(given.data), [Day.parse(text) for text in TUNING_DAYS], _show)
         (given.out / "quality_tuning.json").write_text(json.dumps(tuned, indent=2) + "\n")
         return
-    contest = Contest(spec, str(given.data), days, tuple(given.seeds), Settings())
+    contest = Contest(spec, str(given.data), days, tuple(given.seeds))
     report = judge(contest, given.replicates)
     (given.out / "quality.json").write_text(json.dumps(report, indent=2) + "\n")
     (given.out / "quality.md").write_text(markdown(report))
@@ -98,7 +98,7 @@ def judge(contest: Contest, replicates: int) -> dict[str, Any]:
         "days": [str(day) for day in contest.days],
         "seeds": list(contest.seeds),
         "replicates": replicates,
-        "trees": str(contest.settings),
+        "trees": {name: str(settings_of(name)) for name in reports},
         "multiplications": {
             OURS: multiplications(contest.spec),
             contest.other_kind: multiplications(contest.networks[contest.other_kind]),

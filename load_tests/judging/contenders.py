@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from load_tests.judging.log import Day, Log
 from load_tests.judging.one_pass import FROZEN, LIVE, Predictions, one_pass, second_pass
-from load_tests.judging.trees import Settings, TreeDay
+from load_tests.judging.trees import TreeDay, settings_of
 from load_tests.judging.variants import KINDS, single_task, with_network, without
 from ranker.spec import RankerSpec
 from training.sources.recognise import open_source
@@ -42,14 +42,12 @@ class Contest:
         data: Folder of the log.
         days: Which are predicted, in order.
         seeds: Of the networks.
-        settings: Of the trees.
     """
 
     spec: RankerSpec
     data: str
     days: tuple[Day, ...]
     seeds: tuple[int, ...]
-    settings: Settings
 
     @property
     def binary(self) -> list[int]:
@@ -94,7 +92,7 @@ class Contest:
                 for name, spec in self.networks.items():
                     runs[pool.submit(_one_pass, spec, self.days, seed)] = (name, seed, "")
             for day in reversed(self.days):
-                run = pool.submit(_trees, self.spec, day, self.settings)
+                run = pool.submit(_trees, self.spec, day)
                 runs[run] = (TREES, 0, str(day))
             for seed in self.seeds:
                 for name, spec in self.single_tasks.items():
@@ -157,11 +155,12 @@ def _second_pass(spec: RankerSpec, days: Sequence[Day], seed: int) -> Prediction
     return second_pass(spec, worker_log(), days, seed)
 
 
-def _trees(spec: RankerSpec, day: Day, settings: Settings) -> Predictions:
+def _trees(spec: RankerSpec, day: Day) -> Predictions:
     inputs = TreeDay(spec, worker_log(), day)
     columns: dict[str, list[Any]] = {FROZEN: [], LIVE: []}
     for task in spec.tasks:
         if task.kind == "binary":
+            settings = settings_of(task.name)
             (predicted,) = inputs.grow(task.name, settings, [settings.trees])
         else:
             predicted = {mode: np.full(inputs.judged_rows, np.nan) for mode in columns}

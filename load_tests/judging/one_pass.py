@@ -53,7 +53,8 @@ def second_pass(spec: RankerSpec, log: Log, days: Sequence[Day], seed: int) -> P
         learn(trainer, log, reached_ms, day.since_ms)
         again = copy.deepcopy(trainer)
         again.encoder.feature_state = FeatureState(spec, again.encoder.layout)
-        learn(again, log, None, day.since_ms)
+        with torch.random.fork_rng(devices=[]):  # so that the first pass goes on as if there were no second
+            learn(again, log, None, day.since_ms)
         for mode, predicted in found.items():
             predicted.append(judge(again, log, day, live=mode == LIVE))
         reached_ms = day.since_ms

@@ -67,7 +67,12 @@ def _setting(report: Report) -> list[str]:
         "- live: features go on through the day, each row with what was known at its time; the weights stand",
         f"- learning on: the weights go on as well; compared with {TREES} trained anew for the day, live",
         "",
-        f"{TREES} has a model a head: {report['trees']}; chosen on 29 April to 1 May (`--tune`).",
+        f"{TREES} has a model a head, with settings that were chosen on 29 April to 1 May (`--tune`):",
+        "",
+        *(
+            f"- {', '.join(head for head, its in report['trees'].items() if its == settings)}: {settings}"
+            for settings in dict.fromkeys(report["trees"].values())
+        ),
     ]
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from load_tests.judging.tree_inputs import Floats, Matrix, TreeInputs, ranks
 from ranker.spec import RankerSpec
 from training.trainer import label_matrix
 
-FEWEST_ROWS = 100
+FEWEST_ROWS: Final = 100
 """An id that is given as a category needs so many rows; the others are as good as missing."""
 
 
@@ -49,6 +49,15 @@ class Settings:
             f"{self.trees} trees of {self.leaves} leaves, rate {self.rate:g}, L2 {self.l2:g}, "
             f"{self.columns:.0%} of the columns a tree, ids {self.ids}"
         )
+
+
+TUNED: Final = {"click": Settings(trees=300), "long_view": Settings(trees=300)}
+"""What `tuning` found best for a head; all others have `Settings()`: those of few positives are not tuned."""
+
+
+def settings_of(head: str) -> Settings:
+    """How a head's trees are grown."""
+    return TUNED.get(head, Settings())
 
 
 class TreeDay:

@@ -28,7 +28,7 @@ HEADS: Final = ("click", "long_view", "like", "profile_enter")
 def tune(
     spec: RankerSpec, data: str, days: Sequence[Day], show: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Judge every setting on every day with live features: AUC by head, mean over the days, best first."""
+    """Judge every setting on every day with live features: AUC by head, mean over the days."""
     rows = []
     with workers(data) as pool:
         runs = {settings: [pool.submit(_judge, spec, day, settings) for day in days] for settings in GRID}
@@ -38,12 +38,13 @@ def tune(
                 found = by_day[:, :, place].mean(axis=0)
                 row = {
                     "settings": str(settings).replace(f"{settings.trees} trees", f"{trees} trees", 1),
-                    "mean": float(found.mean()),
                     **dict(zip(HEADS, found.tolist(), strict=True)),
                 }
                 rows.append(row)
                 show(str(row))
-    return sorted(rows, key=lambda row: -row["mean"])
+    for head in HEADS:
+        show(f"{head}: best with {max(rows, key=lambda row: row[head])['settings']}")
+    return rows
 
 
 def _judge(spec: RankerSpec, day: Day, settings: Settings) -> list[list[float]]:
