@@ -95,7 +95,9 @@ class StateFollower:
     def _read(self, store: StateStore, pointer: StatePointer, features: FeatureState) -> ServedState | None:
         try:
             features.load(store.read(pointer))
-        except (DamagedStateError, KeyError, ValueError) as error:
+        except Exception as error:  # whatever is wrong with it, the one of before goes on
+            if isinstance(error, StoreError) and not isinstance(error, DamagedStateError):
+                raise
             self._refused = pointer.version
             self._metrics.state_load("refused")
             logger.error(
