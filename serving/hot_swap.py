@@ -35,8 +35,8 @@ REFUSED_S: Final = 30.0
 LONG_S: Final = 3.0
 """Making a model ready takes longer only where code has to be compiled."""
 COMPILING: Final = (
-    "still making the model ready: the first one on a machine compiles code, which takes up to a minute and is "
-    "kept for the next"
+    "still making the model ready: the first one on a machine compiles code, which takes up to a minute "
+    "and is kept for the next"
 )
 
 
