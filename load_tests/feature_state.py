@@ -48,8 +48,8 @@ BATCH: Final = 4096
 CANDIDATES: Final = 500
 LOOK_UPS: Final = 200 if QUICK else 1000
 TIMES_AS_LONG: Final = 10
-CAPACITY: Final = 2_000 if QUICK else 20_000
-"""Keys of each feature in the long log; so many viewers, and several times as many pairs, are in it once."""
+CAPACITY: Final = 500 if QUICK else 5_000
+"""Keys of each feature in the long log: fewer than even those of the rarest kind of feedback."""
 RENAMED: Final = ("user_id", "video_id", "author_id")
 LEAST_ROWS_PER_S: Final = 100_000
 LEAST_SHARE: Final = 0.5

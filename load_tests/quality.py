@@ -25,7 +25,7 @@ from load_tests.judging.contenders import OURS, SINGLE, BySeed, Contest, worker_
 from load_tests.judging.log import Day, Log, Truth
 from load_tests.judging.plots import draw
 from load_tests.judging.report import markdown
-from load_tests.judging.trees import settings_of
+from load_tests.judging.trees import library, settings_of
 from load_tests.judging.tuning import tune
 from load_tests.judging.variants import KINDS, multiplications
 from load_tests.machine import machine
@@ -56,6 +56,7 @@ def main() -> None:
             f"expected KuaiRand-Pure in {given.data}, found no such folder; fetch it with `watchnext data "
             "kuairand --out DIR` and name it with --data"
         )
+    library()  # now rather than in the middle
     given.out.mkdir(parents=True, exist_ok=True)
     spec = load_spec(given.spec)
     days = tuple(sorted((Day.parse(text) for text in given.days), key=lambda day: day.since_ms))

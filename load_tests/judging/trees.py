@@ -34,6 +34,7 @@ class Settings:
         rate: Of learning.
         l2: Penalty on the leaves' values.
         columns: Share of the columns that a tree may use.
+        leaf_rows: Fewest rows of a leaf.
         ids: What becomes of ids: left out, numbered by how frequent they are, or categories.
     """
 
@@ -42,12 +43,13 @@ class Settings:
     rate: float = 0.03
     l2: float = 20.0
     columns: float = 1.0
+    leaf_rows: int = 20
     ids: Literal["left out", "by frequency", "as categories"] = "left out"
 
     def __str__(self) -> str:
         return (
             f"{self.trees} trees of {self.leaves} leaves, rate {self.rate:g}, L2 {self.l2:g}, "
-            f"{self.columns:.0%} of the columns a tree, ids {self.ids}"
+            f"at least {self.leaf_rows} rows a leaf, {self.columns:.0%} of the columns a tree, ids {self.ids}"
         )
 
 
@@ -73,7 +75,7 @@ class TreeDay:
     """
 
     def __init__(self, spec: RankerSpec, log: Log, day: Day) -> None:
-        self._lightgbm = _lightgbm()
+        self._lightgbm = library()
         self._spec = spec
         self._inputs = TreeInputs(spec)
         self._learned, frozen, live = self._inputs.read(log, day)
@@ -102,6 +104,7 @@ class TreeDay:
             "learning_rate": settings.rate,
             "lambda_l2": settings.l2,
             "feature_fraction": settings.columns,
+            "min_data_in_leaf": settings.leaf_rows,
             "num_threads": 1,
             "force_col_wise": True,  # else it times both ways first
             "deterministic": True,
@@ -136,8 +139,8 @@ def _frequent(keys: NDArray[np.uint64]) -> int:
     return int(np.count_nonzero(np.unique(keys, return_counts=True)[1] >= FEWEST_ROWS))
 
 
-def _lightgbm() -> ModuleType:
-    """The library, or a message that says what is missing."""
+def library() -> ModuleType:
+    """LightGBM; the run ends with what is missing if it cannot be loaded."""
     try:
         import lightgbm
     except ImportError:
