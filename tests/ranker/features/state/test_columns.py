@@ -1,0 +1,145 @@
+"""What the state says ends up in the columns and table rows that the layout gives each feature."""
+
+import numpy as np
+import torch
+
+from ranker.feature_spec import BinFeature, IdFeature, IdsFeature
+from ranker.features.encoder import Encoder
+from ranker.features.layout import Group
+from ranker.state_spec import AgeFeature, HistoryFeature, RateFeature
+from tests.ranker.features.state.small_state import STATE_SPEC, batch, one, together
+
+T = 10**12
+LATER = T + 120_000
+
+
+def some_log(rows: int = 60) -> object:
+    return batch(
+        together(
+            *(
+                one(
+                    T + 2000 * n,
+                    {"click": float(n % 2), "like": float(n % 3 == 0), "watch_time": float(n), "skip": 0.0},
+                    user_id=f"u{n % 4}",
+                    tab="ab"[n % 2],
+                    video_id=f"v{n % 7}",
+                    author_id=f"p{n % 3}",
+                    tags=["x", "y"][: n % 3],
+                    duration_s=float(n),
+                    uploaded_ms=T - n,
+                )
+                for n in range(rows)
+            )
+        )
+    )
+
+
+def learned() -> Encoder:
+    encoder = Encoder(STATE_SPEC)
+    log = some_log()
+    encoder.encode_examples(log, observe=True, labels=labels_of(log))
+    return encoder
+
+
+def labels_of(log: object) -> np.ndarray:
+    names = [label.label_column for label in STATE_SPEC.feedback]
+    return np.stack([log.column(name).to_numpy(zero_copy_only=False) for name in names], axis=1)  # type: ignore[attr-defined]
+
+
+def test_numbers_stand_in_the_order_of_the_features_behind_those_of_the_records() -> None:
+    encoder = learned()
+    asked = batch(one(LATER, user_id="u1", tab="b", video_id="v1", tags=["x"], duration_s=1.0, uploaded_ms=T))
+    unknown = batch(
+        one(LATER, user_id="new", tab="b", video_id="v1", tags=["x"], duration_s=1.0, uploaded_ms=T)
+    )
+
+    found, other = (encoder.encode_examples(log) for log in (asked, unknown))
+
+    for group in Group:
+        layout, state = encoder.layout, encoder.layout.state_features(group)
+        counts = [layout.state_numbers(feature) for feature in state]
+        missing = sum(isinstance(feature, AgeFeature) for feature in state)
+        records = len(layout.numbers(group))
+        assert found.groups[group].numbers.shape[1] == 2 * records + sum(counts) + missing
+        differs = (found.groups[group].numbers != other.groups[group].numbers)[0]
+        first, ages = records, records + sum(counts) + records
+        for feature, count in zip(state, counts, strict=True):
+            of_viewer = not isinstance(feature, HistoryFeature) and "user_id" in feature.of
+            if isinstance(feature, AgeFeature):
+                assert bool(differs[ages]) == of_viewer, feature.name  # one is known, the other is missing
+                ages += 1
+            elif isinstance(feature, RateFeature):
+                assert bool(differs[first : first + count].any()) == of_viewer, feature.name
+            first += count
+
+
+def test_an_age_is_a_logarithm_and_marked_where_it_never_was() -> None:
+    encoder = Encoder(STATE_SPEC)
+    state = encoder.layout.state_features(Group.REQUEST)
+    place = [feature.name for feature in state].index("user_age")
+    width = sum(map(encoder.layout.state_numbers, state[:place]))
+    log = some_log()
+    encoder.encode_examples(log, observe=True, labels=labels_of(log))
+
+    rows = together(*(one(LATER + ms, user_id=user) for user, ms in (("u1", 0), ("u1", 10**6), ("new", 0))))
+    numbers = encoder.encode_examples(batch(rows)).groups[Group.REQUEST].numbers
+
+    assert numbers[0, width] < numbers[1, width]
+    assert numbers[:, -1].tolist() == [0, 0, 1]
+    assert numbers[2, width] == 0
+
+
+def test_ranges_and_histories_have_rows_of_their_own_in_the_tables() -> None:
+    encoder = learned()
+    layout = encoder.layout
+    (length,) = (f for f in STATE_SPEC.features if isinstance(f, BinFeature))
+    durations = [None, 1.0, 10.0, 60.0]
+    log = together(*(one(LATER, user_id="u1", duration_s=d) for d in durations))
+
+    encoded = encoder.encode_examples(batch(log))
+
+    candidates = encoded.groups[Group.CANDIDATE].singles[2]
+    first = layout.first_row(length)
+    column = [f.name for f in layout.singles(Group.CANDIDATE, 2)].index("length")
+    assert (candidates[:, column] - first).tolist() == [0, 1, 2, 3]
+    owned = [f for f in STATE_SPEC.state_features if isinstance(f, HistoryFeature)]
+    starts = [layout.first_row(f) for f in owned if layout.width(f) == 4]
+    assert len(set(starts)) == len(starts)
+
+
+def test_a_history_is_rows_of_its_table_and_of_ages_in_turn() -> None:
+    encoder = learned()
+    layout = encoder.layout
+    bags = encoder.encode_examples(batch(one(LATER, user_id="u3"))).groups[Group.REQUEST].bags
+    histories = [f for f in layout.state_features(Group.REQUEST) if isinstance(f, HistoryFeature)]
+
+    for bag, feature in zip(bags[-len(histories) :], histories, strict=True):
+        assert bag.width == layout.width(feature)
+        values, ages = bag.rows[0::2], bag.rows[1::2]
+        assert 0 < len(values) <= feature.length, feature.name
+        of = layout.feature(feature.of)
+        assert isinstance(of, IdFeature | IdsFeature)
+        first, buckets = layout.first_row(of), layout.owner(of).buckets
+        assert bool(((values > first) & (values <= first + buckets)).all()), feature.name
+        in_ages = ages - layout.first_row(feature)
+        assert in_ages.tolist() == sorted(in_ages.tolist()), feature.name  # the newest come first
+        assert set(in_ages.tolist()) <= {2, 3, 4, 5, 6}, feature.name  # 3 to 126 seconds
+
+
+def test_a_spec_counts_as_many_numbers_as_it_has_labels_and_half_lives() -> None:
+    layout = Encoder(STATE_SPEC).layout
+
+    for feature in STATE_SPEC.state_features:
+        expected = {
+            RateFeature: lambda f: len(f.half_lives) * (len(f.labels) + 1),
+            AgeFeature: lambda f: 1,
+            HistoryFeature: lambda f: 0,
+        }[type(feature)](feature)
+        assert layout.state_numbers(feature) == expected
+
+
+def test_no_number_is_anything_but_finite() -> None:
+    encoder = learned()
+
+    for inputs in encoder.encode_examples(batch(one(LATER))).groups.values():
+        assert bool(torch.isfinite(inputs.numbers).all())

@@ -1,0 +1,73 @@
+"""A run that was stopped in the middle of a log, and one that goes on from a bundle's state."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import safetensors.numpy
+
+from ranker.features.encoder import Encoder
+from ranker.features.layout import Group
+from tests.ranker.features.small_encoder import everything
+from tests.ranker.features.state.small_state import STATE_SPEC, batch, one, together
+from tests.ranker.features.state.test_columns import labels_of, some_log
+from training.checkpoint import new_run, restore, save
+from training.sources.merge import rebatch
+from training.trainer import Trainer
+
+ROWS = 8
+BATCHES = list(rebatch([pa.Table.from_batches([some_log()])], ROWS))
+
+
+@pytest.mark.parametrize("stop", [1, 3])
+def test_a_run_that_was_stopped_knows_the_same_as_one_that_was_not(tmp_path: Path, stop: int) -> None:
+    whole = Trainer(STATE_SPEC, seed=1)
+    expected = [whole.step(step).predictions for step in BATCHES]
+    first = Trainer(STATE_SPEC, seed=1)
+    for step in BATCHES[:stop]:
+        first.step(step)
+    run = new_run(first, source="test_saved_state.py", since_ms=1, until_ms=None, seed=1)
+    save(tmp_path / "checkpoint", first, run)
+
+    second = Trainer(STATE_SPEC, seed=2)
+    restore(tmp_path / "checkpoint", second, run)
+
+    for step, predictions in zip(BATCHES[stop:], expected[stop:], strict=True):
+        assert (second.step(step).predictions == predictions).all()
+    left, right = (t.encoder.feature_state.state() for t in (whole, second))
+    assert {n: a.tobytes() for n, a in left.items()} == {n: a.tobytes() for n, a in right.items()}
+
+
+def test_a_state_survives_safetensors_bit_for_bit() -> None:
+    encoder, copy = Encoder(STATE_SPEC), Encoder(STATE_SPEC)
+    for step in BATCHES[:4]:
+        encoder.encode_examples(step, observe=True, labels=labels_of(step))
+
+    copy.load(encoder.state())
+    copy.feature_state.load(safetensors.numpy.load(safetensors.numpy.save(encoder.feature_state.state())))
+
+    for step in BATCHES[4:]:
+        left, right = (e.encode_examples(step, labels=labels_of(step)) for e in (encoder, copy))
+        for a, b in zip(everything(left), everything(right), strict=True):
+            assert a.numpy().tobytes() == b.numpy().tobytes()
+
+
+def test_a_request_reads_what_a_log_at_the_same_time_reads() -> None:
+    encoder = Encoder(STATE_SPEC)
+    for step in BATCHES:
+        encoder.encode_examples(step, observe=True, labels=labels_of(step))
+    values = {
+        "user_id": "u1",
+        "tab": "a",
+        "video_id": "v2",
+        "author_id": "p1",
+        "tags": ["x"],
+        "duration_s": 3.0,
+    }
+    time_ms = int(BATCHES[-1].column("time_ms")[-1].as_py()) + 5_000
+
+    asked = encoder.encode_request(values, [values], time_ms=time_ms)
+
+    logged = encoder.encode_examples(batch(together(one(time_ms, **values))))
+    for group in Group:
+        assert (asked.groups[group].numbers == logged.groups[group].numbers).all()
