@@ -5,7 +5,8 @@
 One pass over KuaiRand-Pure gives every day: what would be exported when it begins predicts it with frozen and
 with live features, then training goes on through it. Beside LightGBM, the network is compared with other ways
 of sharing at equal multiplications, with itself without each kind of feature in turn, and after two passes.
-The results go to quality.json, .md and two pictures in the output folder. QUICK=1: one day, one seed.
+The results go to quality.json, .md and two pictures in the output folder. QUICK=1: one day, one seed, and
+nothing is written unless --out says where.
 
 --tune chooses the settings of the trees on 29 April to 1 May instead, and writes quality_tuning.json.
 """
@@ -34,6 +35,7 @@ from training.sources.recognise import open_source
 
 DAYS = ("2022-05-02", "2022-05-03", "2022-05-04")
 TUNING_DAYS = ("2022-04-29", "2022-04-30", "2022-05-01")
+RESULTS = Path(__file__).parent / "results"
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "kuairand-pure"
 
 
@@ -49,7 +51,7 @@ def main() -> None:
     arguments.add_argument("--days", nargs="+", default=DAYS[:1] if quick else DAYS)
     arguments.add_argument("--replicates", type=int, default=200 if quick else 1000)
     arguments.add_argument("--tune", action="store_true", help="choose the settings of the trees instead")
-    arguments.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    arguments.add_argument("--out", type=Path, default=None if quick else RESULTS, help="where results go")
     given = arguments.parse_args()
     if not given.data.is_dir():
         sys.exit(
@@ -57,19 +59,22 @@ def main() -> None:
             "kuairand --out DIR` and name it with --data"
         )
     library()  # now rather than in the middle
-    given.out.mkdir(parents=True, exist_ok=True)
+    if given.out is not None:
+        given.out.mkdir(parents=True, exist_ok=True)
     spec = load_spec(given.spec)
     days = tuple(sorted((Day.parse(text) for text in given.days), key=lambda day: day.since_ms))
     if given.tune:
         tuned = tune(spec, str(given.data), [Day.parse(text) for text in TUNING_DAYS], _show)
-        (given.out / "quality_tuning.json").write_text(json.dumps(tuned, indent=2) + "\n")
+        if given.out is not None:
+            (given.out / "quality_tuning.json").write_text(json.dumps(tuned, indent=2) + "\n")
         return
     contest = Contest(spec, str(given.data), days, tuple(given.seeds))
     report = judge(contest, given.replicates)
-    (given.out / "quality.json").write_text(json.dumps(report, indent=2) + "\n")
-    (given.out / "quality.md").write_text(markdown(report))
-    draw(report, given.out)
     print("\n" + markdown(report))
+    if given.out is not None:
+        (given.out / "quality.json").write_text(json.dumps(report, indent=2) + "\n")
+        (given.out / "quality.md").write_text(markdown(report))
+        draw(report, given.out)
 
 
 def judge(contest: Contest, replicates: int) -> dict[str, Any]:

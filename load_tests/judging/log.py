@@ -47,8 +47,12 @@ class Day:
         return self.date.isoformat()
 
 
+FIRST: Final = Day(date(2022, 4, 24))
+"""Of KuaiRand-Pure's days, those from here to 4 May are what results are made of, whatever else is there."""
+
+
 class Log:
-    """All rows of a source: they are gone through many times.
+    """The rows of a source from `FIRST` on: they are gone through many times.
 
     Attributes:
         records: In event-time order.
@@ -56,7 +60,7 @@ class Log:
     """
 
     def __init__(self, source: Source) -> None:
-        batches = source.batches(READ_ROWS)
+        batches = source.batches(READ_ROWS, since_ms=FIRST.since_ms)
         (self.records,) = pa.Table.from_batches(batches, source.schema).combine_chunks().to_batches()
         self.times: NDArray[np.int64] = self.records.column(TIME_MS).to_numpy()
 
