@@ -242,12 +242,19 @@ def test_evaluation_prints_the_promised_json_and_nothing_else(
     answer = command("evaluate", "--registry", registry, "--data", log, "--json")
     assert answer.status == 0
     report = json.loads(answer.out)
+    assert report["features"] == "live"
     click, watch_time = report["heads"]["click"], report["heads"]["watch_time"]
     assert {"auc", "auc_ci", "log_loss", "calibration", "positives"} <= click.keys()
     assert {"rmse", "calibration"} <= watch_time.keys()
     low, high = click["auc_ci"]
     assert low < click["auc"] < high
     assert click["positives"] < report["rows"] < 3_000
+
+
+def test_evaluation_says_that_features_were_frozen(command: Command, log: str, registry: str) -> None:
+    answer = command("evaluate", "--registry", registry, "--data", log, "--features", "frozen")
+    assert answer.status == 0
+    assert "features frozen;" in answer.out
 
 
 def test_evaluation_with_a_baseline_prints_both_tables(command: Command, log: str, registry: str) -> None:
