@@ -48,12 +48,11 @@ def labels_of(log: object) -> np.ndarray:
 
 def test_numbers_stand_in_the_order_of_the_features_behind_those_of_the_records() -> None:
     encoder = learned()
-    asked = batch(one(LATER, user_id="u1", tab="b", video_id="v1", tags=["x"], duration_s=1.0, uploaded_ms=T))
-    unknown = batch(
-        one(LATER, user_id="new", tab="b", video_id="v1", tags=["x"], duration_s=1.0, uploaded_ms=T)
-    )
+    same = {"tab": "a", "video_id": "v2", "author_id": "p1", "tags": ["x"], "duration_s": 70.0}
 
-    found, other = (encoder.encode_examples(log) for log in (asked, unknown))
+    found, other = (
+        encoder.encode_examples(batch(one(LATER, user_id=user, **same))) for user in ("u2", "new")
+    )
 
     for group in Group:
         layout, state = encoder.layout, encoder.layout.state_features(group)
