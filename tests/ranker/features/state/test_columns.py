@@ -48,7 +48,7 @@ def labels_of(log: object) -> np.ndarray:
 
 def test_numbers_stand_in_the_order_of_the_features_behind_those_of_the_records() -> None:
     encoder = learned()
-    same = {"tab": "a", "video_id": "v2", "author_id": "p1", "tags": ["x"], "duration_s": 70.0}
+    same = {"tab": "a", "video_id": "v2", "author_id": "p1", "tags": ["x"], "duration_s": 20.0}
 
     found, other = (
         encoder.encode_examples(batch(one(LATER, user_id=user, **same))) for user in ("u2", "new")
