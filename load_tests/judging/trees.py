@@ -53,13 +53,15 @@ class Settings:
         )
 
 
-TUNED: Final = {"click": Settings(trees=300), "long_view": Settings(trees=300)}
-"""What `tuning` found best for a head; all others have `Settings()`: those of few positives are not tuned."""
+FEW: Final = Settings(columns=0.3)
+MANY: Final = Settings(columns=0.3, trees=300)
+TUNED: Final = {"click": MANY, "long_view": MANY, "profile_enter": MANY}
+"""What `tuning` found best, if it is not `FEW`; heads of few positives are not tuned and have that as well."""
 
 
 def settings_of(head: str) -> Settings:
     """How a head's trees are grown."""
-    return TUNED.get(head, Settings())
+    return TUNED.get(head, FEW)
 
 
 class TreeDay:
