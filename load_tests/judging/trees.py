@@ -53,15 +53,19 @@ class Settings:
         )
 
 
-FEW: Final = Settings(columns=0.3)
-MANY: Final = Settings(columns=0.3, trees=300)
-TUNED: Final = {"click": MANY, "long_view": MANY, "profile_enter": MANY}
-"""What `tuning` found best, if it is not `FEW`; heads of few positives are not tuned and have that as well."""
+TUNED: Final = {
+    "click": Settings(trees=300, columns=0.3),
+    "long_view": Settings(trees=300, columns=0.3, leaf_rows=100),
+    "like": Settings(columns=0.3, leaf_rows=100, ids="by frequency"),
+    "profile_enter": Settings(trees=300, columns=0.3, leaf_rows=100, ids="by frequency"),
+}
+"""What `tuning` found best for the heads that have enough positives."""
+UNTUNED: Final = Settings(columns=0.3)
 
 
 def settings_of(head: str) -> Settings:
     """How a head's trees are grown."""
-    return TUNED.get(head, FEW)
+    return TUNED.get(head, UNTUNED)
 
 
 class TreeDay:
