@@ -5,7 +5,8 @@
 #   make check                                     the checks alone: style, types, architecture
 #   make bench [DATA=folder]                       ranking beside other services, model time, agreement in bfloat16
 #   make bench-training                            training speed beside other libraries
-#   make quality [DATA=folder]                     one network against boosted trees on real impressions, day by day
+#   make quality [DATA=folder]                     one network against boosted trees on real impressions, day by day;
+#                                                  speed and memory of features that learn from the stream
 #   make fuzz                                      every endpoint, tens of thousands of made-up requests
 #   make soak [MINUTES=60]                         hours of load with hot swaps, Redis restarts and a corrupt bundle
 #
@@ -40,6 +41,7 @@ bench-training: $(VENV)/.dev
 
 quality: $(VENV)/.dev
 	$(BIN)/python -m load_tests.quality $(if $(DATA),--data $(DATA))
+	$(BIN)/python -m load_tests.feature_state $(if $(DATA),--data $(DATA))
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m load_tests.fuzz

@@ -1,6 +1,6 @@
 """How fast features that learn from the stream are, and that their memory is bounded.
 
-`python -m load_tests.feature_state --data DIR` measures with the preset of KuaiRand and its log:
+`python -m load_tests.feature_state [--data DIR]` measures with the preset of KuaiRand and its log:
 
 1. rows a second of the state alone: observing, learning and looking up every row as of its time;
 2. rows a second of training with all features of the state, and without them: in turn, in one run;
@@ -27,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from load_tests.kuairand import BESIDE, demand
 from load_tests.machine import machine
 from ranker.feature_spec import Side
 from ranker.features.encoder import Encoder
@@ -245,13 +246,13 @@ def measured_memory(spec: RankerSpec, rows: Rows) -> list[dict[str, float]]:
 def main() -> None:
     """Measure everything, print the table and keep it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", required=True, help="Folder with KuaiRand's log.")
+    parser.add_argument("--data", type=Path, default=BESIDE, help="Folder of KuaiRand-Pure.")
     parser.add_argument("--rounds", type=int, default=2 if QUICK else 5)
     parser.add_argument("--training-rows", type=int, default=5_000 if QUICK else 30_000)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args()
 
-    spec, source = load_spec("kuairand"), KuaiRandSource(given.data)
+    spec, source = load_spec("kuairand"), KuaiRandSource(demand(given.data))
     batches = list(source.batches(BATCH))[: 5 if QUICK else None]
     rows = Rows(spec, batches)
     small = spec.training.batch_size

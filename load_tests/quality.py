@@ -14,7 +14,6 @@ nothing is written unless --out says where.
 import argparse
 import json
 import os
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +28,7 @@ from load_tests.judging.report import markdown
 from load_tests.judging.trees import library, settings_of
 from load_tests.judging.tuning import tune
 from load_tests.judging.variants import KINDS, multiplications
+from load_tests.kuairand import BESIDE, demand
 from load_tests.machine import machine
 from ranker.spec_file import load_spec
 from training.sources.recognise import open_source
@@ -36,7 +36,6 @@ from training.sources.recognise import open_source
 DAYS = ("2022-05-02", "2022-05-03", "2022-05-04")
 TUNING_DAYS = ("2022-04-29", "2022-04-30", "2022-05-01")
 RESULTS = Path(__file__).parent / "results"
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "kuairand-pure"
 
 
 def main() -> None:
@@ -45,7 +44,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    arguments.add_argument("--data", type=Path, default=DATA, help="folder of KuaiRand-Pure")
+    arguments.add_argument("--data", type=Path, default=BESIDE, help="folder of KuaiRand-Pure")
     arguments.add_argument("--spec", default="kuairand", help="a preset or a .yaml file")
     arguments.add_argument("--seeds", type=int, nargs="+", default=[0] if quick else [0, 1, 2])
     arguments.add_argument("--days", nargs="+", default=DAYS[:1] if quick else DAYS)
@@ -53,11 +52,7 @@ def main() -> None:
     arguments.add_argument("--tune", action="store_true", help="choose the settings of the trees instead")
     arguments.add_argument("--out", type=Path, default=None if quick else RESULTS, help="where results go")
     given = arguments.parse_args()
-    if not given.data.is_dir():
-        sys.exit(
-            f"expected KuaiRand-Pure in {given.data}, found no such folder; fetch it with `watchnext data "
-            "kuairand --out DIR` and name it with --data"
-        )
+    demand(given.data)
     library()  # now rather than in the middle
     if given.out is not None:
         given.out.mkdir(parents=True, exist_ok=True)
