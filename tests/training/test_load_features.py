@@ -76,18 +76,6 @@ def video_columns(rows: int = ROWS) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Redis]:
-    with connect(None, tmp_path_factory.mktemp("home")) as client:
-        yield client
-
-
-@pytest.fixture
-def client(store: redis.Redis) -> redis.Redis:
-    store.flushall()
-    return store
-
-
 def load(client: redis.Redis, source: Any, **options: bool) -> Loaded:
     return load_features(client, SPEC, source, Console(file=io.StringIO()), **options)
 

@@ -1,7 +1,6 @@
 """Refreshing the feature state: what the store has afterwards, and which rows were taken."""
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from rich.console import Console
 from ranker.bundles.registry import Registry
 from ranker.errors import StoreError, UserError
 from ranker.features.encoder import Encoder
-from ranker.store.connection import connect
 from ranker.store.feature_state import DamagedStateError, StateStore
 from tests.serving.small_ranker import publish_small_ranker
 from tests.serving.state_ranker import FIRST_MS, STATE_SPEC, log_of, publish_state_ranker
@@ -28,18 +26,6 @@ LOG = log_of(900)
 TIMES = LOG.column("time_ms").to_numpy()
 LEARNED = 400
 """Rows that the bundle has learned from."""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Redis]:
-    with connect(None, tmp_path_factory.mktemp("home")) as client:
-        yield client
-
-
-@pytest.fixture
-def client(server: redis.Redis) -> redis.Redis:
-    server.flushall()
-    return server
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The stored feature state: whole or refused, replaced in one step."""
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from redis.retry import Retry
 
 from ranker.errors import StoreError
 from ranker.store import feature_state as module
-from ranker.store.connection import connect
 from ranker.store.feature_state import GRACE_S, UNFINISHED_S, DamagedStateError, StateStore
 from ranker.store.keys import state_key
 
@@ -21,18 +19,6 @@ ARRAYS = {
     "rates/known": np.linspace(0, 1, 120, dtype=np.float32).reshape(40, 3),
     "pending/times": np.empty(0, np.int64),
 }
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Redis]:
-    with connect(None, tmp_path_factory.mktemp("home")) as client:
-        yield client
-
-
-@pytest.fixture
-def client(server: redis.Redis) -> redis.Redis:
-    server.flushall()
-    return server
 
 
 @pytest.fixture(autouse=True)
