@@ -20,8 +20,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from load_tests.judging.comparison import compare
-from load_tests.judging.contenders import OURS, SINGLE, BySeed, Contest, worker_log, workers
+from load_tests.judging.comparison import calibrations, compare
+from load_tests.judging.contenders import OURS, SINGLE, TREES, BySeed, Contest, worker_log, workers
 from load_tests.judging.log import Day, Log, Truth
 from load_tests.judging.plots import draw
 from load_tests.judging.report import markdown
@@ -86,6 +86,7 @@ def judge(contest: Contest, replicates: int) -> dict[str, Any]:
             for place in contest.binary
         }
         reports = {name: head.result() for name, head in heads.items()}
+    truth = Truth.of(log, contest.spec, contest.days)
     single = sum(multiplications(spec) for spec in contest.single_tasks.values())
     share = len(contest.single_tasks) / len(contest.spec.tasks)
     return {
@@ -108,12 +109,22 @@ def judge(contest: Contest, replicates: int) -> dict[str, Any]:
         "ablation": [name for name in contest.networks if name.startswith("without ")],
         "absent": [what for what in KINDS if f"without {what}" not in contest.networks],
         "heads": reports,
+        "calibration": {
+            task.name: calibrations(truth, place, _of(_with_head(found, place, contest), place))
+            for place, task in enumerate(contest.spec.tasks)
+        },
     }
 
 
 def _of(found: Mapping[str, BySeed], place: int) -> dict[str, BySeed]:
     """Everybody's predictions for one task: (S, N)."""
     return {name: {mode: p[:, :, place] for mode, p in modes.items()} for name, modes in found.items()}
+
+
+def _with_head(found: Mapping[str, BySeed], place: int, contest: Contest) -> dict[str, BySeed]:
+    """Ours and, of a binary head, the trees, which have no others."""
+    names = (OURS, TREES) if place in contest.binary else (OURS,)
+    return {name: found[name] for name in names}
 
 
 def _compare(contest: Contest, place: int, found: Mapping[str, BySeed], replicates: int) -> dict[str, Any]:

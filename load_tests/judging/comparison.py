@@ -46,9 +46,23 @@ def compare(
             for name, modes in found.items()
             if name not in (OURS, TREES)
         },
-        "calibration": {
-            name: {mode: _calibrated(label, predictions) for mode, predictions in found[name].items()}
-            for name in (OURS, TREES)
+    }
+
+
+def calibrations(truth: Truth, place: int, found: Mapping[str, BySeed]) -> dict[str, Any]:
+    """Mean prediction over mean label of one head of either kind, ready for JSON.
+
+    Args:
+        truth: What happened.
+        place: The head's place among the tasks.
+        found: What the contenders that have such a head predicted for it: (S, N) by mode.
+    """
+    label = truth.labels[:, place].astype(np.float64)
+    return {
+        "positives": int((label > 0).sum()),
+        **{
+            name: {mode: _calibrated(label, predictions) for mode, predictions in modes.items()}
+            for name, modes in found.items()
         },
     }
 

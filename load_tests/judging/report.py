@@ -42,9 +42,10 @@ def markdown(report: Report) -> str:
         "",
         "## Calibration",
         "",
-        f"Mean prediction over mean label of heads with at least {ENOUGH} positives; in brackets {TREES}.",
+        f"Mean prediction over mean label of heads with at least {ENOUGH} positives; in brackets {TREES}, "
+        "which has a model of each binary head.",
         "",
-        *_calibration(heads),
+        *_calibration(report["calibration"]),
     ]
     return "\n".join(lines) + "\n"
 
@@ -132,10 +133,11 @@ def _ablation(report: Report) -> list[str]:
 def _calibration(heads: Report) -> list[str]:
     lines = [f"| head | positives | {' | '.join(MODES)} |", "| --- | ---: |" + " ---: |" * len(MODES)]
     for head, found in heads.items():
-        if _positives(found) >= ENOUGH:
-            ours, trees = found["calibration"][OURS], found["calibration"][TREES]
-            cells = [f"{ours[mode]:.3f} ({trees[tree_mode(mode)]:.3f})" for mode in MODES]
-            lines.append(f"| {head} | {_positives(found):,} | {' | '.join(cells)} |")
+        if found["positives"] >= ENOUGH:
+            ours, trees = found[OURS], found.get(TREES)
+            beside = ["" if trees is None else f" ({trees[tree_mode(mode)]:.3f})" for mode in MODES]
+            cells = [f"{ours[mode]:.3f}{its}" for mode, its in zip(MODES, beside, strict=True)]
+            lines.append(f"| {head} | {found['positives']:,} | {' | '.join(cells)} |")
     return lines
 
 

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from load_tests.judging.comparison import compare
+from load_tests.judging.comparison import calibrations, compare
 from load_tests.judging.contenders import OURS, SECOND, SINGLE, TREES, Contest
 from load_tests.judging.log import Truth
 from load_tests.judging.one_pass import FROZEN, LEARNING, LIVE
@@ -54,6 +54,14 @@ def report() -> dict[str, Any]:
             SPEC.tasks[place].name: compare(CONTEST, TRUTH, place, found(place), 30)
             for place in CONTEST.binary
         },
+        "calibration": {
+            task.name: calibrations(
+                TRUTH,
+                place,
+                {name: found(place)[name] for name in ((OURS, TREES) if task.kind == "binary" else (OURS,))},
+            )
+            for place, task in enumerate(SPEC.tasks)
+        },
     }
 
 
@@ -68,7 +76,9 @@ def test_calibration_is_the_mean_prediction_over_the_mean_label_of_labelled_rows
     expected = predictions[OURS][LIVE][:, known].mean() / label[known].mean()
 
     judged = compare(CONTEST, TRUTH, 0, predictions, 2)
-    assert judged["calibration"][OURS][LIVE] == pytest.approx(expected, rel=1e-6)
+    calibrated = calibrations(TRUTH, 0, {OURS: predictions[OURS]})
+    assert calibrated[OURS][LIVE] == pytest.approx(expected, rel=1e-6)
+    assert calibrated["positives"] == np.nansum(label)
     assert judged["positives"].keys() == {"2022-05-02", "2022-05-03", "2022-05-04"}
     assert sum(judged["positives"].values()) == np.nansum(label)
 
@@ -95,6 +105,9 @@ def test_the_page_says_what_was_found_and_marks_what_is_apart_from_zero(report: 
     assert "The spec has no bins." in page
     calibration = page.split("## Calibration")[1]
     assert "| like |" not in calibration  # fewer than 500 positives
+    positives = report["calibration"]["watch_time"]["positives"]
+    assert positives >= 500
+    assert f"| watch_time | {positives:,} | " in calibration
 
 
 def test_pictures_are_drawn(report: dict[str, Any], tmp_path: Path) -> None:
