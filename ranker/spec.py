@@ -11,16 +11,8 @@ import pyarrow as pa
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from ranker.errors import SourceError
-from ranker.feature_spec import (
-    ColumnFeature,
-    CrossFeature,
-    Feature,
-    Side,
-    check_cross,
-    check_feature,
-    check_state_feature,
-    refuse_doubles,
-)
+from ranker.feature_checks import check_cross, check_feature, check_state_feature, refuse_doubles
+from ranker.feature_spec import ColumnFeature, CrossFeature, Feature, Side
 from ranker.records import QUERY_PREFIX, USER_ID, VIDEO_ID, check_records
 from ranker.spec_model import Duration, Name, SpecModel
 from ranker.state_spec import StateFeature

@@ -13,8 +13,9 @@ class RateFeature(SpecModel):
     """How labels went lately wherever the key was shown: decayed, smoothed rates and the count behind them.
 
     Each label has for each half-life a rate (S + strength * prior) / (N + strength), where S and N are sums
-    of the label and of rows, halved with every half-life, and the prior is the same rate of all rows. The
-    network gets the log-odds of a binary label's rate, the mean of a regression label, and log(1 + N).
+    of the label and of rows, halved with every half-life, and the prior is the same rate of all rows, or of
+    those with the same part of the key (`toward`). The network gets the log-odds of a binary label's rate,
+    the mean of a regression label, and log(1 + N) of the first label.
     """
 
     kind: Literal["rate"]
@@ -40,6 +41,22 @@ class RateFeature(SpecModel):
         1_000_000, description="Keys that are kept; the least recently used is forgotten first."
     )
 
+    @model_validator(mode="after")
+    def _strengths_of_its_labels(self) -> Self:
+        strengths = self.strength if isinstance(self.strength, dict) else dict.fromkeys(self.labels)
+        for label in strengths:
+            if label not in self.labels:
+                raise ValueError(
+                    f"feature '{self.name}': strength expects labels out of {', '.join(self.labels)}, "
+                    f"found '{label}'"
+                )
+        lacking = [label for label in self.labels if label not in strengths]
+        if lacking:
+            raise ValueError(
+                f"feature '{self.name}': strength expects all labels, found none for '{lacking[0]}'"
+            )
+        return self
+
 
 class HistoryFeature(SpecModel):
     """The viewer's last videos of one kind of feedback, newest first, with their ages.
@@ -63,6 +80,14 @@ class HistoryFeature(SpecModel):
     capacity: PositiveInt = Field(
         1_000_000, description="Viewers that are kept; the least recently active is forgotten first."
     )
+
+    @model_validator(mode="after")
+    def _one_bound_of_a_label(self) -> Self:
+        if self.below is not None and self.above != 0:
+            raise ValueError(f"feature '{self.name}': expected either 'above' or 'below', found both")
+        if self.label is None and (self.below is not None or self.above != 0):
+            raise ValueError(f"feature '{self.name}': 'above' and 'below' expect a 'label', found none")
+        return self
 
 
 class AgeFeature(SpecModel):

@@ -86,8 +86,9 @@ class Encoder:
                 ids with rows of their own.
             observe: Take the rows into vocabularies, rows of ids and statistics. They are used from the next
                 batch on: a row is always encoded with what earlier batches told.
-            labels: (B, T) in natural units, NaN where missing: the state goes on through these rows, each of
-                which sees what was known at its time. Without them it stands still.
+            labels: (B, F) of the tasks and the further labels, in natural units, NaN where missing: the state
+                goes on through these rows, each of which sees what was known at its time. Without them it
+                stands still.
 
         Returns:
             All groups with B rows, and the bias features.

@@ -12,12 +12,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ranker.compiled import compiled
+
 MAX_BYTES: Final = 1024
 """Longest id, in bytes of UTF-8."""
 
-GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
-MIX_1: Final = np.uint64(0xBF58476D1CE4E5B9)
-MIX_2: Final = np.uint64(0x94D049BB133111EB)
+_GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1: Final = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2: Final = np.uint64(0x94D049BB133111EB)
+_NO_VALUE: Final = np.uint64(0)
 
 
 def hash_strings(column: pa.StringArray, *, seed: int) -> NDArray[np.uint64]:
@@ -45,7 +48,7 @@ def hash_strings(column: pa.StringArray, *, seed: int) -> NDArray[np.uint64]:
     )
     words = np.where(inside, gathered, np.uint8(0)).view("<u8")
 
-    state = lengths.astype(np.uint64) * GOLDEN + _finalise(np.full(count, seed, np.uint64))
+    state = lengths.astype(np.uint64) * _GOLDEN + _finalise(np.full(count, seed, np.uint64))
     for place in range(words.shape[1]):
         folded = _finalise(state ^ words[:, place])
         state = np.where(lengths > 8 * place, folded, state)
@@ -67,8 +70,30 @@ def combine(hashes: Sequence[NDArray[np.uint64]]) -> NDArray[np.uint64]:
     return state
 
 
+@compiled
+def combine_keys(parts: NDArray[np.uint64], keys: NDArray[np.uint64]) -> None:
+    """Hash the values of combinations, as `combine` does.
+
+    Args:
+        parts: (P, R, K) uint64 a combination's values, one behind the other, 0 where missing.
+        keys: (R, K) uint64 to write to, 0 where any part is missing.
+    """
+    for row in range(keys.shape[0]):
+        for place in range(keys.shape[1]):
+            mixed = _NO_VALUE
+            for part in range(len(parts)):
+                if parts[part, row, place] == _NO_VALUE:
+                    mixed = _NO_VALUE
+                    break
+                mixed = (mixed ^ parts[part, row, place]) + _GOLDEN
+                mixed = (mixed ^ (mixed >> np.uint64(30))) * _MIX_1
+                mixed = (mixed ^ (mixed >> np.uint64(27))) * _MIX_2
+                mixed ^= mixed >> np.uint64(31)
+            keys[row, place] = mixed
+
+
 def _finalise(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    value = value + GOLDEN
-    value = (value ^ (value >> np.uint64(30))) * MIX_1
-    value = (value ^ (value >> np.uint64(27))) * MIX_2
+    value = value + _GOLDEN
+    value = (value ^ (value >> np.uint64(30))) * _MIX_1
+    value = (value ^ (value >> np.uint64(27))) * _MIX_2
     return value ^ (value >> np.uint64(31))

@@ -29,7 +29,7 @@ SingleFeature = SingleKey | CrossFeature
 KeyPart = SingleKey | IdsFeature
 """A feature that others may be counted by."""
 AGE_RANGES: Final = 32
-"""Ranges of a history's ages: below a second, below two, below four and so on, up to 34 years."""
+"""Ranges of a history's ages: below a second, below 3, below 7 and so on; the last from 68 years on."""
 VIEWER: Final = IdFeature(name=USER_ID, side=Side.USER, kind="id")
 """Whose history it is; read from the records even if it is no feature of the spec."""
 

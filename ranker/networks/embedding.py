@@ -105,8 +105,9 @@ class FusedEmbedding(nn.Module):
             embeddings = take(bag.width, len(bag.rows))
             places = torch.arange(len(bag.rows), device=embeddings.device)
             parts.append(functional.embedding_bag(places, embeddings, bag.offsets, mode="mean"))
-        units = zip(self.attention, inputs.attended, strict=False)  # only the pairs attend to anything
-        parts += [self._attended(unit, seen, take) for unit, seen in units]
+        if inputs.attended:  # only the pairs attend to anything
+            units = zip(self.attention, inputs.attended, strict=True)
+            parts += [self._attended(unit, seen, take) for unit, seen in units]
         return torch.cat([*parts, inputs.numbers], dim=1)
 
     @staticmethod

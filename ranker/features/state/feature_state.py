@@ -25,7 +25,7 @@ from ranker.features.state.kernels import Times
 from ranker.features.state.pending import Pending
 from ranker.features.state.rates import RateTracker
 from ranker.features.state.sightings import SightingTracker
-from ranker.features.state.tracker import Arrays, Replay, Tracker
+from ranker.features.state.tracker import SHOWN, Arrays, Replay, Tracker
 from ranker.spec import RankerSpec
 from ranker.state_spec import AgeFeature, HistoryFeature, RateFeature, StateFeature
 
@@ -107,7 +107,7 @@ class FeatureState:
 
     @property
     def learns(self) -> bool:
-        """Whether there is anything to be known; else the spec has no such features."""
+        """Whether there is anything to be learned: rates, histories, or ages of a key."""
         return bool(self._trackers)
 
     def __len__(self) -> int:
@@ -131,7 +131,7 @@ class FeatureState:
             for name, tracker in self._trackers.items():
                 if wait in tracker.waits:
                     columns = self._pending.part(f"{name}/", rows)
-                    if wait == 0:
+                    if wait == SHOWN:
                         tracker.observe(columns, shown[rows])
                     tracker.learn(columns, shown[rows], arrived)
             self._applied[wait] = until
@@ -219,8 +219,9 @@ class FeatureState:
     def state(self) -> Arrays:
         """Everything, as named arrays of int64 and float32, for a checkpoint or a bundle."""
         parts = {name: tracker.state() for name, tracker in self._trackers.items()}
-        parts["pending"] = self._pending.state()
-        parts["applied"] = {"counts": np.array(list(self._applied.values()), np.int64)}
+        # No feature has a name that begins so.
+        parts["_pending"] = self._pending.state()
+        parts["_applied"] = {"counts": np.array(list(self._applied.values()), np.int64)}
         return {
             f"{part}/{name}": array.view(np.int64) if array.dtype == np.uint64 else array
             for part, arrays in parts.items()
@@ -230,10 +231,10 @@ class FeatureState:
     def load(self, state: Mapping[str, NDArray[np.generic]]) -> None:
         """Go on from a saved state."""
         for name, tracker in self._trackers.items():
-            tracker.load(_unsigned(_part(state, name), ("keys", "values")))
+            tracker.load(_part(state, name))
         self._pending = Pending()
-        self._pending.load(_unsigned(_part(state, "pending"), ("keys", "values", "viewers")))
-        counts = state["applied/counts"].tolist()
+        self._pending.load(_unsigned(_part(state, "_pending")))
+        counts = state["_applied/counts"].tolist()
         self._applied = dict(zip(self._applied, counts, strict=True))
 
     def _forget(self) -> None:
@@ -280,8 +281,9 @@ def _part(state: Mapping[str, NDArray[np.generic]], part: str) -> Arrays:
     return {name.removeprefix(f"{part}/"): a for name, a in state.items() if name.startswith(f"{part}/")}
 
 
-def _unsigned(arrays: Arrays, names: tuple[str, ...]) -> Arrays:
+def _unsigned(columns: Arrays) -> Arrays:
+    """Columns of rows as they were before they were saved: keys, values and viewers are hashes."""
     return {
-        name: array.view(np.uint64) if name.split("/")[-1] in names else array
-        for name, array in arrays.items()
+        name: column.view(np.uint64) if name.split("/")[-1] in ("keys", "values", "viewers") else column
+        for name, column in columns.items()
     }

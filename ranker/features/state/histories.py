@@ -14,7 +14,7 @@ from ranker.features.record import RecordLayout, Words
 from ranker.features.state import kernels
 from ranker.features.state.kernels import Ages, Cells, Times
 from ranker.features.state.row_keys import part_keys
-from ranker.features.state.tracker import Arrays, Replay, Tracker
+from ranker.features.state.tracker import SHOWN, Arrays, Replay, Tracker
 from ranker.spec import Label
 from ranker.state_spec import HistoryFeature
 
@@ -33,7 +33,7 @@ class HistoryTracker(Tracker):
         self._length = feature.length
         self._of = of
         self._label = next((p for p, label in enumerate(labels) if label.name == feature.label), None)
-        self._wait = 0.0 if self._label is None else labels[self._label].label_wait
+        self._wait = SHOWN if self._label is None else labels[self._label].label_wait
         self._below = feature.below is not None
         self._bound = np.float32(feature.above if feature.below is None else feature.below)
         if self._label is not None and labels[self._label].transform == "log1p":
@@ -41,7 +41,7 @@ class HistoryTracker(Tracker):
 
     @property
     def waits(self) -> frozenset[float]:
-        """That of its label; none if every video that was shown is remembered."""
+        """That of its label; 0 if every video that was shown is remembered."""
         return frozenset([self._wait])
 
     def keys(self, words: Words, records: RecordLayout) -> Arrays:
@@ -55,17 +55,17 @@ class HistoryTracker(Tracker):
 
     def replay(self, log: Replay) -> Arrays:
         """See `Tracker`; what is read are values and ages in seconds, both (R, N), the newest first."""
-        until = log.until[self._wait]
-        self.table.reserve(int(until[-1:].sum()) - log.applied[self._wait])
+        until, applied = log.until[self._wait], log.applied[self._wait]
+        self.table.reserve(int(until[-1]) - applied)
         values, ages_s = self._room_for(len(until))
         kernels.replay_histories(
             self.table.arrays,
             log.columns[f"{self.name}/viewers"],
             log.columns[f"{self.name}/values"],
             log.times,
-            self._enters(log.labels),
+            self._enters(log.labels[applied : int(until[-1])]),
             log.first,
-            log.applied[self._wait],
+            applied,
             until,
             values,
             ages_s,

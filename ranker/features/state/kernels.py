@@ -6,23 +6,18 @@ one that it calls does. The callers see to it that there is room for what is wri
 What is known of a key stands in one row, beside the key: memory is slower than arithmetic here.
 
 Shape letters: C rows of a table that there is room for, S slots, at least 2 C; P words known of a key; R rows
-of a batch, M rows of the log that may still be applied, K keys of a row, L labels, H half-lives, W waits, N
-entries of a history.
+of a batch, M rows of the log that may still be applied, K keys of a row, F labels of the log, L of a feature,
+H half-lives, W waits, N entries of a history.
 """
 
-import logging
 import math
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from typing import Final, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from ranker.features.hashing import GOLDEN, MIX_1, MIX_2
+from ranker.compiled import compiled
 
-logger = logging.getLogger(__name__)
-Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 Words = NDArray[np.uint64]
 Times = NDArray[np.int64]
 Cells = NDArray[np.float32]
@@ -72,19 +67,6 @@ LEAST_RATE: Final = np.float32(1e-6)
 """The prior of a binary label is cut here, and as much below 1, so that its odds are finite."""
 
 
-def compiled(function: Kernel) -> Kernel:
-    """Compile a function of numbers, arrays and named tuples of arrays at its first call.
-
-    What was compiled is kept beside the source, or in the user's cache if that cannot be written; where
-    neither can be, every process compiles anew. Compiled code does not hold the interpreter's lock.
-    """
-    try:
-        return cast(Kernel, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
-    except RuntimeError as error:  # numba finds no folder that it may write to
-        logger.debug("compiled code of %s is not kept: %s", function.__name__, error)
-        return cast(Kernel, numba.njit(nogil=True, error_model="numpy")(function))
-
-
 class Keys(NamedTuple):
     """Rows for keys: a hash table with linear probing (keys are hashes already).
 
@@ -113,6 +95,7 @@ class Rates(NamedTuple):
         half_lives_ms: (H,).
         binary: (L,) float32, 1 for binary labels, 0 for others.
         strength: (L,) float32 how many rows the prior is worth.
+        labels: (L,) int64 where its labels stand among all F.
     """
 
     keys: Keys
@@ -122,28 +105,7 @@ class Rates(NamedTuple):
     half_lives_ms: NDArray[np.float64]
     binary: Cells
     strength: Cells
-
-
-@compiled
-def combine_keys(parts: Words, keys: Words) -> None:
-    """Hash the values of combinations, as `ranker.features.hashing.combine` does.
-
-    Args:
-        parts: (P, R, K) a combination's values, one behind the other, NO_KEY where missing.
-        keys: (R, K) to write to, NO_KEY where any part is missing.
-    """
-    for row in range(keys.shape[0]):
-        for place in range(keys.shape[1]):
-            mixed = NO_KEY
-            for part in range(len(parts)):
-                if parts[part, row, place] == NO_KEY:
-                    mixed = NO_KEY
-                    break
-                mixed = (mixed ^ parts[part, row, place]) + GOLDEN
-                mixed = (mixed ^ (mixed >> np.uint64(30))) * MIX_1
-                mixed = (mixed ^ (mixed >> np.uint64(27))) * MIX_2
-                mixed ^= mixed >> np.uint64(31)
-            keys[row, place] = mixed
+    labels: NDArray[np.int64]
 
 
 @compiled
@@ -326,13 +288,14 @@ def _priors(rates: Rates, prior: Cells) -> None:
 
 
 @compiled
-def _sums(labels: Cells, wait_of_label: NDArray[np.int64], wait: int, sums: Cells) -> None:
-    """Write labels, (L,), and 1 for each, into (2 L,): 0 for those that are missing or wait otherwise."""
-    count = len(labels)
-    for label in range(count):
-        there = wait_of_label[label] == wait and not math.isnan(labels[label])
-        sums[label] = labels[label] if there else 0
-        sums[count + label] = 1 if there else 0
+def _sums(rates: Rates, labels: Cells, wait_of_label: NDArray[np.int64], wait: int, sums: Cells) -> None:
+    """Write its labels out of all, (F,), and 1 for each, into (2 L,): 0 if missing or of another wait."""
+    count = len(rates.labels)
+    for place in range(count):
+        label = labels[rates.labels[place]]
+        there = wait_of_label[place] == wait and not math.isnan(label)
+        sums[place] = label if there else 0
+        sums[count + place] = 1 if there else 0
 
 
 @compiled
@@ -354,7 +317,7 @@ def replay_rates(
         rates: The state.
         log_keys: (M, K) the rows that may still be applied, and the batch behind them.
         log_ms: (M,) when each was shown, in order.
-        log_labels: (M, L).
+        log_labels: (M, F).
         first: Where the batch begins in the log.
         wait_of_label: (L,) which of the waits is a label's.
         applied: (W,) how many rows of the log are known already under each wait.
@@ -371,7 +334,7 @@ def replay_rates(
         changed = False
         for wait in range(until.shape[1]):
             for past in range(done[wait], until[row, wait]):
-                _sums(log_labels[past], wait_of_label, wait, learned)
+                _sums(rates, log_labels[past], wait_of_label, wait, learned)
                 learn_rates(rates, log_keys[past], log_ms[past], learned)
                 changed = True
             done[wait] = max(done[wait], until[row, wait])
@@ -383,11 +346,11 @@ def replay_rates(
 
 @compiled
 def learn_rates_of(rates: Rates, rows_keys: Words, rows_ms: Times, labels: Cells) -> None:
-    """Add rows' labels, (R, K), (R,) and (R, L), whatever the waits."""
-    no_wait = np.zeros(labels.shape[1], np.int64)
-    learned = np.empty(2 * labels.shape[1], np.float32)
+    """Add rows' labels, (R, K), (R,) and (R, F), whatever the waits."""
+    no_wait = np.zeros(len(rates.labels), np.int64)
+    learned = np.empty(2 * len(rates.labels), np.float32)
     for row in range(len(rows_keys)):
-        _sums(labels[row], no_wait, 0, learned)
+        _sums(rates, labels[row], no_wait, 0, learned)
         learn_rates(rates, rows_keys[row], rows_ms[row], learned)
 
 
@@ -479,7 +442,7 @@ def replay_histories(
         log_keys: (M,).
         log_values: (M, I) entries, NO_KEY where missing.
         log_ms: (M,).
-        log_enters: (M,) which rows become entries.
+        log_enters: (rows that become known,) which of them become entries; the first is row `applied`.
         first: Where the batch begins in the log.
         applied: How many rows of the log are known already.
         until: (R,) how many are when each row's request is made.
@@ -489,7 +452,7 @@ def replay_histories(
     done = applied
     for row in range(len(until)):
         for past in range(done, until[row]):
-            if log_enters[past]:
+            if log_enters[past - applied]:
                 _write_entries(keys, log_keys[past], log_values[past], log_ms[past])
         done = max(done, until[row])
         _read_entries(keys, log_keys[first + row], log_ms[first + row], values[row], ages_s[row])

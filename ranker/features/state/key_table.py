@@ -22,7 +22,7 @@ class KeyTable:
         words: Words of 64 bits that are known of each.
     """
 
-    def __init__(self, most: int, words: int = 0) -> None:
+    def __init__(self, most: int, words: int) -> None:
         self.arrays = _empty(min(_FIRST_ROOM, most), most, words)
 
     def __len__(self) -> int:
@@ -59,12 +59,12 @@ class KeyTable:
         """(..., words) int64 what is known of the keys of these rows."""
         return self.arrays.rows[rows, KNOWN:]
 
-    def load(self, keys: Words, known: Times | None = None) -> None:
+    def load(self, keys: Words, known: Times) -> None:
         """Hold these keys instead, key i in row i, the least recently used first.
 
         Args:
             keys: (C,) different keys, no more than the table may hold.
-            known: (C, words) int64 what is known of each, zeros without.
+            known: (C, words) int64 what is known of each.
         """
         most, words = int(self.arrays.counts[MOST]), self.arrays.rows.shape[1] - KNOWN
         self.arrays = _empty(min(_FIRST_ROOM, most), most, words)
@@ -72,7 +72,7 @@ class KeyTable:
         rows = self.arrays.rows[: len(keys)]
         rows[:, KEY] = keys.view(np.int64)
         rows[:, LAST_USE] = np.arange(len(keys))
-        rows[:, KNOWN:] = 0 if known is None else known
+        rows[:, KNOWN:] = known
         self.arrays.counts[[USED, CLOCK]] = len(keys)
         kernels.place_all(self.arrays)
 

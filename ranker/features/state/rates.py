@@ -1,6 +1,6 @@
 """Decayed, smoothed rates of labels by key.
 
-Shape letters: R rows, K keys of a row, L labels, H half-lives, T tasks.
+Shape letters: R rows, K keys of a row, L labels, H half-lives.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ class RateTracker(Tracker):
         super().__init__(feature.name, feature.capacity, words)
         self._parts = parts
         names = [label.name for label in labels]
-        self._labels = [names.index(name) for name in feature.labels]
+        self._labels = np.array([names.index(name) for name in feature.labels])
         counted = [labels[place] for place in self._labels]
         self._waits = [label.label_wait for label in counted]
         binary = np.array([label.kind == "binary" for label in counted])
@@ -87,13 +87,13 @@ class RateTracker(Tracker):
         keys = log.columns[f"{self.name}/keys"]
         until = np.stack([log.until[wait] for wait in waits], axis=1)
         applied = np.array([log.applied[wait] for wait in waits])
-        self.table.reserve(int((until[-1:] - applied).sum()) * keys.shape[1])
+        self.table.reserve(int((until[-1] - applied).sum()) * keys.shape[1])
         numbers = self._room_for(len(until))
         kernels.replay_rates(
             self._rates(),
             keys,
             log.times,
-            np.ascontiguousarray(log.labels[:, self._labels]),
+            log.labels,
             log.first,
             np.array([waits.index(wait) for wait in self._waits]),
             applied,
@@ -127,7 +127,7 @@ class RateTracker(Tracker):
         """See `Tracker`."""
         keys = columns[f"{self.name}/keys"]
         self.table.reserve(keys.size)
-        kernels.learn_rates_of(self._rates(), keys, times, np.ascontiguousarray(labels[:, self._labels]))
+        kernels.learn_rates_of(self._rates(), keys, times, labels)
 
     def state(self) -> Arrays:
         """See `Tracker`; beside the keys, there is what is known of everything."""
@@ -147,6 +147,7 @@ class RateTracker(Tracker):
             self._half_lives_ms,
             self._binary,
             self._strength,
+            self._labels,
         )
 
     def _room_for(self, rows: int) -> Floats:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranker.feature_spec import BinFeature, IdsFeature
+from ranker.features.hashing import combine_keys
 from ranker.features.layout import KeyPart
 from ranker.features.record import RecordLayout, Words
-from ranker.features.state import kernels
 
 
 def row_keys(parts: Sequence[KeyPart], words: Words, records: RecordLayout) -> Words:
@@ -54,5 +54,5 @@ def _combined(values: Sequence[Words]) -> Words:
     parts = np.empty((len(values), *keys.shape), np.uint64)
     for place, value in enumerate(values):
         parts[place] = value
-    kernels.combine_keys(parts, keys)
+    combine_keys(parts, keys)
     return keys

@@ -12,11 +12,8 @@ from ranker.features.record import RecordLayout, Words
 from ranker.features.state import kernels
 from ranker.features.state.kernels import Cells, Times
 from ranker.features.state.row_keys import row_keys
-from ranker.features.state.tracker import Arrays, Replay, Tracker
+from ranker.features.state.tracker import SHOWN, Arrays, Replay, Tracker
 from ranker.state_spec import AgeFeature
-
-SHOWN = 0.0
-"""Seconds after an impression at which it is known that it was shown."""
 
 
 class SightingTracker(Tracker):
@@ -33,7 +30,7 @@ class SightingTracker(Tracker):
 
     @property
     def waits(self) -> frozenset[float]:
-        """None: an impression is known as soon as it is made."""
+        """Nothing but 0: an impression is known as soon as it is made."""
         return frozenset([SHOWN])
 
     def keys(self, words: Words, records: RecordLayout) -> Arrays:
@@ -43,7 +40,7 @@ class SightingTracker(Tracker):
     def replay(self, log: Replay) -> Arrays:
         """See `Tracker`; what is read are seconds since the last sighting, (R, 1), NaN if there was none."""
         keys, until = log.columns[f"{self.name}/keys"], log.until[SHOWN]
-        self.table.reserve((int(until[-1:].sum()) - log.applied[SHOWN]) * keys.shape[1])
+        self.table.reserve((int(until[-1]) - log.applied[SHOWN]) * keys.shape[1])
         ages_s = np.empty(len(until))
         kernels.replay_sightings(
             self.table.arrays, keys, log.times, log.first, log.applied[SHOWN], until, ages_s

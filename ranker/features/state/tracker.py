@@ -1,12 +1,12 @@
 """What every feature of the state can do.
 
-Shape letters: R rows, M rows of the log that may still be applied, T tasks.
+Shape letters: R rows, M rows of the log that may still be applied, F labels.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from ranker.features.state.key_table import KeyTable
 
 Arrays = dict[str, NDArray[Any]]
 Floats = NDArray[np.float32]
+SHOWN: Final = 0.0
+"""Seconds after an impression at which it is known that it was shown."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Replay:
     Attributes:
         columns: (M, ...) what trackers made of the rows, by their names; the batch is at the end.
         times: (M,) int64 when each row was shown.
-        labels: (M, T) float32 as the network learns them, NaN where missing.
+        labels: (M, F) float32 as the network learns them, NaN where missing.
         first: Where the batch begins.
         applied: For each wait in seconds, how many rows are known already.
         until: For each wait, (R,) how many are when each row's request is made.
@@ -88,7 +90,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def learn(self, columns: Arrays, times: Times, labels: Cells) -> None:
-        """Take in the feedback, (R, T), on what was shown at these times."""
+        """Take in the feedback, (R, F), on what was shown at these times."""
 
     def state(self) -> Arrays:
         """The keys and what is known of them, the least recently used first."""
@@ -98,12 +100,3 @@ class Tracker(ABC):
     def load(self, state: Arrays) -> None:
         """Go on from a saved state."""
         self.table.load(state["keys"], state["known"])
-
-
-def longer(array: NDArray[Any], rows: int) -> NDArray[Any]:
-    """The same array with room for more rows, zeros behind."""
-    if len(array) >= rows:
-        return array
-    fresh = np.zeros((rows, *array.shape[1:]), array.dtype)
-    fresh[: len(array)] = array
-    return fresh

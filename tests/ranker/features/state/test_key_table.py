@@ -30,7 +30,7 @@ def held(table: KeyTable) -> list[int]:
 
 @given(keys, st.integers(1, 12))
 def test_the_least_recently_used_key_gives_its_row_to_a_new_one(used: list[np.uint64], most: int) -> None:
-    table, rows = KeyTable(most), OrderedDict[int, int]()
+    table, rows = KeyTable(most, 0), OrderedDict[int, int]()
 
     for key in used:
         row, fresh = use(table, key)
@@ -62,7 +62,7 @@ def test_a_table_grows_to_its_bound_and_keeps_rows_and_what_is_known() -> None:
 
 
 def test_a_table_has_room_for_no_more_than_it_needs_twice() -> None:
-    table = KeyTable(10**6)
+    table = KeyTable(10**6, 0)
     table.reserve(300)
 
     assert 300 <= table.room < 600
