@@ -23,7 +23,7 @@ from ranker.features.encoder import EncoderState
 from ranker.spec_file import dump_spec
 from training.trainer import Trainer
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Position(BaseModel):

@@ -90,7 +90,7 @@ class Trainer:
         """Let the model be what is exported while the context lasts: averaged, corrected, without dropout."""
         self.model.eval()
         try:
-            with self.average.applied():
+            with self.average.applied():  # which puts back the bias that is shifted here
                 self.model.towers.shift(torch.from_numpy(self.correction.shifts()))
                 yield
         finally:
@@ -114,14 +114,16 @@ class Trainer:
         gathered = {w: copies.requires_grad_() for w, copies in self.model.embedding.gather(rows).items()}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             outputs = self.model.training_outputs(encoded, gathered)
-        loss = self.loss(outputs.logit, torch.from_numpy(labels).to(self.device), self._weights(batch))
+        weights = self._weights(batch)
+        loss = self.loss(outputs.logit, torch.from_numpy(labels).to(self.device), weights)
         if not torch.isfinite(loss.total):
             self._refuse(batch, loss.heads)
         result = StepResult(loss.total.item(), natural_units(outputs.prediction, self.spec.tasks), labels)
         time_ms = batch.column(TIME_MS).to_numpy()
         self.metrics.update(time_ms, result.predictions, labels)
         if self.rows:  # the first batch is predicted by an untrained network
-            self.correction.update(result.predictions, labels, int(time_ms[-1]))
+            weighed = None if weights is None else weights.cpu().numpy()
+            self.correction.update(result.predictions, labels, int(time_ms[-1]), weighed)
 
         loss.total.backward()  # type: ignore[no-untyped-call]
         self.dense.step()

@@ -148,15 +148,20 @@ def read_manifest(content: bytes, *, where: str) -> Manifest:
     """Read and check a manifest.
 
     Raises:
-        BundleError: It is no manifest, was changed, or is of a newer format.
+        BundleError: It is no manifest, was changed, or is of another format.
     """
     try:
         document: Any = json.loads(content)
         found = document.get("format_version") if isinstance(document, dict) else None
         if isinstance(found, int) and found > FORMAT_VERSION:
             raise BundleError(
-                f"{where}/{MANIFEST}: expected format version {FORMAT_VERSION} or older, found {found}; "
+                f"{where}/{MANIFEST}: expected format version {FORMAT_VERSION}, found {found}; "
                 "upgrade watchnext to read this bundle"
+            )
+        if isinstance(found, int) and found < FORMAT_VERSION:
+            raise BundleError(
+                f"{where}/{MANIFEST}: expected format version {FORMAT_VERSION}, found {found}: "
+                "made by an older watchnext; train it again"
             )
         manifest = Manifest.model_validate(document)
     except (ValueError, ValidationError) as error:

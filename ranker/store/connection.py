@@ -1,10 +1,10 @@
 """Connecting to Redis: to the server that a URL names, or to the private one in watchnext's data folder."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import redis
 import redis.asyncio
@@ -15,6 +15,7 @@ from redis.retry import Retry
 from ranker.errors import StoreError
 from ranker.store.embedded import embedded_server
 
+Client = TypeVar("Client")
 TIMEOUT_S: Final = 10.0
 """How long a bulk command may take."""
 
@@ -55,11 +56,9 @@ def connect(redis_url: str | None, home: Path) -> Iterator[redis.Redis]:
         StoreError: The URL is none, or nothing answers there.
     """
     with store_url(redis_url, home) as url:
-        try:
-            client = redis.Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
-        except ValueError as error:
-            raise _not_a_url(url, error) from error
-        with client:
+        with _client(
+            redis.Redis.from_url, url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
+        ) as client:
             try:
                 client.ping()
             except redis.RedisError as error:
@@ -77,12 +76,13 @@ def connect_later(url: str, *, timeout_s: float) -> redis.Redis:
     Raises:
         StoreError: The URL is none.
     """
-    try:
-        return redis.Redis.from_url(
-            url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
-        )
-    except ValueError as error:
-        raise _not_a_url(url, error) from error
+    return _client(
+        redis.Redis.from_url,
+        url,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+    )
 
 
 def connect_async(url: str, *, timeout_s: float, block_s: float = 0.0) -> redis.asyncio.Redis:
@@ -101,16 +101,14 @@ def connect_async(url: str, *, timeout_s: float, block_s: float = 0.0) -> redis.
     Raises:
         StoreError: The URL is none.
     """
-    try:
-        return redis.asyncio.Redis.from_url(
-            url,
-            socket_timeout=timeout_s + block_s,
-            socket_connect_timeout=timeout_s,
-            retry=AsyncRetry(NoBackoff(), 0),
-            protocol=2,  # with RESP3 over TCP, redis-py 8.1 hands out connections that the server has closed
-        )
-    except ValueError as error:
-        raise _not_a_url(url, error) from error
+    return _client(
+        redis.asyncio.Redis.from_url,
+        url,
+        socket_timeout=timeout_s + block_s,
+        socket_connect_timeout=timeout_s,
+        retry=AsyncRetry(NoBackoff(), 0),
+        protocol=2,  # with RESP3 over TCP, its pool (redis-py 8.1) hands out connections that were closed
+    )
 
 
 def unreachable(url: str, error: Exception) -> StoreError:
@@ -126,8 +124,11 @@ def without_password(url: str) -> str:
     return re.sub("//.*@", "//", url.partition("?")[0])
 
 
-def _not_a_url(url: str, error: ValueError) -> StoreError:
-    return StoreError(
-        f"--redis-url: expected redis://HOST:PORT, rediss://HOST:PORT or unix://PATH, "
-        f"found '{without_password(url)}' ({error})"
-    )
+def _client(from_url: Callable[..., Client], url: str, **options: Any) -> Client:
+    try:
+        return from_url(url, **options)
+    except ValueError as error:
+        raise StoreError(
+            f"--redis-url: expected redis://HOST:PORT, rediss://HOST:PORT or unix://PATH, "
+            f"found '{without_password(url)}' ({error})"
+        ) from error

@@ -128,7 +128,7 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("field", "change"),
-    [("source", "another log"), ("since_ms", None), ("until_ms", 17), ("seed", 6), ("format", 2)],
+    [("source", "another log"), ("since_ms", None), ("until_ms", 17), ("seed", 6), ("format", 99)],
 )
 def test_another_run_is_refused_by_the_field_that_differs(saved: Path, field: str, change: object) -> None:
     trainer = fresh()

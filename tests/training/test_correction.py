@@ -39,6 +39,30 @@ def test_shifted_outputs_have_the_mean_of_the_labels_on_rows_that_were_not_seen(
     np.testing.assert_allclose(after, 1, atol=0.03)
 
 
+@pytest.mark.parametrize(("predicted", "rate"), [(0.01, 0.03), (0.01, 0.06), (0.05, 0.01), (0.5, 0.9)])
+def test_a_head_that_predicts_a_constant_is_brought_to_the_rate_and_not_past_it(
+    predicted: float, rate: float
+) -> None:
+    correction, count = MeanCorrection(TASKS[:1], half_life_s=86_400), 100_000
+    labels = (np.arange(count) < rate * count).astype(np.float32)[:, None]
+    correction.update(np.full((count, 1), predicted), labels, HOUR_MS)
+
+    logit = np.log(predicted / (1 - predicted)) + correction.shifts()[0]
+    assert 1 / (1 + np.exp(-logit)) == pytest.approx(rate, rel=0.01)
+
+
+def test_an_example_counts_by_its_weight() -> None:
+    weighed, repeated = MeanCorrection(TASKS, 3600), MeanCorrection(TASKS, 3600)
+    outputs, labels = rows(50)
+    labels[3, 1] = np.nan
+    weights = DRAW.integers(0, 4, 50)
+    again = np.repeat(np.arange(50), weights)
+    weighed.update(natural(outputs), labels, HOUR_MS, weights.astype(np.float32))
+    repeated.update(natural(outputs)[again], labels[again], HOUR_MS)
+
+    np.testing.assert_allclose(weighed.shifts(), repeated.shifts())
+
+
 def test_newer_rows_weigh_more() -> None:
     correction = MeanCorrection(TASKS, half_life_s=3600)
     one, two = np.full((1, 3), 0.5), np.full((1, 3), np.nan, np.float32)

@@ -141,8 +141,15 @@ def test_a_newer_format_asks_for_an_upgrade(more: dict[str, str]) -> None:
     newer = manifest(format_version=FORMAT_VERSION + 1, **more)
 
     assert refusal({**CONTENTS, MANIFEST: newer}) == (
-        f"folder/manifest.json: expected format version {FORMAT_VERSION} or older, "
+        f"folder/manifest.json: expected format version {FORMAT_VERSION}, "
         f"found {FORMAT_VERSION + 1}; upgrade watchnext to read this bundle"
+    )
+
+
+def test_an_older_format_asks_for_another_training() -> None:
+    assert refusal({**CONTENTS, MANIFEST: manifest(format_version=FORMAT_VERSION - 1)}) == (
+        f"folder/manifest.json: expected format version {FORMAT_VERSION}, found {FORMAT_VERSION - 1}: "
+        "made by an older watchnext; train it again"
     )
 
 
