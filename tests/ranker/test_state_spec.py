@@ -80,6 +80,9 @@ def test_features_of_the_state_stand_in_the_order_of_the_spec() -> None:
         ({**RATE, "toward": "o", "half_lives": ["1h"]}, r"'r': toward expects a rate .* found 'o'"),
         ({**HISTORY, "of": "user_id"}, r"'h': a history expects features .*video_id.*, found 'user_id'"),
         ({**HISTORY, "of": "tab"}, r"'h': a history expects .*, found 'tab'"),
+        ({**HISTORY, "above": 1, "below": 2}, r"'h': expected either 'above' or 'below', found both"),
+        ({**HISTORY, "label": None, "below": 2}, r"'h': 'above' and 'below' expect a 'label', found none"),
+        ({**HISTORY, "label": None, "above": 2}, r"'h': 'above' and 'below' expect a 'label', found none"),
         (
             {**HISTORY, "of": "tags", "pool": "attention"},
             r"'h': a history expects features of kind id \(video_id\), found 'tags'",

@@ -8,12 +8,20 @@ import safetensors.numpy
 
 from ranker.features.encoder import Encoder
 from ranker.features.layout import Group
+from ranker.spec_file import parse_spec
 from tests.ranker.features.small_encoder import everything
-from tests.ranker.features.state.small_state import STATE_SPEC, batch, one, together
-from tests.ranker.features.state.test_columns import labels_of, some_log
+from tests.ranker.features.state.small_state import (
+    STATE_SPEC,
+    STATE_YAML,
+    batch,
+    one,
+    same_state,
+    some_log,
+    together,
+)
 from training.checkpoint import new_run, restore, save
 from training.sources.merge import rebatch
-from training.trainer import Trainer
+from training.trainer import Trainer, label_matrix
 
 ROWS = 8
 BATCHES = list(rebatch([pa.Table.from_batches([some_log()])], ROWS))
@@ -34,28 +42,40 @@ def test_a_run_that_was_stopped_knows_the_same_as_one_that_was_not(tmp_path: Pat
 
     for step, predictions in zip(BATCHES[stop:], expected[stop:], strict=True):
         assert (second.step(step).predictions == predictions).all()
-    left, right = (t.encoder.feature_state.state() for t in (whole, second))
-    assert {n: a.tobytes() for n, a in left.items()} == {n: a.tobytes() for n, a in right.items()}
+    same_state(whole.encoder.feature_state, second.encoder.feature_state)
 
 
 def test_a_state_survives_safetensors_bit_for_bit() -> None:
     encoder, copy = Encoder(STATE_SPEC), Encoder(STATE_SPEC)
     for step in BATCHES[:4]:
-        encoder.encode_examples(step, observe=True, labels=labels_of(step))
+        encoder.encode_examples(step, observe=True, labels=label_matrix(step, STATE_SPEC))
 
     copy.load(encoder.state())
     copy.feature_state.load(safetensors.numpy.load(safetensors.numpy.save(encoder.feature_state.state())))
 
     for step in BATCHES[4:]:
-        left, right = (e.encode_examples(step, labels=labels_of(step)) for e in (encoder, copy))
+        left, right = (
+            e.encode_examples(step, labels=label_matrix(step, STATE_SPEC)) for e in (encoder, copy)
+        )
         for a, b in zip(everything(left), everything(right), strict=True):
             assert a.numpy().tobytes() == b.numpy().tobytes()
+
+
+def test_features_may_be_called_as_parts_of_the_state_are() -> None:
+    renamed = STATE_YAML.replace("tag_age", "pending").replace("user_length_rates", "applied")
+    spec = parse_spec(renamed.replace("tag_rates, kind", "ids, kind"), where="renamed")
+    encoder, copy = Encoder(spec), Encoder(spec)
+    for step in BATCHES:
+        encoder.encode_examples(step, labels=label_matrix(step, spec))
+
+    copy.feature_state.load(safetensors.numpy.load(safetensors.numpy.save(encoder.feature_state.state())))
+    same_state(encoder.feature_state, copy.feature_state)
 
 
 def test_a_request_reads_what_a_log_at_the_same_time_reads() -> None:
     encoder = Encoder(STATE_SPEC)
     for step in BATCHES:
-        encoder.encode_examples(step, observe=True, labels=labels_of(step))
+        encoder.encode_examples(step, observe=True, labels=label_matrix(step, STATE_SPEC))
     values = {
         "user_id": "u1",
         "tab": "a",
