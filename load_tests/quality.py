@@ -1,12 +1,12 @@
-"""Quality on real impressions: one multitask network against boosted trees that are given the same.
+"""Quality on real impressions: one multitask network against boosted trees that read the same features.
 
     python -m load_tests.quality [--data DIR] [--spec SPEC] [--seeds 0 1 2] [--days 2022-05-02 ...] [--tune]
 
 One pass over KuaiRand-Pure gives every day: what would be exported when it begins predicts it with frozen and
-with live features, then training goes on through it. Beside LightGBM, the network is compared with other ways
-of sharing at equal multiplications, with itself without each kind of feature in turn, and after two passes.
-The results go to quality.json, .md and two pictures in the output folder. QUICK=1: one day, one seed, and
-nothing is written unless --out says where.
+with live features, then training goes on through it. Beside LightGBM, the network is compared with the other
+way of sharing between tasks and with a network for each, at equal multiplications; with itself without each
+kind of feature in turn; and with itself after two passes. The results go to quality.json, .md and two
+pictures in the output folder. QUICK=1: one day, one seed, and nothing is written unless --out says where.
 
 --tune chooses the settings of the trees on 29 April to 1 May instead, and writes quality_tuning.json.
 """
@@ -129,7 +129,7 @@ def _with_head(found: Mapping[str, BySeed], place: int, contest: Contest) -> dic
 
 def _compare(contest: Contest, place: int, found: Mapping[str, BySeed], replicates: int) -> dict[str, Any]:
     truth = Truth.of(worker_log(), contest.spec, contest.days)
-    return compare(contest, truth, place, found, replicates)
+    return compare(contest.days, truth, place, found, replicates)
 
 
 def _show(what: str) -> None:

@@ -29,7 +29,7 @@ class Gain:
         theirs: Of what it is compared with.
         gain: The difference.
         interval: Its 95 % interval, paired over viewers.
-        seeds: The difference of each seed.
+        seeds: AUC of each of our seeds minus the mean of theirs.
     """
 
     ours: float

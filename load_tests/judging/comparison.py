@@ -1,14 +1,15 @@
 """What the predictions of all contenders say about one head."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from load_tests.judging.areas import Areas, Gain
-from load_tests.judging.contenders import OURS, TREES, BySeed, Contest
-from load_tests.judging.log import Truth
+from load_tests.judging.areas import Areas
+from load_tests.judging.contenders import OURS, TREES, BySeed
+from load_tests.judging.log import Day, Truth
 from load_tests.judging.one_pass import FROZEN, LEARNING, LIVE
 from ranker.metrics.exact import calibration
 
@@ -17,13 +18,13 @@ ALL_DAYS: Final = "all"
 
 
 def compare(
-    contest: Contest, truth: Truth, place: int, found: Mapping[str, BySeed], replicates: int
+    days: Sequence[Day], truth: Truth, place: int, found: Mapping[str, BySeed], replicates: int
 ) -> dict[str, Any]:
     """Everything about one binary head, ready for JSON.
 
     Args:
-        contest: What was run.
-        truth: What happened.
+        days: Which were predicted.
+        truth: What happened in them.
         place: The head's place among the tasks.
         found: What everybody predicted for it: (S, N) by mode.
         replicates: Draws of viewers.
@@ -31,18 +32,18 @@ def compare(
     contenders = {f"{name}, {mode}": p for name, modes in found.items() for mode, p in modes.items()}
     areas = Areas(truth, place, contenders, replicates)
     label = truth.labels[:, place].astype(np.float64)
-    days = {str(day): [number] for number, day in enumerate(contest.days)}
+    numbers = {str(day): [number] for number, day in enumerate(days)}
     return {
-        "positives": {day: int(np.nansum(label[truth.day == number])) for day, (number,) in days.items()},
+        "positives": {day: int(np.nansum(label[truth.day == number])) for day, (number,) in numbers.items()},
         "against trees": {
             mode: {
-                day: _document(areas.gain(f"{OURS}, {mode}", f"{TREES}, {tree_mode(mode)}", numbers))
-                for day, numbers in {ALL_DAYS: None, **days}.items()
+                day: asdict(areas.gain(f"{OURS}, {mode}", f"{TREES}, {tree_mode(mode)}", of))
+                for day, of in {ALL_DAYS: None, **numbers}.items()
             }
             for mode in MODES
         },
         "against": {
-            name: {mode: _document(areas.gain(f"{OURS}, {mode}", f"{name}, {mode}")) for mode in modes}
+            name: {mode: asdict(areas.gain(f"{OURS}, {mode}", f"{name}, {mode}")) for mode in modes}
             for name, modes in found.items()
             if name not in (OURS, TREES)
         },
@@ -76,13 +77,3 @@ def _calibrated(label: NDArray[np.float64], predictions: NDArray[np.float64]) ->
     """Mean prediction over mean label of all days, mean over the seeds."""
     known = ~np.isnan(label)
     return float(np.mean([calibration(label[known], of_seed[known]) for of_seed in predictions]))
-
-
-def _document(gain: Gain) -> dict[str, Any]:
-    return {
-        "ours": gain.ours,
-        "theirs": gain.theirs,
-        "gain": gain.gain,
-        "interval": list(gain.interval),
-        "seeds": list(gain.seeds),
-    }

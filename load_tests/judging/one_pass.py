@@ -45,7 +45,11 @@ def one_pass(spec: RankerSpec, log: Log, days: Sequence[Day], seed: int) -> Pred
 
 
 def second_pass(spec: RankerSpec, log: Log, days: Sequence[Day], seed: int) -> Predictions:
-    """Go over all that came before each day once more, with the state begun anew, and predict the day."""
+    """Go over all that came before each day once more and predict the day.
+
+    The state begins anew, and with it time, while rows of ids keep the moment they were last seen at: this
+    is for specs without ids that expire.
+    """
     trainer = Trainer(spec, seed=seed)
     found: dict[str, list[NDArray[np.float64]]] = {FROZEN: [], LIVE: []}
     reached_ms = None

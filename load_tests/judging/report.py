@@ -1,11 +1,14 @@
 """The comparison in words and tables."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from load_tests.judging.comparison import ALL_DAYS, MODES, tree_mode
 from load_tests.judging.contenders import OURS, SECOND, TREES
 from load_tests.judging.one_pass import FROZEN, LIVE
+from load_tests.judging.tree_inputs import LISTED
+from load_tests.judging.trees import TUNED
+from load_tests.judging.tuning import COUNTS
 
 ENOUGH: Final = 500
 """Positives from which on a head is held to be calibrated."""
@@ -54,25 +57,34 @@ def _setting(report: Report) -> list[str]:
     on = report["machine"]
     return [
         f"{report['source']}, {report['rows']:,} impressions: the spec `{report['spec']}` against {TREES} "
-        "with the same columns and the same features at the same moments. Judged on "
+        "on the same columns and the same features at the same moments. Judged on "
         f"{', '.join(report['days'])} (Beijing), each after training on all that came before; seeds "
         f"{', '.join(map(str, report['seeds']))}. {report['minutes']:.0f} minutes on {on['cpu']}, "
         f"{on['cores']} cores.",
         "",
         "AUC is that within a day, averaged over days and seeds. In brackets: 95 % interval of the "
         f"difference from {report['replicates']} draws of viewers, each with all their rows and the same for "
-        "both contenders. It is that of the mean over these seeds; quality.json has each seed's difference. "
-        "An interval apart from zero is bold.",
+        "both contenders. It is that of the mean over these seeds; quality.json has the AUC of each of our "
+        "seeds minus the mean of theirs. An interval apart from zero is bold.",
         "",
         "- frozen: features stand where the day begins, as do the weights",
         "- live: features go on through the day, each row with what was known at its time; the weights stand",
         f"- learning on: the weights go on as well; compared with {TREES} trained anew for the day, live",
         "",
-        f"{TREES} has a model a head, with settings that were chosen on 29 April to 1 May (`--tune`):",
+        *_trees(report["trees"]),
+    ]
+
+
+def _trees(settings_by_head: Mapping[str, str]) -> list[str]:
+    return [
+        f"{TREES} has a model a head. Of a list it gets the first {LISTED} items, of a history how many it "
+        "holds and the age of the latest, and ids where they were found to help, numbered by frequency. "
+        f"Settings of {', '.join(TUNED)} were chosen on 29 April to 1 May (`--tune`), with {max(COUNTS)} "
+        "trees the most that were tried; the others, with too few positives to choose by, have a default:",
         "",
         *(
-            f"- {', '.join(head for head, its in report['trees'].items() if its == settings)}: {settings}"
-            for settings in dict.fromkeys(report["trees"].values())
+            f"- {', '.join(head for head, its in settings_by_head.items() if its == settings)}: {settings}"
+            for settings in dict.fromkeys(settings_by_head.values())
         ),
     ]
 

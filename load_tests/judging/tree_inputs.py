@@ -1,7 +1,8 @@
 """What boosted trees are given: the columns that the network reads, and the numbers of the same state.
 
 Records and state are the ranker's own, so both contenders see the same at the same moment. Trees need neither
-standardising nor embeddings, and of a history they get how much it holds and how old that is.
+standardising nor embeddings; of a list they get its first items, and of a history how many it holds and the
+age of the latest.
 
 Shape letter: R rows.
 """

@@ -12,16 +12,12 @@ from types import ModuleType
 from typing import Any, Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from load_tests.judging.log import Day, Log
 from load_tests.judging.one_pass import FROZEN, LIVE, Predictions
 from load_tests.judging.tree_inputs import Floats, Matrix, TreeInputs, ranks
 from ranker.spec import RankerSpec
 from training.trainer import label_matrix
-
-FEWEST_ROWS: Final = 100
-"""An id that is given as a category needs so many rows; the others are as good as missing."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,7 @@ class Settings:
         l2: Penalty on the leaves' values.
         columns: Share of the columns that a tree may use.
         leaf_rows: Fewest rows of a leaf.
-        ids: What becomes of ids: left out, numbered by how frequent they are, or categories.
+        ids: What becomes of ids: left out, or numbered by how frequent they are.
     """
 
     trees: int = 150
@@ -44,7 +40,7 @@ class Settings:
     l2: float = 20.0
     columns: float = 1.0
     leaf_rows: int = 20
-    ids: Literal["left out", "by frequency", "as categories"] = "left out"
+    ids: Literal["left out", "by frequency"] = "left out"
 
     def __str__(self) -> str:
         return (
@@ -61,6 +57,7 @@ TUNED: Final = {
 }
 """What `tuning` found best for the heads that have enough positives."""
 UNTUNED: Final = Settings(columns=0.3)
+"""Of the others."""
 
 
 def settings_of(head: str) -> Settings:
@@ -94,8 +91,8 @@ class TreeDay:
 
         Args:
             head: Name of the task.
-            settings: How; `trees` is the most that are grown.
-            trees: After how many of them the day is predicted.
+            settings: How, but for how many.
+            trees: After how many the day is predicted; the most of them are grown.
 
         Yields:
             For each number of trees, by FROZEN and LIVE, (R,) probabilities.
@@ -131,18 +128,10 @@ class TreeDay:
             is_id = name in self._inputs.ids
             if is_id and settings.ids == "left out":
                 continue
-            learned = self._learned.keys[name]
-            rank = ranks(learned, keys)
-            if not is_id or settings.ids == "as categories":
+            if not is_id:
                 categorical.append(len(columns))
-            if is_id and settings.ids == "as categories":
-                rank[rank >= _frequent(learned)] = np.nan
-            columns.append(rank)
+            columns.append(ranks(self._learned.keys[name], keys))
         return np.stack(columns, axis=1), categorical
-
-
-def _frequent(keys: NDArray[np.uint64]) -> int:
-    return int(np.count_nonzero(np.unique(keys, return_counts=True)[1] >= FEWEST_ROWS))
 
 
 def library() -> ModuleType:

@@ -88,11 +88,11 @@ def without(spec: RankerSpec, what: str) -> RankerSpec | None:
     if what == "ids":
         return _changed(spec, features=[_without_identity(feature) for feature in spec.features])
     gone = {feature.name for feature in spec.features if feature.kind in KINDS[what]}
-    kept = [f for f in spec.features if f.name not in gone and not gone.intersection(parts(f))]
+    kept = [f for f in spec.features if f.name not in gone and not gone.intersection(_parts(f))]
     return _changed(spec, features=[feature.model_dump(exclude_unset=True) for feature in kept])
 
 
-def parts(feature: Feature) -> Sequence[str]:
+def _parts(feature: Feature) -> Sequence[str]:
     """The features that a feature is made of."""
     if isinstance(feature, CrossFeature | RateFeature):
         return feature.of
@@ -111,6 +111,6 @@ def _without_identity(feature: Feature) -> dict[str, object]:
     return given | {"buckets": 1}
 
 
-def _changed(spec: RankerSpec, **parts_: object) -> RankerSpec:
+def _changed(spec: RankerSpec, **parts: object) -> RankerSpec:
     """A spec with parts replaced, checked anew."""
-    return RankerSpec.model_validate(spec.model_dump(exclude_unset=True) | parts_)
+    return RankerSpec.model_validate(spec.model_dump(exclude_unset=True) | parts)

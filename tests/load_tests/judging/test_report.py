@@ -51,8 +51,7 @@ def report() -> dict[str, Any]:
         "ablation": ["without rates", "without ids"],
         "absent": ["bins"],
         "heads": {
-            SPEC.tasks[place].name: compare(CONTEST, TRUTH, place, found(place), 30)
-            for place in CONTEST.binary
+            SPEC.tasks[place].name: compare(DAYS, TRUTH, place, found(place), 30) for place in CONTEST.binary
         },
         "calibration": {
             task.name: calibrations(
@@ -75,7 +74,7 @@ def test_calibration_is_the_mean_prediction_over_the_mean_label_of_labelled_rows
     known = ~np.isnan(label)
     expected = predictions[OURS][LIVE][:, known].mean() / label[known].mean()
 
-    judged = compare(CONTEST, TRUTH, 0, predictions, 2)
+    judged = compare(DAYS, TRUTH, 0, predictions, 2)
     calibrated = calibrations(TRUTH, 0, {OURS: predictions[OURS]})
     assert calibrated[OURS][LIVE] == pytest.approx(expected, rel=1e-6)
     assert calibrated["positives"] == np.nansum(label)
@@ -87,7 +86,7 @@ def test_learning_on_is_compared_with_trees_of_live_features() -> None:
     predictions = found(0)
     predictions[OURS][LEARNING] = np.repeat(predictions[TREES][LIVE], 2, axis=0)
 
-    against = compare(CONTEST, TRUTH, 0, predictions, 5)["against trees"]
+    against = compare(DAYS, TRUTH, 0, predictions, 5)["against trees"]
     assert against[LEARNING]["all"]["gain"] == 0
     assert against[LIVE]["all"]["gain"] > 0
 

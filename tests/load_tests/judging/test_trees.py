@@ -40,10 +40,14 @@ def test_predictions_after_fewer_trees_are_those_of_fewer_trees(log: Log) -> Non
     assert not np.array_equal(few[LIVE], many[LIVE])
 
 
-@pytest.mark.parametrize("ids", ["by frequency", "as categories"])
-def test_ids_are_columns_if_they_are_not_left_out(log: Log, ids: str) -> None:
-    day = TreeDay(SPEC, log, DAYS[1])
-    (left_out,) = day.grow("like", Settings(), [5])
-    (given,) = day.grow("like", Settings(ids=ids), [5])  # type: ignore[arg-type]
+def test_ids_tell_viewers_apart_unless_they_are_left_out(log: Log) -> None:
+    columns = tuple(
+        f for f in SPEC.features if f not in SPEC.state_features
+    )  # the state knows viewers as well
+    day = TreeDay(SPEC.model_copy(update={"features": columns}), log, DAYS[1])
+    (left_out,) = day.grow("click", Settings(l2=1.0), [30])
+    (given,) = day.grow("click", Settings(l2=1.0, ids="by frequency"), [30])
 
-    assert given[LIVE].shape == left_out[LIVE].shape
+    label = log.rows(DAYS[1].since_ms, DAYS[1].until_ms)["click"].to_numpy()
+    assert auc(label, given[FROZEN]) > 0.9
+    assert auc(label, left_out[FROZEN]) < 0.7

@@ -1,0 +1,112 @@
+"""The state alone, training with and without it, look-ups, and memory over a long log."""
+
+import multiprocessing
+from time import perf_counter
+from typing import Final
+
+import numpy as np
+import psutil
+import pyarrow as pa
+
+from load_tests.states.rows import Rows
+from ranker.feature_spec import Side
+from ranker.features.encoder import Encoder
+from ranker.features.layout import Group
+from ranker.features.state.feature_state import FeatureState
+from ranker.spec import RankerSpec
+from training.trainer import Trainer
+
+CANDIDATES: Final = 500
+TIMES_AS_LONG: Final = 10
+
+
+def state_speed(spec: RankerSpec, rows: Rows, rounds: int) -> list[float]:
+    """Rows a second of the state alone, round by round; the first one, which compiles, is left out."""
+    speeds = []
+    for _ in range(rounds + 1):
+        state, begun = _fresh_state(spec), perf_counter()
+        for part in rows.parts:
+            state.replay(part.words, rows.records, part.times, part.labels)
+        speeds.append(len(rows) / (perf_counter() - begun))
+    return speeds[1:]
+
+
+def training_speed(spec: RankerSpec, batches: list[pa.RecordBatch], rounds: int) -> dict[str, list[float]]:
+    """Rows a second of training with and without features of the state, in turn."""
+    columns = tuple(f for f in spec.features if f not in spec.state_features)
+    specs = {"with": spec, "without": spec.model_copy(update={"features": columns})}
+    speeds: dict[str, list[float]] = {name: [] for name in specs}
+    for number in range(rounds):
+        for name in specs if number % 2 == 0 else reversed(specs):
+            trainer = Trainer(specs[name], seed=0)
+            for batch in batches[:5]:
+                trainer.step(batch)
+            begun = perf_counter()
+            for batch in batches[5:]:
+                trainer.step(batch)
+            speeds[name].append(sum(b.num_rows for b in batches[5:]) / (perf_counter() - begun))
+    return speeds
+
+
+def look_up_ms(spec: RankerSpec, rows: Rows, look_ups: int) -> list[float]:
+    """Milliseconds of each look-up of a viewer with 500 candidates, whose records are resident."""
+    state = _fresh_state(spec)
+    for part in rows.parts:
+        state.replay(part.words, rows.records, part.times, part.labels)
+    random, last = np.random.default_rng(0), rows.parts[-1]
+    candidates = np.concatenate([part.words for part in rows.parts])
+    viewer = [rows.records.place(f) for f in spec.side(Side.USER, Side.QUERY, Side.CONTEXT, Side.BIAS)]
+    took = []
+    for _ in range(look_ups):
+        words = candidates[random.integers(0, len(candidates), CANDIDATES)]
+        words[:, viewer] = words[0, viewer]
+        times = np.full(CANDIDATES, last.times[-1] + 1)
+        begun = perf_counter()
+        state.look_up(Group.REQUEST, words[:1], rows.records, times[:1])
+        state.look_up(Group.PAIR, words, rows.records, times)
+        took.append(1000 * (perf_counter() - begun))
+    return took
+
+
+def memory(spec: RankerSpec, rows: Rows, capacity: int) -> list[dict[str, float]]:
+    """Memory after each batch of a log ten times as long, and once each time through what a saved state has.
+
+    It is measured in a process of its own, whose memory is this alone.
+
+    Args:
+        spec: Names the features.
+        rows: The log once.
+        capacity: Keys that each feature of the state has room for.
+
+    Returns:
+        By batch, `rows` so far, `keys` known and `grown_mb`, by how much the process grew; at the end of each
+        time through `saved_mb` as well.
+    """
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_memory, (spec, rows, capacity))
+
+
+def _memory(spec: RankerSpec, rows: Rows, capacity: int) -> list[dict[str, float]]:
+    bounded = tuple(
+        f.model_copy(update={"capacity": capacity}) if "capacity" in type(f).model_fields else f
+        for f in spec.state_features
+    )
+    columns = tuple(f for f in spec.features if f not in spec.state_features)
+    state = _fresh_state(spec.model_copy(update={"features": (*columns, *bounded)}))
+    before_mb, seen, found = _resident_mb(), 0, []
+    for part in rows.longer(spec, TIMES_AS_LONG):
+        state.replay(part.words, rows.records, part.times, part.labels)
+        seen += len(part.times)
+        one: dict[str, float] = {"rows": seen, "grown_mb": _resident_mb() - before_mb, "keys": len(state)}
+        if len(found) % len(rows.parts) == len(rows.parts) - 1:
+            one["saved_mb"] = sum(array.nbytes for array in state.state().values()) / 1e6
+        found.append(one)
+    return found
+
+
+def _resident_mb() -> float:
+    return psutil.Process().memory_info().rss / 1e6
+
+
+def _fresh_state(spec: RankerSpec) -> FeatureState:
+    return Encoder(spec).feature_state

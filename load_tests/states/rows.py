@@ -1,0 +1,59 @@
+"""A log's rows as the state takes them, and the same log many times over with ever new ids."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from ranker.feature_spec import Side
+from ranker.features.layout import VIEWER
+from ranker.features.record import MISSING_KEY, RecordLayout, Words
+from ranker.features.state.feature_state import Labels
+from ranker.features.state.kernels import Times
+from ranker.records import TIME_MS
+from ranker.spec import RankerSpec
+from training.trainer import label_matrix
+
+RENAMED: Final = ("user_id", "video_id", "author_id")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A batch of the log as the state takes it."""
+
+    words: Words
+    times: Times
+    labels: Labels
+
+
+class Rows:
+    """A log's rows, read once.
+
+    Args:
+        spec: Names the columns.
+        batches: The log.
+    """
+
+    def __init__(self, spec: RankerSpec, batches: list[pa.RecordBatch]) -> None:
+        self.records = RecordLayout((*spec.side(*Side), VIEWER), seed=spec.hash_seed)
+        self.parts = [
+            Part(self.records.of_batch(b), b.column(TIME_MS).to_numpy(), label_matrix(b, spec))
+            for b in batches
+        ]
+
+    def __len__(self) -> int:
+        return sum(len(part.times) for part in self.parts)
+
+    def longer(self, spec: RankerSpec, times: int) -> Iterator[Part]:
+        """The log several times, each time later, with new ids."""
+        places = [self.records.place(f) for f in spec.side(*Side) if f.name in RENAMED]
+        begin_ms, end_ms = int(self.parts[0].times[0]), int(self.parts[-1].times[-1])
+        for number in range(times):
+            salt = np.uint64(number * 0x9E3779B97F4A7C15 % 2**64)
+            for part in self.parts:
+                words = part.words.copy()
+                ids = words[:, places]
+                words[:, places] = np.where(ids == MISSING_KEY, ids, ids ^ salt)
+                yield Part(words, part.times + number * (end_ms - begin_ms + 1), part.labels)
