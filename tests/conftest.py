@@ -6,8 +6,6 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from ranker.store.connection import connect
-
 # With the small batches of the tests, more threads would mostly wait for each other. It is read when torch is
 # imported, also by the processes of the tests.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,6 +14,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 @pytest.fixture(scope="module")
 def private_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Redis]:
     """A private Redis for the tests of one file."""
+    from ranker.store.connection import connect  # after the number of threads is set
+
     with connect(None, tmp_path_factory.mktemp("home")) as client:
         yield client
 

@@ -113,9 +113,8 @@ def measure(world: World) -> Figures:
     size = trainer.spec.training.batch_size
     seen = [trainer.step(batch).predictions[:, 0] for batch in log.slice(0, rows * 3 // 4).to_batches(size)]
     fresh = []
-    trainer.model.eval()
-    for batch in log.slice(rows * 3 // 4).to_batches(size):
-        with torch.inference_mode(), trainer.average.applied():
+    with torch.inference_mode(), trainer.exported():
+        for batch in log.slice(rows * 3 // 4).to_batches(size):
             encoded = trainer.encoder.encode_examples(batch, labels=label_matrix(batch, trainer.spec))
             fresh.append(trainer.model(encoded)[:, 0].double().numpy())
     quarter = rows // 4

@@ -3,17 +3,16 @@
 from pathlib import Path
 
 import pyarrow as pa
-import torch
 
 from ranker.bundles.bundle import Request, pack
 from ranker.bundles.manifest import Manifest
 from ranker.bundles.registry import Registry
 from ranker.features.encoder import Encoder
 from ranker.features.stored import user_records, video_records
-from ranker.networks.model import RankingModel
 from ranker.records import USER_ID, VIDEO_ID
 from ranker.spec_file import parse_spec
 from ranker.store.records import RecordWriter
+from tests.ranker.networks.random_model import build
 
 YAML = """
 name: small
@@ -71,12 +70,8 @@ def packed_ranker(*, seed=1, spec=SPEC, records=None):
         spec: Its description.
         records: What its encoder has seen.
     """
-    torch.manual_seed(seed)
     encoder = Encoder(spec)
     encoder.encode_examples(records or pa.RecordBatch.from_pydict(COLUMNS), observe=True)
-    model = RankingModel(spec)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.4)
     manifest = Manifest(
         model_version=f"small-{seed}",
         name="small",
@@ -88,7 +83,7 @@ def packed_ranker(*, seed=1, spec=SPEC, records=None):
         files={},
     )
     golden = Request(request={"age": 30}, candidates=[{"video_id": "3"}, {"video_id": "4"}])
-    return pack(manifest, encoder, model.eval(), [golden])
+    return pack(manifest, encoder, build(spec, seed), [golden])
 
 
 def publish_small_ranker(folder: Path, **changes) -> str:

@@ -4,14 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from ranker.bundles.bundle import Request, pack
 from ranker.bundles.manifest import Manifest
 from ranker.bundles.registry import Registry
 from ranker.features.encoder import Encoder
-from ranker.networks.model import RankingModel
 from ranker.spec_file import parse_spec
+from tests.ranker.networks.random_model import build
 from tests.serving.small_ranker import YAML
 from training.trainer import label_matrix
 
@@ -57,12 +56,8 @@ def log_of(rows, *, first_ms=FIRST_MS, seed=0):
 
 def packed_state_ranker(log, *, seed=1, spec=STATE_SPEC):
     """The files of a bundle with random weights whose state has seen a log."""
-    torch.manual_seed(seed)
     encoder = Encoder(spec)
     encoder.encode_examples(log, observe=True, labels=label_matrix(log, spec))
-    model = RankingModel(spec)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.4)
     watermark_ms = log.column("time_ms")[-1].as_py()
     manifest = Manifest(
         model_version=f"state-{seed}",
@@ -74,7 +69,7 @@ def packed_state_ranker(log, *, seed=1, spec=STATE_SPEC):
         files={},
     )
     golden = Request(time_ms=watermark_ms, request={"user_id": "u1"}, candidates=[{"video_id": "v3"}])
-    return pack(manifest, encoder, model.eval(), [golden])
+    return pack(manifest, encoder, build(spec, seed), [golden])
 
 
 def publish_state_ranker(folder: Path, log, **changes) -> str:

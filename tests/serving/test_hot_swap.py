@@ -4,27 +4,17 @@ import json
 import logging
 import threading
 import weakref
-from contextlib import asynccontextmanager
 from time import monotonic, sleep
 
 import numpy as np
 import pytest
 
-from ranker.bundles.bundle import MODEL, unpack
+from ranker.bundles.bundle import MODEL
 from ranker.bundles.registry import Registry
 from ranker.errors import BundleError
-from ranker.spec_file import parse_spec
-from ranker.store.connection import connect_async, connect_later
-from ranker.store.feature_state import StateStore
 from serving import hot_swap as module
-from serving.feature_store import FeatureStore
 from serving.hot_swap import HotSwap
-from serving.metrics import Metrics
-from serving.model_worker import ModelWorker
-from serving.pace import Pace
-from serving.schemas import RankRequest
-from serving.served_model import Query, ServedModel, Stored
-from serving.state_follower import StateFollower
+from serving.served_model import ServedModel
 from tests.serving.small_ranker import (
     OTHER_RECORDS_SPEC,
     SPEC,
@@ -32,10 +22,8 @@ from tests.serving.small_ranker import (
     publish_small_ranker,
     store_rows,
 )
-from tests.serving.state_ranker import STATE_YAML, log_of, packed_state_ranker, publish_state_ranker
+from tests.serving.swapping_service import ROWS, Service, serving
 from tests.serving.waiting import until
-
-ROWS = [{"video_id": f"v{i}", "duration_s": float(i)} for i in range(50)]
 
 
 @pytest.fixture
@@ -46,70 +34,6 @@ def folder(tmp_path, server):
         store_rows(client, videos=ROWS)
     publish_small_ranker(tmp_path, seed=1)
     return tmp_path
-
-
-@pytest.fixture(autouse=True)
-def in_a_hurry(monkeypatch):
-    monkeypatch.setattr(module, "POLL_S", 0.02)
-    monkeypatch.setattr("serving.follower.BLOCK_MS", 50)
-
-
-class Service:
-    def __init__(self, folder, url):
-        self.metrics = Metrics(frozenset())
-        self.store = FeatureStore(connect_async(url, timeout_s=1), 1, self.metrics)
-        self.listening = connect_async(url, timeout_s=1, block_s=0.05)
-        self.worker = ModelWorker(1, 512, self.metrics, Pace())
-        self.states = StateFollower(connect_later(url, timeout_s=0.2), self.worker, self.metrics)
-        self.models = HotSwap(
-            Registry(str(folder)),
-            self.store,
-            self.listening,
-            self.worker,
-            self.states,
-            self.metrics,
-            catalogue_bytes=1,
-            device="cpu",
-        )
-
-    @property
-    def version(self):
-        return self.models.model.manifest.model_version
-
-    def told(self, what):
-        [line] = [line for line in self.metrics.exposition().decode().splitlines() if line.startswith(what)]
-        return float(line.split()[-1])
-
-    async def until_it_ranks(self, version):
-        await until(lambda: self.version == version)
-
-    async def rank(self, model, count=3):
-        ids = [row["video_id"] for row in ROWS[:count]]
-        body = {"user": {"id": "u"}, "candidates": [{"id": video_id} for video_id in ids]}
-        carried = model.reader.read(RankRequest.model_validate(body))
-        ranked, _ = await self.worker.rank(model, Query(None, ids, carried, Stored(), None), None)
-        return ranked.predictions[np.argsort(ranked.order)]
-
-
-def serving(folder, server, use):
-    @asynccontextmanager
-    async def service():
-        one = Service(folder, server.url)
-        await one.models.start()
-        try:
-            yield one
-        finally:
-            await one.models.stop()
-            one.worker.close()
-            one.states.close()
-            await one.store.close()
-            await one.listening.aclose()
-
-    async def main():
-        async with service() as one:
-            return await use(one)
-
-    return asyncio.run(main())
 
 
 def spoil(folder, version, name, change):
@@ -326,93 +250,3 @@ def test_while_redis_is_away_a_bundle_takes_over_all_the_same(folder, server, ca
         await until(lambda: catalogue.lacking(["late"]) == [])
 
     serving(folder, server, use)
-
-
-LOG = log_of(600)
-
-
-@pytest.fixture
-def state_folder(tmp_path, server):
-    """A registry whose bundle learns from the stream and has seen 200 rows, and an empty store."""
-    with server.client() as client:
-        client.flushall()
-    publish_state_ranker(tmp_path, LOG.slice(0, 200))
-    return tmp_path
-
-
-def write_state(server, rows):
-    """Store the state that a bundle of so many rows has; return its version."""
-    bundle = unpack(packed_state_ranker(LOG.slice(0, rows)), where="test")
-    state = bundle.encoder.feature_state
-    return (
-        StateStore(server.client(), state.digest).write(state.state(), bundle.manifest.watermark_ms).version
-    )
-
-
-def watermark_after(rows):
-    return LOG.column("time_ms")[rows - 1].as_py()
-
-
-def test_it_starts_with_the_stores_state_and_takes_up_newer_ones(state_folder, server):
-    first = write_state(server, 300)
-
-    async def use(service):
-        assert service.models.model.state.version == first
-        assert service.models.model.state.watermark_ms == watermark_after(300)
-        second = write_state(server, 400)
-        await until(lambda: service.models.model.state.version == second)
-        assert service.told('watchnext_swaps_total{result="done"}') == 0
-
-    serving(state_folder, server, use)
-
-
-def test_a_new_bundle_ranks_with_the_newest_of_its_own_state_and_the_stores(state_folder, server):
-    version = write_state(server, 400)
-
-    async def use(service):
-        older = publish_state_ranker(state_folder, LOG.slice(0, 300), seed=2)
-        await service.until_it_ranks(older)
-        assert service.models.model.state.version == version
-        newer = publish_state_ranker(state_folder, LOG.slice(0, 500), seed=3)
-        await service.until_it_ranks(newer)
-        assert service.models.model.state.version is None
-        assert service.models.model.state.watermark_ms == watermark_after(500)
-
-    serving(state_folder, server, use)
-
-
-def test_without_redis_a_new_bundle_ranks_with_the_state_of_the_old_one_if_that_is_newer(
-    state_folder, server
-):
-    version = write_state(server, 400)
-
-    async def use(service):
-        server.kill()
-        try:
-            await service.until_it_ranks(publish_state_ranker(state_folder, LOG.slice(0, 300), seed=2))
-            assert service.models.model.state.version == version
-            await service.until_it_ranks(publish_state_ranker(state_folder, LOG.slice(0, 500), seed=3))
-            assert service.models.model.state.version is None
-        finally:
-            server.start()
-
-    serving(state_folder, server, use)
-
-
-def test_a_bundle_of_other_features_does_not_rank_with_the_state_of_the_old_one(state_folder, server):
-    write_state(server, 400)
-    spec = parse_spec(STATE_YAML.replace("label_wait: 60s", "label_wait: 30s"), where="test")
-
-    async def use(service):
-        await service.until_it_ranks(publish_state_ranker(state_folder, LOG.slice(0, 300), seed=2, spec=spec))
-        assert service.models.model.state.version is None
-        assert service.models.model.state.watermark_ms == watermark_after(300)
-
-    serving(state_folder, server, use)
-
-
-def test_what_takes_long_at_the_first_start_is_said(state_folder, server, monkeypatch, caplog):
-    caplog.set_level(logging.INFO)
-    monkeypatch.setattr(module, "LONG_S", 0.0)
-    Service(state_folder, server.url).worker.close()
-    assert "compiles code" in caplog.text

@@ -6,7 +6,7 @@ import pyarrow as pa
 from ranker.features.layout import Group
 from tests.ranker.networks.attending import attending_spec
 from tests.ranker.small_spec import random_records
-from tests.serving.test_served_model import World, bundle_of, close, predictions
+from tests.serving.ranked_world import World, bundle_of, close, predictions
 
 
 def bundle_that_knows_a_viewer():

@@ -6,22 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from ranker.bundles.bundle import unpack
 from ranker.feature_spec import CrossFeature, Side
 from ranker.networks.kinds import KINDS
 from ranker.score.formula import ScoreFormula
 from serving import catalogue as catalogue_module
 from serving.schemas import RankRequest
-from serving.served_model import EvictedError, Query, Ranked, ServedModel, Stored
-from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of, small_spec
-from tests.serving.small_ranker import packed_ranker
-
-RECORDS = random_records(24, seed=11)
-ROWS = [{**request_of(RECORDS, row)[0], **request_of(RECORDS, row)[1][row]} for row in range(24)]
-VIDEO_COLUMNS = ("tags", "topic", "duration_s")
-PAIR_COLUMNS = ("last_author_id", "affinity")
-USER_COLUMNS = ("country", "interests", "age")
-QUERY_COLUMNS = ("tags", "duration_s")
+from serving.served_model import EvictedError, Query, ServedModel, Stored
+from tests.ranker.small_spec import SMALL_SPEC, small_spec
+from tests.serving.ranked_world import RECORDS_SEEN, World, bundle_of, close, predictions
 
 SPECS = {
     "mmoe": SMALL_SPEC,
@@ -54,99 +46,7 @@ SPECS = {
 }
 
 
-RECORDS_SEEN = random_records(60, seed=5)
-
-
-def bundle_of(spec=SMALL_SPEC, seed=1):
-    return unpack(packed_ranker(seed=seed, spec=spec, records=RECORDS_SEEN), where="test")
-
-
 BUNDLES = {name: bundle_of(spec) for name, spec in SPECS.items()}
-
-
-class World:
-    """Features of users and videos, of which some are stored and some are carried, drawn at random.
-
-    Args:
-        bundle: Ranks.
-        seed: Of the draw.
-        count: Candidates of a request.
-    """
-
-    def __init__(self, bundle, seed=0, count=12):
-        self.model = ServedModel(bundle, catalogue_bytes=1)
-        self.bundle = bundle
-        self.random = np.random.default_rng(seed)
-        self.count = count
-        self.pairs = [f.source_column for f in bundle.spec.side(Side.PAIR)]
-        self.videos = {str(i): self.values(VIDEO_COLUMNS) for i in range(30)}
-
-    def values(self, columns):
-        """Some of the columns, each out of any row."""
-        chosen = [name for name in columns if self.random.random() < 0.7]
-        return {name: self.random.choice(ROWS).get(name) for name in chosen}
-
-    def record(self, video_id):
-        return self.model.catalogue.layout.of_rows([{**self.videos[video_id], "video_id": video_id}])[0]
-
-    def make_resident(self, ids):
-        self.model.catalogue.put(list(ids), np.stack([self.record(video_id) for video_id in ids]))
-
-    def ask(self):
-        """A query with everything at a place drawn at random, and the columns that it amounts to."""
-        ids = [
-            str(v) for v in self.random.choice([*self.videos, "n1", "n2", "n3"], self.count, replace=False)
-        ]
-        query_video_id = self.random.choice([*self.videos, "n9", None])
-        body = {
-            "user": {"id": "u", "features": self.values(USER_COLUMNS)},
-            "query_video_id": query_video_id,
-            "query_features": self.values(QUERY_COLUMNS) if self.random.random() < 0.5 else {},
-            "context": {"hour": int(self.random.integers(24))} if self.random.random() < 0.7 else {},
-            "candidates": [
-                {"id": video_id, "features": self.values([*VIDEO_COLUMNS, *self.pairs])}
-                if self.random.random() < 0.5
-                else {"id": video_id}
-                for video_id in ids
-            ],
-        }
-        user = self.values(USER_COLUMNS) if self.random.random() < 0.7 else None
-        body = RankRequest.model_validate(body)
-        carried = self.model.reader.read(body)
-        lacking = self.model.catalogue.lacking([*ids, query_video_id])
-        stored = Stored(
-            None if user is None else self.model.user_records.of_rows([{**user, "user_id": "u"}])[0],
-            frozenset(lacking),
-            {video_id: self.record(video_id) for video_id in lacking if video_id in self.videos},
-        )
-        query = self.videos.get(query_video_id, {})
-        request = {
-            **(user or {}),
-            **body.user.features,
-            **{f"query_{name}": query.get(name) for name in QUERY_COLUMNS},
-            **{f"query_{name}": value for name, value in body.query_features.items()},
-            **body.context,
-            "user_id": "u",
-            "query_video_id": query_video_id,
-        }
-        candidates = [
-            {**self.videos.get(c["id"], {}), **c.get("features", {}), "video_id": c["id"]}
-            for c in body.candidates
-        ]
-        return Query(query_video_id, ids, carried, stored, None), (request, candidates)
-
-    def expected(self, columns):
-        return self.bundle.predict(*columns)
-
-
-def predictions(ranked):
-    """(C, T) in the request's order."""
-    assert isinstance(ranked, Ranked), ranked
-    return ranked.predictions[np.argsort(ranked.order)]
-
-
-def close(found, expected):
-    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -197,7 +97,7 @@ def test_videos_with_rows_of_their_own_are_told_apart_and_others_are_not():
         RankRequest.model_validate({"user": {"id": "u"}, "candidates": [{"id": name} for name in ids]})
     )
 
-    [ranked] = world.model.rank([Query(None, ids, carried, Stored(asked=ids), None)])
+    [ranked] = world.model.rank([Query(None, ids, carried, Stored(asked=ids), None, 0)])
 
     found = predictions(ranked)
     close(found, world.bundle.predict({"user_id": "u"}, [{"video_id": name} for name in ids]))
@@ -213,7 +113,7 @@ def test_scores_order_and_limit_are_the_formulas():
     assert ranked.order.tolist() == np.argsort(-scored.rank_key, kind="stable").tolist()
     close(ranked.scores, scored.score[ranked.order])
     np.testing.assert_allclose(ranked.contributions, scored.contributions[ranked.order], atol=1e-4)
-    limited = Query(query.query_video_id, query.video_ids, query.carried, query.stored, 3)
+    limited = Query(query.query_video_id, query.video_ids, query.carried, query.stored, 3, 0)
     [best] = world.model.rank([limited])
     assert best.order.tolist() == ranked.order[:3].tolist()
     assert best.predictions.shape == (3, len(SMALL_SPEC.tasks))
@@ -224,7 +124,7 @@ def test_candidates_of_one_score_stay_in_the_requests_order():
     carried = world.model.reader.read(
         RankRequest.model_validate({"user": {"id": "u"}, "candidates": [{"id": name} for name in "cab"]})
     )
-    [ranked] = world.model.rank([Query(None, ["c", "a", "b"], carried, Stored(asked="cab"), None)])
+    [ranked] = world.model.rank([Query(None, ["c", "a", "b"], carried, Stored(asked="cab"), None, 0)])
     assert len(set(ranked.scores.tolist())) == 1
     assert ranked.order.tolist() == [0, 1, 2]
 
@@ -246,7 +146,7 @@ def test_a_tiny_catalogue_changes_no_prediction(monkeypatch):
                 known = {v: world.record(v) for v in query.videos if v in world.videos}
                 again = Stored(query.stored.user, frozenset(query.videos), known)
                 [ranked] = world.model.rank(
-                    [Query(query.query_video_id, query.video_ids, query.carried, again, None)]
+                    [Query(query.query_video_id, query.video_ids, query.carried, again, None, 0)]
                 )
             close(predictions(ranked), world.expected(columns))
     assert 0 < refused < 36
@@ -283,7 +183,7 @@ def test_without_a_query_video_a_stored_one_without_a_name_is_not_taken_for_it()
     carried = world.model.reader.read(
         RankRequest.model_validate({"user": {"id": "u"}, "candidates": [{"id": "n1"}]})
     )
-    [ranked] = world.model.rank([Query(None, ["n1"], carried, Stored(asked=["n1"]), None)])
+    [ranked] = world.model.rank([Query(None, ["n1"], carried, Stored(asked=["n1"]), None, 0)])
     close(predictions(ranked), world.bundle.predict({"user_id": "u"}, [{"video_id": "n1"}]))
 
 

@@ -1,6 +1,5 @@
 import asyncio
 import logging
-from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from serving.served_model import ServedModel
 from serving.state_follower import StateFollower
 from tests.serving.small_ranker import publish_small_ranker
 from tests.serving.state_ranker import STATE_SPEC, log_of, publish_state_ranker
+from tests.serving.told import told
 from training.trainer import label_matrix
 
 LOG = log_of(700)
@@ -56,27 +56,17 @@ def write(client, rows, watermark_ms=None):
 def following(server, use):
     """Run `use` with a follower and its metrics."""
 
-    @asynccontextmanager
-    async def follower():
+    async def main():
         metrics = Metrics(frozenset())
         worker = ModelWorker(1, 10, metrics, Pace())
-        one = StateFollower(connect_later(server.url, timeout_s=0.2), worker, metrics)
+        follower = StateFollower(connect_later(server.url, timeout_s=0.2), worker, metrics)
         try:
-            yield one, metrics
+            await use(follower, metrics)
         finally:
             worker.close()
-            one.close()
+            follower.close()
 
-    async def main():
-        async with follower() as (one, metrics):
-            return await use(one, metrics)
-
-    return asyncio.run(main())
-
-
-def told(metrics, what):
-    [line] = [line for line in metrics.exposition().decode().splitlines() if line.startswith(what)]
-    return float(line.split()[-1])
+    asyncio.run(main())
 
 
 def check_ranks_with(model, rows):

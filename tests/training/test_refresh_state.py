@@ -87,7 +87,7 @@ def test_without_newer_rows_the_store_stays_as_it_is(client: redis.Redis, regist
     assert (nothing.rows, nothing.size, nothing.watermark_ms) == (0, 0, TIMES[LEARNED - 1])
     assert client.dbsize() == 0
     refresh(client, registry)
-    [store] = [StateStore(client, Encoder(STATE_SPEC).feature_state.digest)]
+    store = StateStore(client, Encoder(STATE_SPEC).feature_state.digest)
     before = store.newest()
     assert refresh(client, registry).rows == 0
     assert store.newest() == before

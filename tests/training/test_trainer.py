@@ -5,73 +5,24 @@ import pyarrow as pa
 import pytest
 import torch
 
-from ranker.errors import NonFiniteLossError, SourceError
+from ranker.errors import NonFiniteLossError
 from ranker.metrics.exact import auc
 from ranker.objectives.losses import natural_units
 from ranker.spec import RankerSpec
 from ranker.spec_file import dump_spec, parse_spec
 from tests.ranker.small_spec import SMALL_SPEC, random_records
+from tests.training.toy import TOY_SPEC, calm, toy_batch, weights_of, with_column
 from training.sources.merge import rebatch
-from training.trainer import StepResult, Trainer, label_matrix
-
-CALM = {"gate_dropout": 0.0, "position_dropout": 0.0}
-TOY_SPEC = parse_spec(
-    """
-name: toy
-features:
-  - {name: user_id, side: user, kind: id, buckets: 64, dim: 4}
-  - {name: video_id, side: candidate, kind: id, buckets: 64, dim: 4}
-  - {name: length, side: candidate, kind: number}
-tasks:
-  - {name: click, group: engagement, kind: binary}
-  - {name: watch_time, group: engagement, kind: regression, transform: log1p, unit: s}
-network: {shared: [16], experts: 2, expert: [8], tower: [4]}
-training: {learning_rate: 0.01, embedding_learning_rate: 0.2}
-score: {terms: [{head: click}]}
-""",
-    where="TOY_SPEC",
-)
+from training.trainer import StepResult, Trainer
 
 
 def small_batches(count: int = 6, rows: int = 32) -> list[pa.RecordBatch]:
     return list(rebatch([pa.Table.from_batches([random_records(count * rows)])], rows))
 
 
-def toy_batch(seed: int, rows: int = 256) -> pa.RecordBatch:
-    """Clicks that depend on the video, and on the length that the viewer does not look at."""
-    random = np.random.default_rng(seed)
-    video, length = random.integers(0, 40, rows), random.normal(size=rows)
-    chance = 1 / (1 + np.exp(-(np.where(video % 2, 1.5, -1.5) + length)))
-    return pa.RecordBatch.from_pydict(
-        {
-            "time_ms": np.arange(seed * rows, (seed + 1) * rows),
-            "user_id": random.integers(0, 20, rows),
-            "video_id": video,
-            "length": length,
-            "click": (random.random(rows) < chance).astype(np.int8),
-            "watch_time": random.exponential(20, rows),
-        }
-    )
-
-
-def with_column(batch: pa.RecordBatch, name: str, values: object) -> pa.RecordBatch:
-    column = values if isinstance(values, pa.Array) else pa.array(values)
-    if name in batch.schema.names:
-        return batch.set_column(batch.schema.get_field_index(name), name, column)
-    return batch.append_column(name, column)
-
-
-def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
-
-
 def assert_same_weights(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
     assert found.keys() == expected.keys()
     assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
-
-
-def calm(spec: RankerSpec) -> RankerSpec:
-    return spec.model_copy(update={"network": spec.network.model_copy(update=CALM)})
 
 
 @pytest.mark.parametrize("spec", [SMALL_SPEC, calm(SMALL_SPEC)], ids=["dropout", "no dropout"])
@@ -198,57 +149,6 @@ def test_heads_start_at_the_base_rates_of_the_first_batch() -> None:
     assert trainer.step(toy_batch(1)).predictions[:, 0].mean() == pytest.approx(1 / 8, abs=0.04)
 
 
-def test_a_missing_label_teaches_nothing() -> None:
-    trainer = Trainer(calm(TOY_SPEC), seed=0)
-    trainer.step(toy_batch(0))
-    before = weights_of(trainer)
-    batch = toy_batch(1)
-    for name in ("click", "watch_time"):
-        batch = with_column(batch, name, pa.nulls(batch.num_rows, batch.schema.field(name).type))
-
-    assert trainer.step(batch).loss == 0
-    assert torch.equal(trainer.model.embedding.tables["4"], before["embedding.tables.4"])
-
-
-def test_rows_with_a_missing_label_leave_the_loss_of_the_others_alone() -> None:
-    trainers = [Trainer(calm(TOY_SPEC), seed=0) for _ in range(2)]
-    batch = toy_batch(0)
-    known = np.arange(batch.num_rows) < 100
-    click = pa.array(batch.column("click").to_numpy(), mask=~known)
-    watch_time = pa.array(batch.column("watch_time").to_numpy(), mask=~known)
-    holey = with_column(with_column(batch, "click", click), "watch_time", watch_time)
-
-    losses = [trainer.step(b).loss for trainer, b in zip(trainers, (holey, batch.slice(0, 100)), strict=True)]
-
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-
-
-def test_an_example_of_weight_two_counts_as_two() -> None:
-    weighted, repeated = (Trainer(calm(TOY_SPEC), seed=0) for _ in range(2))
-    batch = toy_batch(0, rows=32)
-    double = np.arange(32) < 8
-    again = pa.Table.from_batches([batch, batch.slice(0, 8)]).combine_chunks().to_batches()[0]
-
-    ours = weighted.step(with_column(batch, "weight", np.where(double, 2.0, 1.0)))
-    theirs = repeated.step(again)
-
-    assert ours.loss == pytest.approx(theirs.loss, rel=1e-5)
-    assert ours.loss != pytest.approx(Trainer(calm(TOY_SPEC), seed=0).step(batch).loss, rel=1e-5)
-
-
-def test_an_example_of_weight_zero_is_not_learned() -> None:
-    trainer, other = (Trainer(calm(TOY_SPEC), seed=0) for _ in range(2))
-    batch = with_column(toy_batch(0), "weight", (np.arange(256) < 100).astype(int))
-    opposite = np.where(np.arange(256) < 100, batch.column("click"), 1 - batch.column("click").to_numpy())
-
-    trainer.step(batch)
-    other.step(with_column(batch, "click", opposite))
-
-    for name, tensor in weights_of(trainer).items():
-        if name != "towers.output.bias":  # the base rates are those of all rows
-            torch.testing.assert_close(weights_of(other)[name], tensor, msg=name)
-
-
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -279,43 +179,6 @@ def test_a_loss_that_is_not_finite_stops_before_learning(
     assert trainer.metrics.total() == state
     trainer.step(batches[2])
     assert trainer.rows == 768
-
-
-@pytest.mark.parametrize(
-    ("column", "value", "message"),
-    [
-        ("click", 2.0, r"column 'click': expected binary labels from 0 to 1, .*found 2\.0 at time_ms 7"),
-        ("click", -1.0, r"'click': expected binary labels from 0 to 1, .*found -1\.0 at time_ms 7"),
-        ("watch_time", -0.5, r"'watch_time': expected regression labels from 0 to inf, .*found -0\.5"),
-        ("watch_time", np.inf, r"'watch_time': .*none infinite, found inf at time_ms 7"),
-        ("watch_time", 1e300, r"'watch_time': .*found 1e\+300 at time_ms 7"),
-        ("weight", -1.0, r"'weight': expected example weights of at least 0, found -1\.0 at time_ms 7"),
-        ("weight", None, r"'weight': expected example weights of at least 0, found None at time_ms 7"),
-    ],
-)
-def test_a_label_or_weight_out_of_range_is_refused(column: str, value: float | None, message: str) -> None:
-    values: list[float | None] = [1.0] * 256
-    values[7] = value
-    with pytest.raises(SourceError, match=message):
-        Trainer(TOY_SPEC, seed=0).step(with_column(toy_batch(0), column, values))
-
-
-def test_a_label_that_is_no_number_is_refused() -> None:
-    batch = with_column(toy_batch(0), "click", ["yes"] * 256)
-    with pytest.raises(SourceError, match=r"column 'click': expected numbers, found string"):
-        label_matrix(batch, TOY_SPEC)
-
-
-@pytest.mark.parametrize("kind", [pa.bool_(), pa.int8(), pa.uint64(), pa.float16(), pa.float64()], ids=str)
-def test_labels_of_any_numeric_type_are_read(kind: pa.DataType) -> None:
-    values = pa.array([1.0, None, 0.0]).cast(pa.int8() if kind == pa.bool_() else kind).cast(kind)
-    batch = with_column(toy_batch(0, rows=3), "click", values)
-    np.testing.assert_array_equal(label_matrix(batch, TOY_SPEC)[:, 0], [1, np.nan, 0])
-
-
-def test_labels_beyond_float32s_integers_are_rounded_not_refused() -> None:
-    batch = with_column(toy_batch(0, rows=2), "watch_time", [2**24 + 1, 0])
-    assert label_matrix(batch, TOY_SPEC)[0, 1] == 2**24
 
 
 def test_position_and_watermark_follow_the_rows() -> None:

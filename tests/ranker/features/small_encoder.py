@@ -44,4 +44,6 @@ def everything(encoded: Encoded) -> list[torch.Tensor]:
     for inputs in encoded.groups.values():
         parts += [*inputs.singles.values(), inputs.numbers]
         parts += [part for bag in inputs.bags for part in (bag.rows, bag.offsets)]
+        for a in inputs.attended:
+            parts += [a.entries, a.ages, a.there, a.history, a.candidates]
     return parts

@@ -1,5 +1,5 @@
 from ranker.feature_spec import CategoryFeature, CrossFeature, IdFeature, IdsFeature, NumberFeature
-from ranker.features.layout import Group, Layout, table_rows
+from ranker.features.layout import Group, Layout
 from tests.ranker.small_spec import SMALL_SPEC
 
 LAYOUT = Layout(SMALL_SPEC)
@@ -15,7 +15,9 @@ def rows(name: str) -> range:
     if isinstance(feature, CategoryFeature):
         return range(first, first + feature.size)
     table = LAYOUT.owner(feature) if isinstance(feature, IdFeature | IdsFeature) else feature
-    return range(first, first + table_rows(table))
+    own = table.capacity if isinstance(table, IdFeature) else None
+    count = table.buckets + 1 if own is None else own + 2
+    return range(first, first + count)
 
 
 def test_features_of_one_width_fill_a_table_without_overlap() -> None:

@@ -17,9 +17,9 @@ SHAPES: list[dict[str, Any]] = [
 ]
 
 
-def build(spec: RankerSpec) -> RankingModel:
+def build(spec: RankerSpec, seed: int = 0) -> RankingModel:
     """A network whose every weight matters."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = RankingModel(spec)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.4)

@@ -8,6 +8,7 @@ import tempfile
 import pytest
 import redis
 
+from load_tests.ranking.process import free_port
 from load_tests.soaking.redis_server import RedisServer
 from ranker.errors import StoreError
 from ranker.store.connection import connect, connect_async, store_url, without_password
@@ -76,10 +77,7 @@ def test_the_first_commands_after_a_killed_server_is_back_succeed(tmp_path):
 
 
 def test_no_connection_of_a_killed_server_on_a_port_is_used_again(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = RedisServer(tmp_path, port)
+    server = RedisServer(tmp_path, free_port())
 
     async def pings_before_and_after() -> list[bool]:
         client = connect_async(server.url, timeout_s=5.0)

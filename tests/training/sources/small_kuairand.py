@@ -4,6 +4,10 @@ import gzip
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
+from training.sources.kuairand import KuaiRandSource
+
 EXCERPT = "log_standard_4_25_to_5_04_pure"
 
 LOG_HEADER = (
@@ -54,3 +58,8 @@ def write_kuairand(
         path = folder / (f"{name}.csv.gz" if gzipped else f"{name}.csv")
         path.write_bytes(gzip.compress(text.encode()) if gzipped else text.encode())
     return path
+
+
+def table_of(source: KuaiRandSource, rows: int = 10_000, **bounds: int) -> pa.Table:
+    """All that the source yields."""
+    return pa.Table.from_batches(source.batches(rows, **bounds), schema=source.schema)

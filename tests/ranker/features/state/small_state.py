@@ -57,6 +57,8 @@ score: {terms: [{head: click}]}
 STATE_SPEC = parse_spec(STATE_YAML, where="small_state.py")
 LABELS = [label.name for label in STATE_SPEC.feedback]
 TIE = 0
+T = 10**12
+"""When `some_log` begins."""
 STEPS_MS = (TIE, TIE, 1, 500, 501, 502, 999, 1_000, 1_001, 59_000, 60_000, 60_001, 3_600_000)
 
 
@@ -173,6 +175,13 @@ def same(left: Mapping[str, NDArray[Any]], right: Mapping[str, NDArray[Any]]) ->
         np.testing.assert_array_equal(left[name], right[name], err_msg=name)
 
 
+def same_state(left: FeatureState, right: FeatureState) -> None:
+    """Check that two states are saved as the same, byte by byte."""
+    ours, theirs = left.state(), right.state()
+    assert ours.keys() == theirs.keys()
+    assert {n: a.tobytes() for n, a in ours.items()} == {n: a.tobytes() for n, a in theirs.items()}
+
+
 def _side_by_side(history: History) -> NDArray[Any]:
     """(R, 2 E): hashes as float64, as exact as they need to be to tell apart, then ages."""
     return np.concatenate([history.values.astype(np.float64), history.ages_s], axis=1)
@@ -216,3 +225,25 @@ def batch(log: Log) -> pa.RecordBatch:
     columns = {name: pa.array([row[name] for row in log.rows]) for name in log.rows[0]}
     labels = {name: log.labels[:, place] for place, name in enumerate(LABELS)}
     return pa.RecordBatch.from_pydict({"time_ms": log.times, **columns, **labels})
+
+
+def some_log(rows: int = 60) -> pa.RecordBatch:
+    """Two seconds apart, with a few viewers, videos and authors."""
+    return batch(
+        together(
+            *(
+                one(
+                    T + 2000 * n,
+                    {"click": float(n % 2), "like": float(n % 3 == 0), "watch_time": float(n), "skip": 0.0},
+                    user_id=f"u{n % 4}",
+                    tab="ab"[n % 2],
+                    video_id=f"v{n % 7}",
+                    author_id=f"p{n % 3}",
+                    tags=["x", "y"][: n % 3],
+                    duration_s=float(n),
+                    uploaded_ms=T - n,
+                )
+                for n in range(rows)
+            )
+        )
+    )

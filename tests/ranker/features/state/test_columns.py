@@ -1,49 +1,22 @@
 """What the state says ends up in the columns and table rows that the layout gives each feature."""
 
-import numpy as np
 import torch
 
 from ranker.feature_spec import BinFeature, IdFeature, IdsFeature
 from ranker.features.encoder import Encoder
 from ranker.features.layout import Group
 from ranker.state_spec import AgeFeature, HistoryFeature, RateFeature
-from tests.ranker.features.state.small_state import STATE_SPEC, batch, one, together
+from tests.ranker.features.state.small_state import STATE_SPEC, T, batch, one, some_log, together
+from training.trainer import label_matrix
 
-T = 10**12
 LATER = T + 120_000
-
-
-def some_log(rows: int = 60) -> object:
-    return batch(
-        together(
-            *(
-                one(
-                    T + 2000 * n,
-                    {"click": float(n % 2), "like": float(n % 3 == 0), "watch_time": float(n), "skip": 0.0},
-                    user_id=f"u{n % 4}",
-                    tab="ab"[n % 2],
-                    video_id=f"v{n % 7}",
-                    author_id=f"p{n % 3}",
-                    tags=["x", "y"][: n % 3],
-                    duration_s=float(n),
-                    uploaded_ms=T - n,
-                )
-                for n in range(rows)
-            )
-        )
-    )
 
 
 def learned() -> Encoder:
     encoder = Encoder(STATE_SPEC)
     log = some_log()
-    encoder.encode_examples(log, observe=True, labels=labels_of(log))
+    encoder.encode_examples(log, observe=True, labels=label_matrix(log, STATE_SPEC))
     return encoder
-
-
-def labels_of(log: object) -> np.ndarray:
-    names = [label.label_column for label in STATE_SPEC.feedback]
-    return np.stack([log.column(name).to_numpy(zero_copy_only=False) for name in names], axis=1)  # type: ignore[attr-defined]
 
 
 def test_numbers_stand_in_the_order_of_the_features_behind_those_of_the_records() -> None:
@@ -78,7 +51,7 @@ def test_an_age_is_a_logarithm_and_marked_where_it_never_was() -> None:
     place = [feature.name for feature in state].index("user_age")
     width = sum(map(encoder.layout.state_numbers, state[:place]))
     log = some_log()
-    encoder.encode_examples(log, observe=True, labels=labels_of(log))
+    encoder.encode_examples(log, observe=True, labels=label_matrix(log, STATE_SPEC))
 
     rows = together(*(one(LATER + ms, user_id=user) for user, ms in (("u1", 0), ("u1", 10**6), ("new", 0))))
     numbers = encoder.encode_examples(batch(rows)).groups[Group.REQUEST].numbers

@@ -19,6 +19,7 @@ from tests.ranker.features.state.small_state import (
     one,
     one_wait,
     same,
+    same_state,
     together,
     with_waits,
 )
@@ -70,7 +71,7 @@ def test_how_a_log_is_cut_into_batches_changes_nothing(log: Log, data: st.DataOb
     read = [parts.replay(log[a:b]) for a, b in zip([0, *cuts], [*cuts, len(log)], strict=True)]
 
     same(known, {name: np.concatenate([part[name] for part in read]) for name in known})
-    _same_state(whole, parts)
+    same_state(whole.state, parts.state)
 
 
 @given(logs(), st.data())
@@ -82,9 +83,9 @@ def test_saving_and_going_on_from_it_changes_nothing(log: Log, data: st.DataObje
 
     second.state.load(first.state.state())
 
-    _same_state(first, second)
+    same_state(first.state, second.state)
     same(never_stopped.replay(log[cut:]), second.replay(log[cut:]))
-    _same_state(never_stopped, second)
+    same_state(never_stopped.state, second.state)
 
 
 @given(logs())
@@ -97,7 +98,7 @@ def test_looking_up_changes_nothing(log: Log) -> None:
     first = machine.look_up(later)
 
     same(machine.look_up(later), first)
-    _same_state(machine, undisturbed)
+    same_state(machine.state, undisturbed.state)
 
 
 @given(logs(), st.data())
@@ -182,12 +183,6 @@ def test_a_spec_without_such_features_knows_nothing() -> None:
     assert machine.state.look_up(
         Group.PAIR, machine.words(one(1)), machine.records, np.zeros(1, np.int64)
     ).numbers.shape == (1, 0)
-
-
-def _same_state(one_machine: Machine, other: Machine) -> None:
-    left, right = one_machine.state.state(), other.state.state()
-    assert left.keys() == right.keys()
-    assert {n: a.tobytes() for n, a in left.items()} == {n: a.tobytes() for n, a in right.items()}
 
 
 def _hashed(

@@ -1,0 +1,79 @@
+"""A service that watches its registry and looks at it often."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from ranker.bundles.registry import Registry
+from ranker.store.connection import connect_async, connect_later
+from serving import hot_swap as module
+from serving.feature_store import FeatureStore
+from serving.hot_swap import HotSwap
+from serving.metrics import Metrics
+from serving.model_worker import ModelWorker
+from serving.pace import Pace
+from serving.schemas import RankRequest
+from serving.served_model import Query, Stored
+from serving.state_follower import StateFollower
+from tests.serving.told import told
+from tests.serving.waiting import until
+
+ROWS = [{"video_id": f"v{i}", "duration_s": float(i)} for i in range(50)]
+
+
+class Service:
+    def __init__(self, folder, url):
+        self.metrics = Metrics(frozenset())
+        self.store = FeatureStore(connect_async(url, timeout_s=1), 1, self.metrics)
+        self.listening = connect_async(url, timeout_s=1, block_s=0.05)
+        self.worker = ModelWorker(1, 512, self.metrics, Pace())
+        self.states = StateFollower(connect_later(url, timeout_s=0.2), self.worker, self.metrics)
+        self.models = HotSwap(
+            Registry(str(folder)),
+            self.store,
+            self.listening,
+            self.worker,
+            self.states,
+            self.metrics,
+            catalogue_bytes=1,
+            device="cpu",
+        )
+
+    @property
+    def version(self):
+        return self.models.model.manifest.model_version
+
+    def told(self, what):
+        return told(self.metrics, what)
+
+    async def until_it_ranks(self, version):
+        await until(lambda: self.version == version)
+
+    async def rank(self, model, count=3):
+        ids = [row["video_id"] for row in ROWS[:count]]
+        body = {"user": {"id": "u"}, "candidates": [{"id": video_id} for video_id in ids]}
+        carried = model.reader.read(RankRequest.model_validate(body))
+        ranked, _ = await self.worker.rank(model, Query(None, ids, carried, Stored(), None, 0), None)
+        return ranked.predictions[np.argsort(ranked.order)]
+
+
+def serving(folder, server, use):
+    """Run `use` with a service that has started."""
+
+    async def main():
+        service = Service(folder, server.url)
+        await service.models.start()
+        try:
+            await use(service)
+        finally:
+            await service.models.stop()
+            service.worker.close()
+            service.states.close()
+            await service.store.close()
+            await service.listening.aclose()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "POLL_S", 0.02)
+        patch.setattr("serving.follower.BLOCK_MS", 50)
+        asyncio.run(main())
