@@ -6,7 +6,6 @@ rows (`live`): each row is judged with what was known when its request was made.
 Shape letters: N rows, T tasks, L binary tasks.
 """
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +21,6 @@ from ranker.bundles.bundle import Bundle
 from ranker.errors import SourceError
 from ranker.feature_spec import Side
 from ranker.features.encoder import Encoder
-from ranker.features.state.feature_state import FeatureState
 from ranker.metrics.exact import calibration, log_loss, rmse
 from ranker.metrics.intervals import Interval, auc_difference_interval, auc_interval
 from ranker.objectives.losses import natural_units
@@ -135,7 +133,7 @@ def evaluate(
         )
     baseline = _fitted_baseline(bundle, source) if with_baseline else None
     live = features is FeatureMode.LIVE and bool(bundle.spec.state_features)
-    encoder = with_own_state(bundle.encoder) if live else bundle.encoder
+    encoder = bundle.encoder.with_own_state() if live else bundle.encoder
     if live and since_ms is not None and (watermark is None or since_ms > watermark + 1):
         after = None if watermark is None else watermark + 1
         for batch in source.batches(BATCH_ROWS, since_ms=after, until_ms=since_ms):
@@ -162,18 +160,6 @@ def evaluate(
     return EvaluationReport(
         model_version=bundle.manifest.model_version, features=features, rows=len(rows.viewers), heads=heads
     )
-
-
-def with_own_state(encoder: Encoder) -> Encoder:
-    """An encoder with a copy of another's feature state, which it can take on without changing the other.
-
-    Vocabularies, statistics and rows of ids are those of the other, as long as this one is not told to
-    observe.
-    """
-    apart = copy.copy(encoder)
-    apart.feature_state = FeatureState(encoder.spec, encoder.layout)
-    apart.feature_state.load(encoder.feature_state.state())
-    return apart
 
 
 def _binary_report(

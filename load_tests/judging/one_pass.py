@@ -20,7 +20,7 @@ from ranker.features.batch import Encoded
 from ranker.features.state.feature_state import FeatureState
 from ranker.objectives.losses import natural_units
 from ranker.spec import RankerSpec
-from training.evaluate import BATCH_ROWS, with_own_state
+from training.evaluate import BATCH_ROWS
 from training.trainer import Trainer, label_matrix
 
 FROZEN: Final = "frozen"
@@ -73,7 +73,7 @@ def learn(trainer: Trainer, log: Log, since_ms: int | None, until_ms: int) -> No
 
 def judge(trainer: Trainer, log: Log, day: Day, *, live: bool) -> NDArray[np.float64]:
     """Predict a day as the bundle would that could be exported now: (rows of the day, T)."""
-    encoder = with_own_state(trainer.encoder) if live else trainer.encoder
+    encoder = trainer.encoder.with_own_state() if live else trainer.encoder
     predicted = []
     with trainer.exported():
         for batch in log.batches(BATCH_ROWS, day.since_ms, day.until_ms):
@@ -84,7 +84,7 @@ def judge(trainer: Trainer, log: Log, day: Day, *, live: bool) -> NDArray[np.flo
 
 def learn_on(trainer: Trainer, log: Log, day: Day) -> NDArray[np.float64]:
     """Predict a day's batches, each before learning from it: (rows of the day, T)."""
-    ahead = with_own_state(trainer.encoder)  # reads each batch as the trainer's will a moment later
+    ahead = trainer.encoder.with_own_state()  # reads each batch as the trainer's will a moment later
     predicted = []
     for batch in log.batches(trainer.spec.training.batch_size, day.since_ms, day.until_ms):
         encoded = ahead.encode_examples(batch, labels=label_matrix(batch, trainer.spec))

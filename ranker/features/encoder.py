@@ -6,8 +6,9 @@ records of videos and viewers, so that a request begins at the second half.
 Shape letters: R rows, W words of a record.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import pyarrow as pa
@@ -119,6 +120,16 @@ class Encoder:
     def replay(self, batch: pa.RecordBatch, labels: Labels) -> None:
         """Let the state go on through rows of a log without encoding them; see `encode_examples`."""
         self._known(self._examples.of_batch(batch), batch, labels)
+
+    def with_own_state(self) -> Self:
+        """The same encoder with a copy of the feature state, which may go on without changing this one's.
+
+        Vocabularies, statistics and rows of ids are this one's, as long as the copy is not told to observe.
+        """
+        apart = copy.copy(self)
+        apart.feature_state = FeatureState(self.spec, self.layout)
+        apart.feature_state.load(self.feature_state.state())
+        return apart
 
     def encode_request(
         self,
