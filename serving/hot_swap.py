@@ -22,7 +22,7 @@ from serving.memory import give_back
 from serving.metrics import Metrics
 from serving.model_worker import ModelWorker
 from serving.served_model import ServedModel
-from serving.state_follower import StateFollower
+from serving.state_follower import REFUSED_S, StateFollower
 
 logger = logging.getLogger(__name__)
 
@@ -30,13 +30,11 @@ POLL_S: Final = 1.0
 """How often the registry is asked for its current version."""
 COPIED_AT_ONCE: Final = 10_000
 """Videos that are copied from the old model between two batches of requests: a few milliseconds."""
-REFUSED_S: Final = 30.0
-"""After so long, a version that was refused is looked at again: its files may have been incomplete."""
 LONG_S: Final = 3.0
-"""Making a model ready takes longer only where code has to be compiled."""
+"""A model's first rankings hardly take longer where no code has to be compiled."""
 COMPILING: Final = (
-    "still making the model ready: the first one on a machine compiles code, which takes up to a minute "
-    "and is kept for the next"
+    "still making the model ready: it may be that it compiles code, as the first one on a machine does; "
+    "that takes up to a minute and is kept for the next"
 )
 
 
@@ -97,12 +95,15 @@ class HotSwap:
         tried = False
         while True:
             await asyncio.sleep(POLL_S)
-            if tried:  # by now nothing holds the model or state that was replaced or refused
+            if tried:  # by now nothing holds the model or state that was replaced, nor a refused model
                 await asyncio.to_thread(give_back)
                 tried = False
             self._metrics.resident_videos(len(self.model.catalogue))
             try:
                 tried = await self._states.refresh(self.model)
+            except Exception as error:
+                logger.warning("the feature state cannot be refreshed, it stays as it is: %r", error)
+            try:
                 version = await asyncio.to_thread(self._registry.current)
             except Exception as error:
                 logger.warning("the registry cannot be asked for its current version: %s", error)
@@ -117,9 +118,7 @@ class HotSwap:
         old, old_follower = self.model, self._follower
         try:
             new = await asyncio.to_thread(self._prepared, version)
-            if old.state.succeeds(new.state):
-                new.take(old.state)
-            await self._states.refresh(new)
+            await self._states.hand_over(old, new)
             follower = self._follower_of(new)
             await follower.start(after=await self._copied(old, new, old_follower.position))
         except Exception as error:  # whatever is wrong with it, the old one goes on
@@ -151,11 +150,11 @@ class HotSwap:
 
     def _prepared(self, version: str | None) -> ServedModel:
         """Read and verify a bundle, prepare its network, and rank with it once or twice."""
+        bundle = self._registry.read(version)
+        bundle = replace(bundle, model=bundle.model.to(self._device))
+        dtype = torch.bfloat16 if fast_bfloat16(self._device) else torch.float32
+        model = ServedModel(bundle, self._catalogue_bytes, dtype)
         with _patience():
-            bundle = self._registry.read(version)
-            bundle = replace(bundle, model=bundle.model.to(self._device))
-            dtype = torch.bfloat16 if fast_bfloat16(self._device) else torch.float32
-            model = ServedModel(bundle, self._catalogue_bytes, dtype)
             model.warm_up()
         return model
 

@@ -14,8 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 Phase = Literal["validate", "features", "queue", "model", "score", "respond"]
-SwapResult = Literal["done", "refused"]
-LoadResult = Literal["done", "refused"]
+Replacement = Literal["done", "refused"]
 RejectReason = Literal["overloaded", "deadline", "unauthenticated", "forbidden"]
 DegradedReason = Literal["feature_store", "stored_features"]
 
@@ -117,9 +116,8 @@ class Metrics:
         )
         for reason in get_args(RejectReason):  # a rate needs a zero to start from
             self._rejects.labels(reason)
-        for result in get_args(SwapResult):
+        for result in get_args(Replacement):
             self._swaps.labels(result)
-        for result in get_args(LoadResult):
             self._state_loads.labels(result)
         for reason in get_args(DegradedReason):
             self._degraded.labels(reason)
@@ -157,7 +155,7 @@ class Metrics:
         """The service went so long, since it last said so, without something that it should have."""
         self._degraded.labels(reason).inc(seconds)
 
-    def swap(self, result: SwapResult) -> None:
+    def swap(self, result: Replacement) -> None:
         """A new bundle took the old one's place, or was refused."""
         self._swaps.labels(result).inc()
 
@@ -177,10 +175,10 @@ class Metrics:
         self._resident.set(count)
 
     def state_age(self, seconds: float) -> None:
-        """The feature state has seen events up to so long ago."""
+        """The feature state has seen events up to so long ago; 0 without one."""
         self._state_age.set(seconds)
 
-    def state_load(self, result: LoadResult) -> None:
+    def state_load(self, result: Replacement) -> None:
         """A newer feature state took the old one's place, or was refused."""
         self._state_loads.labels(result).inc()
 

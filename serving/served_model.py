@@ -66,7 +66,7 @@ class Query:
     carried: RequestRecords
     stored: Stored
     limit: int | None
-    time_ms: int = 0
+    time_ms: int
 
     @property
     def videos(self) -> Sequence[str]:
@@ -167,7 +167,12 @@ class ServedModel:
         return [results[place] for place in range(len(queries))]
 
     def take(self, state: ServedState) -> None:
-        """Rank with this state from the next batch on; it is of the same digest as the one of before."""
+        """Rank with this state from the next batch on.
+
+        Args:
+            state: Its features were made by `empty_state`: those of another model read as that one's spec
+                says, which may be otherwise though the digest is the same.
+        """
         self._encoder.feature_state = state.features
         self.state = state
 
@@ -181,7 +186,7 @@ class ServedModel:
         for size in WARMING_SIZES:
             ids = [str(place) for place in range(size)]
             carried = RequestRecords((), (), ())
-            self.rank([Query(None, ids, carried, Stored(asked=ids), None)])
+            self.rank([Query(None, ids, carried, Stored(asked=ids), None, time_ms=0)])
 
     def _rank(self, queries: Sequence[Query], inputs: Sequence[_Inputs]) -> Iterator[Ranked]:
         times = np.array([query.time_ms for query in queries])

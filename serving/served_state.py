@@ -18,15 +18,17 @@ class ServedState:
     Attributes:
         features: The state; while a model ranks with it, only the model's thread may change it.
         watermark_ms: Event time of the newest row that it has seen; None if there was none.
-        version: Of the feature store's; None for the one that came with the bundle.
+        version: Of the feature store's; None for one that came with a bundle.
+        passed_over: Version of the store's newest when this one was preferred to it; None if there was none.
     """
 
     features: FeatureState
     watermark_ms: int | None
     version: str | None = None
+    passed_over: str | None = None
 
     def succeeds(self, other: "ServedState") -> bool:
-        """Whether this one is of the same kind as another one, and newer."""
+        """Whether this one is newer than another one, and its arrays are of the same kind."""
         if self.features.digest != other.features.digest or self.watermark_ms is None:
             return False
         return other.watermark_ms is None or self.watermark_ms > other.watermark_ms

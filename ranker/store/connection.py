@@ -55,15 +55,17 @@ def connect(redis_url: str | None, home: Path) -> Iterator[redis.Redis]:
     Raises:
         StoreError: The URL is none, or nothing answers there.
     """
-    with store_url(redis_url, home) as url:
-        with _client(
+    with (
+        store_url(redis_url, home) as url,
+        _client(
             redis.Redis.from_url, url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
-        ) as client:
-            try:
-                client.ping()
-            except redis.RedisError as error:
-                raise unreachable(url, error) from error
-            yield client
+        ) as client,
+    ):
+        try:
+            client.ping()
+        except redis.RedisError as error:
+            raise unreachable(url, error) from error
+        yield client
 
 
 def connect_later(url: str, *, timeout_s: float) -> redis.Redis:

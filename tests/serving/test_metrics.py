@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving import shell
-from serving.metrics import DegradedReason, LoadResult, Metrics, Phase, RejectReason, SwapResult
+from serving.metrics import DegradedReason, Metrics, Phase, RejectReason, Replacement
 from serving.settings import ServingSettings
 from tests.serving.conftest import serving
 
@@ -88,9 +88,9 @@ def test_events_are_counted_by_reason_and_begin_at_zero(metrics):
     }
     for name, words in {
         "degraded_seconds": DegradedReason,
-        "swaps": SwapResult,
+        "swaps": Replacement,
         "rejects": RejectReason,
-        "state_loads": LoadResult,
+        "state_loads": Replacement,
     }.items():
         assert {key[1] for key in before if key[0] == f"{name}_total"} == set(get_args(words))
 

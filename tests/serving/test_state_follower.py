@@ -7,9 +7,11 @@ import pytest
 from ranker.bundles.registry import Registry
 from ranker.features.encoder import Encoder
 from ranker.features.layout import Group
+from ranker.features.state.feature_state import FeatureState
 from ranker.store.connection import connect_later
 from ranker.store.feature_state import StateStore
 from ranker.store.keys import state_key
+from serving import state_follower as module
 from serving.metrics import Metrics
 from serving.model_worker import ModelWorker
 from serving.pace import Pace
@@ -125,11 +127,11 @@ def test_a_state_older_than_the_bundle_is_not_used(server, store, model):
 
 
 def test_feedback_whose_wait_is_over_is_let_in_without_a_newer_state(server, store, model):
-    assert model.state.features.state()["pending/times"].size > 0
+    assert model.state.features.state()["_pending/times"].size > 0
 
     async def use(follower, metrics):
         await follower.refresh(model)
-        assert model.state.features.state()["pending/times"].size == 0
+        assert model.state.features.state()["_pending/times"].size == 0
         check_ranks_with(model, LEARNED)
 
     following(server, use)
@@ -160,6 +162,53 @@ def test_a_state_without_all_of_its_arrays_is_refused(server, store, model, capl
         assert not await follower.refresh(model)
         assert "is refused, the one of before goes on" in caplog.text
         check_ranks_with(model, LEARNED)
+
+    following(server, use)
+
+
+@pytest.fixture
+def little_memory(monkeypatch):
+    """As long as the list has an entry, no state can be loaded."""
+    inner, little = FeatureState.load, ["little"]
+
+    def load(self, arrays):
+        if little:
+            raise MemoryError
+        inner(self, arrays)
+
+    monkeypatch.setattr(FeatureState, "load", load)
+    return little
+
+
+def test_a_state_for_which_there_was_no_memory_is_looked_at_again(
+    server, store, model, monkeypatch, little_memory, caplog
+):
+    monkeypatch.setattr(module, "REFUSED_S", 0.0)
+    pointer = write(store, 700)
+
+    async def use(follower, metrics):
+        for _ in range(2):
+            assert not await follower.refresh(model)
+        assert f"the feature state {pointer.version} is refused" in caplog.text
+        assert "MemoryError" in caplog.text
+        assert told(metrics, 'watchnext_state_loads_total{result="refused"}') == 1  # however often read
+        check_ranks_with(model, LEARNED)
+        little_memory.clear()
+        assert await follower.refresh(model)
+        check_ranks_with(model, 700)
+
+    following(server, use)
+
+
+def test_a_state_for_which_there_was_no_memory_is_not_looked_at_every_time(
+    server, store, model, little_memory, caplog
+):
+    pointer = write(store, 700)
+
+    async def use(follower, metrics):
+        for _ in range(3):
+            assert not await follower.refresh(model)
+        assert caplog.text.count(f"the feature state {pointer.version} is refused") == 1
 
     following(server, use)
 
@@ -213,6 +262,7 @@ def test_a_model_without_such_features_asks_for_none(server, tmp_path):
     model = ServedModel(Registry(str(tmp_path)).read(), 1)
 
     async def use(follower, metrics):
+        metrics.state_age(77)  # that of the model before it
         assert not await follower.refresh(model)
         assert told(metrics, "watchnext_state_age_seconds") == 0
 
