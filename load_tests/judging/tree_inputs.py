@@ -28,7 +28,8 @@ from ranker.feature_spec import (
 from ranker.features.hashing import combine
 from ranker.features.layout import Group, Layout
 from ranker.features.record import MISSING_KEY, RecordLayout, Words
-from ranker.features.state.feature_state import FeatureState, Known
+from ranker.features.state.feature_state import FeatureState
+from ranker.features.state.known import Known
 from ranker.features.state.row_keys import bins, part_keys
 from ranker.records import TIME_MS
 from ranker.spec import RankerSpec

@@ -24,8 +24,9 @@ from ranker.features.layout import SIDES, Group, Layout
 from ranker.features.reader import GroupReader
 from ranker.features.record import RecordLayout, Words
 from ranker.features.standardise import Standardiser, Statistics
-from ranker.features.state.feature_state import FeatureState, Known, Labels
+from ranker.features.state.feature_state import FeatureState, Labels
 from ranker.features.state.kernels import Times
+from ranker.features.state.known import Known
 from ranker.features.state.tracker import Arrays
 from ranker.features.values import FeatureValue, canonical
 from ranker.features.vocabularies import Vocabularies

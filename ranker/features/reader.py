@@ -16,7 +16,7 @@ from ranker.features.id_rows import IdRows
 from ranker.features.layout import AGE_RANGES, Group, Layout
 from ranker.features.record import MISSING_KEY, MISSING_LIST, RecordLayout, Words
 from ranker.features.standardise import Standardiser
-from ranker.features.state.feature_state import History, Known
+from ranker.features.state.known import History, Known
 from ranker.features.state.row_keys import bins, part_keys
 from ranker.features.vocabularies import TextOf, Vocabularies
 from ranker.state_spec import AgeFeature, HistoryFeature

@@ -10,8 +10,7 @@ Shape letters: R rows, W words of a record, F labels, N numbers of a group, E en
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from ranker.features.record import RecordLayout, Words
 from ranker.features.state.digest import state_digest
 from ranker.features.state.histories import HistoryTracker
 from ranker.features.state.kernels import Times
+from ranker.features.state.known import Known, NumberColumns, Reading
 from ranker.features.state.pending import Pending
 from ranker.features.state.rates import RateTracker
 from ranker.features.state.sightings import SightingTracker
@@ -32,37 +32,6 @@ from ranker.state_spec import AgeFeature, HistoryFeature, RateFeature, StateFeat
 Labels = NDArray[np.float32]
 _THREADS: Final = ThreadPoolExecutor(2, "feature-state")
 """Features are replayed side by side: none changes what another reads, and compiled code needs no lock."""
-
-
-@dataclass(frozen=True)
-class History:
-    """Entries of a viewer's history for every row, the newest first.
-
-    Attributes:
-        values: (R, E) uint64 hashes, MISSING_KEY where there are fewer.
-        ages_s: (R, E) float64 seconds before the request, NaN where there are fewer.
-    """
-
-    values: Words
-    ages_s: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Known:
-    """What the state knows for a group's rows.
-
-    Attributes:
-        numbers: (R, N) float64, feature after feature, NaN where missing.
-        histories: By the feature's name.
-    """
-
-    numbers: NDArray[np.float64]
-    histories: dict[str, History]
-
-    @classmethod
-    def nothing(cls, rows: int) -> Self:
-        """Of a spec without such features."""
-        return cls(np.empty((rows, 0)), {})
 
 
 class FeatureState:
@@ -98,9 +67,15 @@ class FeatureState:
             self._trackers[feature.name] = tracker
         drawn = {feature.name for feature in spec.state_features if _has_prior(feature)}
         self._stages = [
-            [n for n in self._trackers if n not in drawn],
-            [n for n in self._trackers if n in drawn],
+            [tracker for name, tracker in self._trackers.items() if name not in drawn],
+            [tracker for name, tracker in self._trackers.items() if name in drawn],
         ]
+        self._columns = {group: NumberColumns(spec, layout, group) for group in Group}
+        names = {group: {feature.name for feature in layout.state_features(group)} for group in Group}
+        self._of_group = {
+            group: [tracker for name, tracker in self._trackers.items() if name in names[group]]
+            for group in Group
+        }
         self._pending = Pending()
         waits = frozenset[float]().union(*(tracker.waits for tracker in self._trackers.values()))
         self._applied = dict.fromkeys(sorted(waits), 0)
@@ -168,14 +143,14 @@ class FeatureState:
             self._applied,
             until,
         )
-        for names in self._stages:
-            trackers = [self._trackers[name] for name in names]
-            log.read.update(
-                zip(names, _THREADS.map(lambda tracker: tracker.replay(log), trackers), strict=True)
-            )
+        reading = Reading({})
+        for columns_of_group in self._columns.values():
+            reading.places.update(columns_of_group.places(len(words)))
+        for trackers in self._stages:
+            list(_THREADS.map(lambda tracker: tracker.replay(log, reading), trackers))
         self._applied = {wait: int(count[-1]) for wait, count in until.items()}
         self._forget()
-        return {group: self._known(group, log.read, words, records, times) for group in Group}
+        return {group: self._known(group, reading, words, records, times) for group in Group}
 
     def look_up(self, group: Group, words: Words, records: RecordLayout, times: Times) -> Known:
         """Read what is known at these times of a group's rows; nothing is changed.
@@ -186,12 +161,10 @@ class FeatureState:
             records: Where the group's columns stand in them.
             times: (R,) int64 milliseconds.
         """
-        read: dict[str, Arrays] = {}
-        for feature in self._layout.state_features(group):
-            tracker = self._trackers.get(feature.name)
-            if tracker is not None:
-                read[feature.name] = tracker.look_up(tracker.keys(words, records), times, read)
-        return self._known(group, read, words, records, times)
+        reading = Reading(self._columns[group].places(len(words)))
+        for tracker in self._of_group[group]:
+            tracker.look_up(words, records, times, reading)
+        return self._known(group, reading, words, records, times)
 
     def observe(self, words: Words, records: RecordLayout, times: Times) -> None:
         """Take in what was shown.
@@ -250,25 +223,19 @@ class FeatureState:
         return learned
 
     def _known(
-        self, group: Group, read: Mapping[str, Arrays], words: Words, records: RecordLayout, times: Times
+        self, group: Group, reading: Reading, words: Words, records: RecordLayout, times: Times
     ) -> Known:
-        numbers: list[NDArray[np.floating]] = [np.empty((len(words), 0))]
-        histories: dict[str, History] = {}
-        for feature in self._layout.state_features(group):
-            if feature.name not in read:
-                numbers.append(self._since(feature, words, records, times)[:, None])
-            elif isinstance(feature, HistoryFeature):
-                histories[feature.name] = History(**read[feature.name])
-            else:
-                numbers.append(read[feature.name]["numbers"])
-        return Known(np.concatenate(numbers, axis=1), histories)
+        features = self._layout.state_features(group)
+        for feature in features:
+            if isinstance(feature, AgeFeature) and feature.since is not None:
+                place = reading.places[feature.name]
+                place.numbers[:, place.first] = self._since(feature.since, words, records, times)
+        histories = {f.name: reading.histories[f.name] for f in features if isinstance(f, HistoryFeature)}
+        return Known(self._columns[group].logged(reading.places, len(words)), histories)
 
-    def _since(
-        self, feature: StateFeature, words: Words, records: RecordLayout, times: Times
-    ) -> NDArray[np.float64]:
-        assert isinstance(feature, AgeFeature)
-        assert feature.since is not None
-        of = self._layout.feature(feature.since)
+    def _since(self, column: str, words: Words, records: RecordLayout, times: Times) -> NDArray[np.float64]:
+        """(R,) seconds."""
+        of = self._layout.feature(column)
         assert isinstance(of, NumberFeature)
         return np.maximum(times - words[:, records.place(of)].view(np.float64), 0) / 1000
 

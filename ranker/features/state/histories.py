@@ -3,7 +3,7 @@
 Shape letters: R rows, N videos of a history, T tasks.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,8 @@ from ranker.feature_spec import IdFeature, IdsFeature
 from ranker.features.layout import VIEWER
 from ranker.features.record import RecordLayout, Words
 from ranker.features.state import kernels
-from ranker.features.state.kernels import Ages, Cells, Times
+from ranker.features.state.kernels import Cells, Times
+from ranker.features.state.known import History, Reading
 from ranker.features.state.row_keys import part_keys
 from ranker.features.state.tracker import SHOWN, Arrays, Replay, Tracker
 from ranker.spec import Label
@@ -44,20 +45,16 @@ class HistoryTracker(Tracker):
         """That of its label; 0 if every video that was shown is remembered."""
         return frozenset([self._wait])
 
-    def keys(self, words: Words, records: RecordLayout) -> Arrays:
-        """The viewers, (R,)."""
-        return {f"{self.name}/viewers": np.ascontiguousarray(words[:, records.place(VIEWER)])}
-
     def columns(self, words: Words, records: RecordLayout) -> Arrays:
         """The viewers, (R,), and what is remembered, (R, I): of a list, each item is an entry."""
         values = np.ascontiguousarray(part_keys(self._of, words, records))
-        return {**self.keys(words, records), f"{self.name}/values": values}
+        return {f"{self.name}/viewers": _viewers(words, records), f"{self.name}/values": values}
 
-    def replay(self, log: Replay) -> Arrays:
-        """See `Tracker`; what is read are values and ages in seconds, both (R, N), the newest first."""
+    def replay(self, log: Replay, reading: Reading) -> None:
+        """See `Tracker`."""
         until, applied = log.until[self._wait], log.applied[self._wait]
         self.table.reserve(int(until[-1]) - applied)
-        values, ages_s = self._room_for(len(until))
+        history = self._room_for(len(until))
         kernels.replay_histories(
             self.table.arrays,
             log.columns[f"{self.name}/viewers"],
@@ -67,16 +64,17 @@ class HistoryTracker(Tracker):
             log.first,
             applied,
             until,
-            values,
-            ages_s,
+            history.values,
+            history.ages_s,
         )
-        return {"values": values, "ages_s": ages_s}
+        reading.histories[self.name] = history
 
-    def look_up(self, keys: Arrays, times: Times, read: Mapping[str, Arrays]) -> Arrays:
+    def look_up(self, words: Words, records: RecordLayout, times: Times, reading: Reading) -> None:
         """See `Tracker`."""
-        values, ages_s = self._room_for(len(times))
-        kernels.read_histories(self.table.arrays, keys[f"{self.name}/viewers"], times, values, ages_s)
-        return {"values": values, "ages_s": ages_s}
+        history = self._room_for(len(times))
+        viewers = _viewers(words, records)
+        kernels.read_histories(self.table.arrays, viewers, times, history.values, history.ages_s)
+        reading.histories[self.name] = history
 
     def observe(self, columns: Arrays, times: Times) -> None:
         """See `Tracker`."""
@@ -101,6 +99,10 @@ class HistoryTracker(Tracker):
         self.table.reserve(len(viewers))
         kernels.write_histories(self.table.arrays, viewers, values, times)
 
-    def _room_for(self, rows: int) -> tuple[Words, Ages]:
+    def _room_for(self, rows: int) -> History:
         shape = (rows, self._length)
-        return np.empty(shape, np.uint64), np.empty(shape)
+        return History(np.empty(shape, np.uint64), np.empty(shape))
+
+
+def _viewers(words: Words, records: RecordLayout) -> Words:
+    return np.ascontiguousarray(words[:, records.place(VIEWER)])

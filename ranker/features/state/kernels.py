@@ -237,39 +237,55 @@ def _add(
 
 
 @compiled
-def _read(rates: Rates, row_keys: Words, at_ms: int, prior: Cells, sums: Cells, numbers: Cells) -> None:
-    """Read what is known at a time of a row's keys, added up.
+def _add_up(rates: Rates, found: NDArray[np.int64], row: int, at_ms: int, sums: Cells) -> None:
+    """Add up what is known at a time of a row's keys.
+
+    This and `_smooth` go without slices, and one by one: compiled together they take twice as long.
 
     Args:
         rates: The state.
-        row_keys: (K,), NO_KEY where missing.
+        found: (R, K) where the keys of the batch stand in the table, NONE where they do not.
+        row: The row of the batch.
         at_ms: The time.
-        prior: (H, L).
-        sums: (H, 2, L) to work with.
-        numbers: (H, L + 1) to write to: the odds of a binary label, the mean of another one, and 1 + the
-            rows with the first label.
+        sums: (2 H L,) to write to.
     """
     sums[:] = 0
-    half_lives, labels = prior.shape
-    for key in row_keys:
-        row = find(rates.keys, key) if key != NO_KEY else NONE
-        if row != NONE:
-            elapsed_ms = max(at_ms - rates.keys.rows[row, SINCE], 0)
-            first = SUMS
-            for h in range(half_lives):
+    width = len(sums) // len(rates.half_lives_ms)
+    for place in range(found.shape[1]):
+        key = found[row, place]
+        if key != NONE:
+            elapsed_ms = max(at_ms - rates.keys.rows[key, SINCE], 0)
+            for h in range(len(rates.half_lives_ms)):
                 share = np.float32(math.exp(-LN_2 * elapsed_ms / rates.half_lives_ms[h]))
-                for label in range(labels):
-                    sums[h, 0, label] += share * rates.cells[row, first + label]
-                    sums[h, 1, label] += share * rates.cells[row, first + labels + label]
-                first += 2 * labels
+                for cell in range(h * width, (h + 1) * width):
+                    sums[cell] += share * rates.cells[key, SUMS + cell]
+
+
+@compiled
+def _smooth(
+    sums: Cells, prior: Cells, binary: Cells, strength: Cells, numbers: Cells, row: int, column: int
+) -> None:
+    """Turn sums, (2 H L,), into what is read of a row.
+
+    Args:
+        sums: See `_add_up`.
+        prior: (H, L) what the rates are drawn towards.
+        binary: (L,) see `Rates`.
+        strength: (L,) see `Rates`.
+        numbers: (R, N) to write to: for each half-life the odds of a binary label, the mean of another one,
+            then 1 + the rows with the first label.
+        row: The row of the batch.
+        column: The first that is written.
+    """
+    half_lives, labels = prior.shape
     for h in range(half_lives):
+        first = column + h * (labels + 1)
         for label in range(labels):
-            total, rows = sums[h, 0, label], sums[h, 1, label]
-            binary, expected = rates.binary[label], prior[h, label]
-            strength = rates.strength[label]
-            others = max(rows - binary * total, np.float32(0)) + strength * (1 - binary * expected)
-            numbers[h, label] = (total + strength * expected) / others
-        numbers[h, labels] = 1 + sums[h, 1, 0]
+            total, rows = sums[2 * h * labels + label], sums[(2 * h + 1) * labels + label]
+            others = max(rows - binary[label] * total, np.float32(0))
+            others += strength[label] * (1 - binary[label] * prior[h, label])
+            numbers[row, first + label] = (total + strength[label] * prior[h, label]) / others
+        numbers[row, first + labels] = 1 + sums[(2 * h + 1) * labels]
 
 
 @compiled
@@ -285,6 +301,18 @@ def _priors(rates: Rates, prior: Cells) -> None:
             if binary:
                 expected = min(max(expected, LEAST_RATE), 1 - LEAST_RATE)
             prior[h, label] = expected
+
+
+@compiled
+def _drawn_towards(rates: Rates, numbers: Cells, row: int, columns: NDArray[np.int64], prior: Cells) -> None:
+    """Write the rates, (H, L), for which another feature's numbers, (R, N), stand in these columns of a row."""
+    half_lives, labels = prior.shape
+    for h in range(half_lives):
+        for label in range(labels):
+            read = numbers[row, columns[h, label]]
+            if rates.binary[label]:
+                read = min(max(read / (1 + read), LEAST_RATE), 1 - LEAST_RATE)
+            prior[h, label] = read
 
 
 @compiled
@@ -308,8 +336,10 @@ def replay_rates(
     wait_of_label: NDArray[np.int64],
     applied: NDArray[np.int64],
     until: NDArray[np.int64],
-    priors: Cells,
+    toward: Cells,
+    toward_columns: NDArray[np.int64],
     numbers: Cells,
+    column: int,
 ) -> None:
     """Read each row of a batch when its request was made, learning from earlier rows as they become known.
 
@@ -322,13 +352,19 @@ def replay_rates(
         wait_of_label: (L,) which of the waits is a label's.
         applied: (W,) how many rows of the log are known already under each wait.
         until: (R, W) how many are when each row's request is made.
-        priors: (R, H, L) what each row's rates are drawn towards; (0, H, L) for the rates of everything.
-        numbers: (R, H, L + 1) to write to.
+        toward: (R, ...) numbers of another feature, to whose rates each row's are drawn; no rows for the
+            rates of everything.
+        toward_columns: (H, L) where those rates stand.
+        numbers: (R, N) to write to, see `_smooth`.
+        column: The first that is written.
     """
     done = applied.copy()
-    half_lives, labels = numbers.shape[1], numbers.shape[2] - 1
-    learned = np.empty(2 * labels, np.float32)
-    prior, sums = np.empty((half_lives, labels), np.float32), np.empty((half_lives, 2, labels), np.float32)
+    half_lives, labels = toward_columns.shape
+    learned, sums = np.empty(2 * labels, np.float32), np.empty(2 * half_lives * labels, np.float32)
+    prior, found = (
+        np.empty((half_lives, labels), np.float32),
+        np.empty((len(until), log_keys.shape[1]), np.int64),
+    )
     _priors(rates, prior)
     for row in range(len(until)):
         changed = False
@@ -338,10 +374,15 @@ def replay_rates(
                 learn_rates(rates, log_keys[past], log_ms[past], learned)
                 changed = True
             done[wait] = max(done[wait], until[row, wait])
-        if changed and not len(priors):
+        if len(toward):
+            _drawn_towards(rates, toward, row, toward_columns, prior)
+        elif changed:
             _priors(rates, prior)
-        expected = priors[row] if len(priors) else prior
-        _read(rates, log_keys[first + row], log_ms[first + row], expected, sums, numbers[row])
+        for place in range(found.shape[1]):
+            key = log_keys[first + row, place]
+            found[row, place] = find(rates.keys, key) if key != NO_KEY else NONE
+        _add_up(rates, found, row, log_ms[first + row], sums)
+        _smooth(sums, prior, rates.binary, rates.strength, numbers, row, column)
 
 
 @compiled
@@ -355,8 +396,8 @@ def learn_rates_of(rates: Rates, rows_keys: Words, rows_ms: Times, labels: Cells
 
 
 @compiled
-def _fetch(keys: Keys, rows_keys: Words) -> int:
-    """Look at all that is kept of keys, (R, K), before it is needed: memory is far, and answers many at once.
+def _fetch(keys: Keys, rows_keys: Words, found: NDArray[np.int64]) -> int:
+    """Find keys, (R, K), and look at all that is kept of them: memory is far, and answers many at once.
 
     Returns:
         Nothing of meaning; but what nobody takes would not be compiled.
@@ -365,23 +406,35 @@ def _fetch(keys: Keys, rows_keys: Words) -> int:
     for row in range(rows_keys.shape[0]):
         for place in range(rows_keys.shape[1]):
             key = rows_keys[row, place]
-            found = find(keys, key) if key != NO_KEY else NONE
-            if found != NONE:
+            at = find(keys, key) if key != NO_KEY else NONE
+            found[row, place] = at
+            if at != NONE:
                 for word in range(0, keys.rows.shape[1], 8):  # one of each line of the processor's cache
-                    total += keys.rows[found, word]
+                    total += keys.rows[at, word]
     return total
 
 
 @compiled
-def read_rates(rates: Rates, rows_keys: Words, rows_ms: Times, priors: Cells, numbers: Cells) -> None:
-    """Read rows, (R, K) and (R,), into (R, H, L + 1); `priors` are as of `replay_rates`."""
-    half_lives, labels = numbers.shape[1], numbers.shape[2] - 1
-    prior, sums = np.empty((half_lives, labels), np.float32), np.empty((half_lives, 2, labels), np.float32)
+def read_rates(
+    rates: Rates,
+    rows_keys: Words,
+    rows_ms: Times,
+    toward: Cells,
+    toward_columns: NDArray[np.int64],
+    numbers: Cells,
+    column: int,
+) -> int:
+    """Read rows, (R, K) and (R,); the others and what is returned are as of `replay_rates` and `_fetch`."""
+    prior, sums = np.empty(toward_columns.shape, np.float32), np.empty(2 * toward_columns.size, np.float32)
+    found = np.empty(rows_keys.shape, np.int64)
     _priors(rates, prior)
-    numbers[:] = _fetch(rates.keys, rows_keys)
+    fetched = _fetch(rates.keys, rows_keys, found)
     for row in range(len(rows_keys)):
-        expected = priors[row] if len(priors) else prior
-        _read(rates, rows_keys[row], rows_ms[row], expected, sums, numbers[row])
+        if len(toward):
+            _drawn_towards(rates, toward, row, toward_columns, prior)
+        _add_up(rates, found, row, rows_ms[row], sums)
+        _smooth(sums, prior, rates.binary, rates.strength, numbers, row, column)
+    return fetched
 
 
 @compiled
@@ -501,15 +554,16 @@ def replay_sightings(
     first: int,
     applied: int,
     until: NDArray[np.int64],
-    ages_s: Ages,
+    numbers: Cells,
+    column: int,
 ) -> None:
-    """Read each row of a batch when its request was made, as `replay_rates` does, into (R,)."""
+    """Read each row of a batch when its request was made, as `replay_rates` does, into a column of (R, N)."""
     done = applied
     for row in range(len(until)):
         for past in range(done, until[row]):
             _see(keys, log_keys[past], log_ms[past])
         done = max(done, until[row])
-        ages_s[row] = _last_seen_s(keys, log_keys[first + row], log_ms[first + row])
+        numbers[row, column] = _last_seen_s(keys, log_keys[first + row], log_ms[first + row])
 
 
 @compiled
@@ -520,10 +574,10 @@ def see_all(keys: Keys, rows_keys: Words, rows_ms: Times) -> None:
 
 
 @compiled
-def last_seen_of(keys: Keys, rows_keys: Words, rows_ms: Times, ages_s: Ages) -> None:
-    """Read rows, (R, K), as of (R,), into (R,)."""
+def last_seen_of(keys: Keys, rows_keys: Words, rows_ms: Times, numbers: Cells, column: int) -> None:
+    """Read rows, (R, K), as of (R,), into a column of (R, N)."""
     for row in range(len(rows_keys)):
-        ages_s[row] = _last_seen_s(keys, rows_keys[row], rows_ms[row])
+        numbers[row, column] = _last_seen_s(keys, rows_keys[row], rows_ms[row])
 
 
 @compiled

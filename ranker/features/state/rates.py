@@ -3,16 +3,18 @@
 Shape letters: R rows, K keys of a row, L labels, H half-lives.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ranker.features.layout import KeyPart
 from ranker.features.record import RecordLayout, Words
 from ranker.features.state import kernels
-from ranker.features.state.kernels import KNOWN, LEAST_RATE, Cells, Rates, Times
+from ranker.features.state.kernels import KNOWN, Cells, Rates, Times
+from ranker.features.state.known import Floats, Place, Reading
 from ranker.features.state.row_keys import row_keys
-from ranker.features.state.tracker import Arrays, Floats, Replay, Tracker
+from ranker.features.state.tracker import Arrays, Replay, Tracker
 from ranker.spec import Label
 from ranker.state_spec import RateFeature
 
@@ -25,11 +27,6 @@ class RateTracker(Tracker):
         parts: The features that its key combines.
         labels: All of the spec's.
         toward: The rate that is the prior; None for the rates of everything.
-
-    Attributes:
-        names: Of its labels.
-        half_lives: In seconds.
-        is_prior: Whether it is the prior of another one.
     """
 
     def __init__(
@@ -47,15 +44,9 @@ class RateTracker(Tracker):
         counted = [labels[place] for place in self._labels]
         self._waits = [label.label_wait for label in counted]
         binary = np.array([label.kind == "binary" for label in counted])
-        self.is_prior = False
-        self.names: tuple[str, ...] = feature.labels
+        self._feature = feature
         self._toward = toward
-        self.half_lives = feature.half_lives
-        if toward is not None:
-            toward.is_prior = True
-            half_lives = [toward.half_lives.index(half_life) for half_life in feature.half_lives]
-            self._of_toward = half_lives, [toward.names.index(name) for name in feature.labels]
-        self._means = np.flatnonzero(~binary)
+        self._toward_columns = _columns(feature, feature if toward is None else toward._feature)
         self._half_lives_ms = np.array(feature.half_lives, np.float64) * 1000
         self._binary = binary.astype(np.float32)
         strength = feature.strength
@@ -68,27 +59,18 @@ class RateTracker(Tracker):
         """Those of its labels."""
         return frozenset(self._waits)
 
-    def keys(self, words: Words, records: RecordLayout) -> Arrays:
-        """The keys, (R, K), and those of the prior."""
-        own = {f"{self.name}/keys": row_keys(self._parts, words, records)}
-        return {**self._toward.keys(words, records), **own} if self._toward else own
-
     def columns(self, words: Words, records: RecordLayout) -> Arrays:
         """The keys, (R, K)."""
         return {f"{self.name}/keys": row_keys(self._parts, words, records)}
 
-    def replay(self, log: Replay) -> Arrays:
-        """See `Tracker`; what is read are rates and counts as the network takes them.
-
-        They are (R, H (L + 1)) float32: for each half-life the log-odds of each label, of regression labels
-        the mean, then log(1 + count) of the rows with the first label.
-        """
+    def replay(self, log: Replay, reading: Reading) -> None:
+        """See `Tracker`."""
         waits = sorted(self.waits)
         keys = log.columns[f"{self.name}/keys"]
         until = np.stack([log.until[wait] for wait in waits], axis=1)
         applied = np.array([log.applied[wait] for wait in waits])
         self.table.reserve(int((until[-1] - applied).sum()) * keys.shape[1])
-        numbers = self._room_for(len(until))
+        place = reading.places[self.name]
         kernels.replay_rates(
             self._rates(),
             keys,
@@ -98,27 +80,18 @@ class RateTracker(Tracker):
             np.array([waits.index(wait) for wait in self._waits]),
             applied,
             until,
-            self._priors(None if self._toward is None else log.read[self._toward.name]),
-            numbers,
+            *self._drawn_towards(reading),
+            place.numbers,
+            place.first,
         )
-        return self._logged(numbers)
 
-    def look_up(self, keys: Arrays, times: Times, read: Mapping[str, Arrays]) -> Arrays:
+    def look_up(self, words: Words, records: RecordLayout, times: Times, reading: Reading) -> None:
         """See `Tracker`."""
-        numbers = self._room_for(len(times))
-        prior = None if self._toward is None else self._toward.read_once(keys, times, read)
-        kernels.read_rates(self._rates(), keys[f"{self.name}/keys"], times, self._priors(prior), numbers)
-        return self._logged(numbers)
-
-    def read_once(self, keys: Arrays, times: Times, read: Mapping[str, Arrays]) -> Arrays:
-        """The rates of `look_up`, read once for rows one after the other with the same keys and time."""
-        if self.name in read:
-            return read[self.name]
-        own = keys[f"{self.name}/keys"]
-        begins = np.ones(len(times), np.bool_)
-        begins[1:] = (times[1:] != times[:-1]) | (own[1:] != own[:-1]).any(axis=1)
-        once = self.look_up({**keys, f"{self.name}/keys": own[begins]}, times[begins], {})
-        return {"rates": once["rates"][begins.cumsum() - 1]}
+        if self._toward is not None and self._toward.name not in reading.places:
+            reading.places[self._toward.name] = self._toward._apart(words, records, times)
+        keys, place = row_keys(self._parts, words, records), reading.places[self.name]
+        towards = self._drawn_towards(reading)
+        kernels.read_rates(self._rates(), keys, times, *towards, place.numbers, place.first)
 
     def observe(self, columns: Arrays, times: Times) -> None:
         """Nothing: a rate counts rows with a label."""
@@ -150,22 +123,27 @@ class RateTracker(Tracker):
             self._labels,
         )
 
-    def _room_for(self, rows: int) -> Floats:
-        return np.empty((rows, len(self._half_lives_ms), len(self._labels) + 1), np.float32)
+    def _apart(self, words: Words, records: RecordLayout, times: Times) -> Place:
+        """Numbers for rows of another group, read once for those one after the other that have the same."""
+        keys = row_keys(self._parts, words, records)
+        begins = np.ones(len(times), np.bool_)
+        begins[1:] = (times[1:] != times[:-1]) | (keys[1:] != keys[:-1]).any(axis=1)
+        numbers = np.empty((np.count_nonzero(begins), self._toward_columns.max() + 2), np.float32)
+        nothing = self._drawn_towards(Reading({}))
+        kernels.read_rates(self._rates(), keys[begins], times[begins], *nothing, numbers, 0)
+        return Place(numbers[begins.cumsum() - 1], 0)
 
-    def _priors(self, read: Arrays | None) -> Floats:
-        """(R, H, L) what each row's rates are drawn towards; no rows for the rates of everything."""
-        if read is None:
-            return np.empty((0, len(self._half_lives_ms), len(self._labels)), np.float32)
-        half_lives, labels = self._of_toward
-        return read["rates"].take(half_lives, axis=1).take(labels, axis=2)
+    def _drawn_towards(self, reading: Reading) -> tuple[Floats, NDArray[np.int64]]:
+        """What its rates are drawn towards, and their columns; no rows for the rates of everything."""
+        if self._toward is None:
+            return np.empty((0, 0), np.float32), self._toward_columns
+        place = reading.places[self._toward.name]
+        return place.numbers, self._toward_columns + place.first
 
-    def _logged(self, numbers: Floats) -> Arrays:
-        """The numbers for the network, and the rates that they are made of, (R, H, L)."""
-        odds = numbers[:, :, :-1] if self.is_prior else numbers[:0, :, :-1]
-        rates = np.where(self._binary > 0, (odds / (1 + odds)).clip(LEAST_RATE, 1 - LEAST_RATE), odds)
-        means = numbers[:, :, self._means]
-        with np.errstate(divide="ignore", invalid="ignore"):  # of what is no odds, and put back
-            np.log(numbers, out=numbers)
-        numbers[:, :, self._means] = means
-        return {"numbers": numbers.reshape(len(numbers), numbers.shape[1] * numbers.shape[2]), "rates": rates}
+
+def _columns(feature: RateFeature, of: RateFeature) -> NDArray[np.int64]:
+    """(H, L) where the rates of a feature's half-lives and labels stand among another one's numbers."""
+    half_lives = [of.half_lives.index(half_life) for half_life in feature.half_lives]
+    labels = [of.labels.index(name) for name in feature.labels]
+    columns: NDArray[np.int64] = np.add.outer(np.array(half_lives) * (len(of.labels) + 1), np.array(labels))
+    return columns

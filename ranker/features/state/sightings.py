@@ -3,14 +3,13 @@
 Shape letters: R rows, K keys of a row.
 """
 
-from collections.abc import Mapping, Sequence
-
-import numpy as np
+from collections.abc import Sequence
 
 from ranker.features.layout import KeyPart
 from ranker.features.record import RecordLayout, Words
 from ranker.features.state import kernels
 from ranker.features.state.kernels import Cells, Times
+from ranker.features.state.known import Reading
 from ranker.features.state.row_keys import row_keys
 from ranker.features.state.tracker import SHOWN, Arrays, Replay, Tracker
 from ranker.state_spec import AgeFeature
@@ -33,25 +32,30 @@ class SightingTracker(Tracker):
         """Nothing but 0: an impression is known as soon as it is made."""
         return frozenset([SHOWN])
 
-    def keys(self, words: Words, records: RecordLayout) -> Arrays:
+    def columns(self, words: Words, records: RecordLayout) -> Arrays:
         """The keys, (R, K)."""
         return {f"{self.name}/keys": row_keys(self._parts, words, records)}
 
-    def replay(self, log: Replay) -> Arrays:
-        """See `Tracker`; what is read are seconds since the last sighting, (R, 1), NaN if there was none."""
+    def replay(self, log: Replay, reading: Reading) -> None:
+        """See `Tracker`; what is read are seconds since the last sighting, NaN if there was none."""
         keys, until = log.columns[f"{self.name}/keys"], log.until[SHOWN]
         self.table.reserve((int(until[-1]) - log.applied[SHOWN]) * keys.shape[1])
-        ages_s = np.empty(len(until))
+        place = reading.places[self.name]
         kernels.replay_sightings(
-            self.table.arrays, keys, log.times, log.first, log.applied[SHOWN], until, ages_s
+            self.table.arrays,
+            keys,
+            log.times,
+            log.first,
+            log.applied[SHOWN],
+            until,
+            place.numbers,
+            place.first,
         )
-        return {"numbers": ages_s[:, None]}
 
-    def look_up(self, keys: Arrays, times: Times, read: Mapping[str, Arrays]) -> Arrays:
+    def look_up(self, words: Words, records: RecordLayout, times: Times, reading: Reading) -> None:
         """See `Tracker`."""
-        ages_s = np.empty(len(times))
-        kernels.last_seen_of(self.table.arrays, keys[f"{self.name}/keys"], times, ages_s)
-        return {"numbers": ages_s[:, None]}
+        keys, place = row_keys(self._parts, words, records), reading.places[self.name]
+        kernels.last_seen_of(self.table.arrays, keys, times, place.numbers, place.first)
 
     def observe(self, columns: Arrays, times: Times) -> None:
         """See `Tracker`."""

@@ -5,7 +5,7 @@ Shape letters: R rows, M rows of the log that may still be applied, F labels.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from ranker.features.record import RecordLayout, Words
 from ranker.features.state.kernels import Cells, Times
 from ranker.features.state.key_table import KeyTable
+from ranker.features.state.known import Reading
 
 Arrays = dict[str, NDArray[Any]]
-Floats = NDArray[np.float32]
 SHOWN: Final = 0.0
 """Seconds after an impression at which it is known that it was shown."""
 
@@ -32,7 +32,6 @@ class Replay:
         first: Where the batch begins.
         applied: For each wait in seconds, how many rows are known already.
         until: For each wait, (R,) how many are when each row's request is made.
-        read: What was read of the features before this one, by name.
     """
 
     columns: Mapping[str, NDArray[Any]]
@@ -41,7 +40,6 @@ class Replay:
     first: int
     applied: Mapping[float, int]
     until: Mapping[float, NDArray[np.int64]]
-    read: dict[str, Arrays] = field(default_factory=dict)
 
 
 class Tracker(ABC):
@@ -63,25 +61,27 @@ class Tracker(ABC):
         """How long after an impression the feature learns from it, in seconds; several if labels differ."""
 
     @abstractmethod
-    def keys(self, words: Words, records: RecordLayout) -> Arrays:
-        """What a look-up needs of records: (R, ...) arrays, each called `NAME/...`."""
-
     def columns(self, words: Words, records: RecordLayout) -> Arrays:
-        """What learning needs of records: (R, ...) arrays, each called `NAME/...`."""
-        return self.keys(words, records)
+        """What learning and replaying need of records: (R, ...) arrays, each called `NAME/...`."""
 
     @abstractmethod
-    def replay(self, log: Replay) -> Arrays:
-        """Read each row of a batch as of its time, learning from earlier rows as they become known."""
-
-    @abstractmethod
-    def look_up(self, keys: Arrays, times: Times, read: Mapping[str, Arrays]) -> Arrays:
-        """Read rows as of these times, (R,), and change nothing.
+    def replay(self, log: Replay, reading: Reading) -> None:
+        """Read each row of a batch as of its time, learning from earlier rows as they become known.
 
         Args:
-            keys: What `keys` made of the rows.
+            log: The batch and what came before.
+            reading: To write to; what other features are drawn towards is written before them.
+        """
+
+    @abstractmethod
+    def look_up(self, words: Words, records: RecordLayout, times: Times, reading: Reading) -> None:
+        """Read rows as of these times, and change nothing.
+
+        Args:
+            words: (R, W).
+            records: Where the columns stand in them.
             times: (R,).
-            read: What trackers before this one have read of the same rows, by their names.
+            reading: As of `replay`.
         """
 
     @abstractmethod

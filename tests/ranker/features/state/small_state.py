@@ -13,8 +13,9 @@ from ranker.feature_spec import Side
 from ranker.features.hashing import hash_strings
 from ranker.features.layout import VIEWER, Group, Layout
 from ranker.features.record import RecordLayout, Words
-from ranker.features.state.feature_state import FeatureState, History, Known
+from ranker.features.state.feature_state import FeatureState
 from ranker.features.state.kernels import Times
+from ranker.features.state.known import History, Known
 from ranker.spec import Label, RankerSpec
 from ranker.spec_file import parse_spec
 from ranker.state_spec import HistoryFeature

@@ -37,7 +37,8 @@ def test_a_row_knows_what_a_plain_count_of_the_rows_known_by_then_says(log: Log)
             expected = _hashed(machine, naive.histories(feature, STATE_SPEC, log), feature)
             np.testing.assert_array_equal(found, expected, err_msg=feature.name)
         elif isinstance(feature, AgeFeature):
-            np.testing.assert_array_equal(found, naive.ages(feature, STATE_SPEC, log), err_msg=feature.name)
+            ages_s = np.array(naive.ages(feature, STATE_SPEC, log), np.float32)
+            np.testing.assert_array_equal(found, ages_s, err_msg=feature.name)
         elif isinstance(feature, RateFeature):
             rates = naive.rates(feature, STATE_SPEC, log)
             np.testing.assert_allclose(found, rates, rtol=1e-4, atol=1e-5, err_msg=feature.name)

@@ -58,4 +58,4 @@ def test_the_pair_not_seen_for_longest_is_forgotten_first() -> None:
         "user_author_age"
     ]
 
-    np.testing.assert_array_equal(found[:, 0], [0.007, np.nan, 0.008, 0.006])
+    np.testing.assert_allclose(found[:, 0], [0.007, np.nan, 0.008, 0.006], rtol=1e-6)
