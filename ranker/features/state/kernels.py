@@ -305,7 +305,7 @@ def _priors(rates: Rates, prior: Cells) -> None:
 
 @compiled
 def _drawn_towards(rates: Rates, numbers: Cells, row: int, columns: NDArray[np.int64], prior: Cells) -> None:
-    """Write the rates, (H, L), for which another feature's numbers, (R, N), stand in these columns of a row."""
+    """Write the rates, (H, L), that a row of another feature's numbers, (R, N), has in these columns."""
     half_lives, labels = prior.shape
     for h in range(half_lives):
         for label in range(labels):
