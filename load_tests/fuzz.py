@@ -20,6 +20,7 @@ from typing import Any, Final
 from load_tests.environment import PYTHON, ROOT, install
 from load_tests.machine import machine
 from load_tests.ranking.process import free_port, running
+from load_tests.ranking.reference import reference_spec
 from load_tests.ranking.world import CANDIDATES, World, make_world
 from ranker.feature_spec import Side
 from ranker.spec_file import load_spec
@@ -178,7 +179,8 @@ def main() -> None:
     flags = ["--max-examples", str(given.examples), "--workers", str(given.workers)]
     flags += [] if given.seed is None else ["--seed", str(given.seed)]
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-        report = fuzz(make_world(Path(folder) / "world", 4), Path(folder), flags)
+        world = make_world(Path(folder) / "world", reference_spec(4, learning=True))
+        report = fuzz(world, Path(folder), flags)
     wrong = broken(report, given.least)
     given.out.mkdir(parents=True, exist_ok=True)
     page = markdown(report, wrong, quick=quick)

@@ -28,6 +28,7 @@ from load_tests.ranking.contenders import CONTENDERS, OURS, Contender
 from load_tests.ranking.measure import Figures, MemoryWatch, agreement, load
 from load_tests.ranking.plots import draw
 from load_tests.ranking.process import Running, ServiceError, free_port, running
+from load_tests.ranking.reference import reference_spec
 from load_tests.ranking.report import markdown
 from load_tests.ranking.resident import write_resident
 from load_tests.ranking.world import CANDIDATES, World, expected_predictions, make_world
@@ -211,7 +212,7 @@ def main() -> None:
     for experts in plan.sizes:
         with tempfile.TemporaryDirectory(prefix="ranking-") as folder:
             print(f"making the world, {experts} experts", flush=True)
-            world = make_world(Path(folder), experts)
+            world = make_world(Path(folder), reference_spec(experts))
             write_resident(world)
             with store_url(None, world.home):
                 comparison = Comparison(world, plan, wanted, shlex.split(given.serve_flags))

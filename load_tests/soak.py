@@ -3,9 +3,10 @@
     python -m load_tests.soak [--minutes M] [--share S]
 
 An hour by default, ten minutes in the form for CI (`--minutes 10`), less than five in all with QUICK=1. Under
-half of the load that the service can take, 20 hot swaps happen, Redis is killed, hangs and loses its data, a
-damaged bundle is made current, records are written singly and in bulk. The results go to soak.json, .md and
-.png in the output folder; the exit status is 1 if a promise was broken.
+half of the load that the service can take, 20 hot swaps happen, a newer state of the features comes five
+times, Redis is killed, hangs and loses its data, a damaged bundle is made current, records are written singly
+and in bulk. The results go to soak.json, .md and .png in the output folder; the exit status is 1 if a promise
+was broken.
 """
 
 import argparse
@@ -24,12 +25,14 @@ from load_tests.environment import ROOT
 from load_tests.machine import machine
 from load_tests.ranking.measure import load
 from load_tests.ranking.process import Running, free_port, running
+from load_tests.ranking.reference import reference_spec
 from load_tests.ranking.world import CANDIDATES, make_world
 from load_tests.soaking.bundles import publish_other_records, varied
-from load_tests.soaking.events import Stage
+from load_tests.soaking.events import Stage, ranked
 from load_tests.soaking.figures import Answers, broken, figures
 from load_tests.soaking.redis_server import RedisServer
 from load_tests.soaking.report import draw, markdown
+from load_tests.soaking.stream import Stream
 from load_tests.soaking.verify import verify
 from ranker.bundles.registry import Registry
 
@@ -52,7 +55,8 @@ def soak(folder: Path, minutes: float, share: float, measure_s: float) -> dict[s
         measure_s: How long that is measured.
     """
     print("making the world and its bundles", flush=True)
-    world = make_world(folder / "world", 8)
+    world = make_world(folder / "world", reference_spec(8, learning=True))
+    stream = Stream(world, folder / "stream")
     first = Registry(str(world.registry)).current()
     other_spec = folder / "other.yaml"
     other = publish_other_records(world, other_spec)
@@ -60,23 +64,23 @@ def soak(folder: Path, minutes: float, share: float, measure_s: float) -> dict[s
     *fresh, damaged = [varied(world, seed) for seed in range(1, BUNDLES + 2)]
     store = RedisServer(folder / "redis", free_port())
     store.start()
-    port, requests = free_port(), world.request_file(CANDIDATES)
+    port, requests = free_port(), stream.write_requests(folder / "requests.jsonl")
     serve = [sys.executable, "-m", "watchnext", "serve", "--registry", str(world.registry)]
     serve += ["--redis-url", store.url, "--port", str(port)]
     body, log = requests.read_bytes().partition(b"\n")[0], folder / "serve.log"
     specs = (world.folder / "spec.yaml", other_spec)
-    stage = Stage(world, specs, store, first, other, fresh, damaged)
+    stage = Stage(world, stream, specs, store, first, other, fresh, damaged)
     try:
         stage.load_features()
         with running(serve, port, {}, log, body) as service:
             most = load(service, requests, measure_s, 2, "--connections", str(CONNECTIONS))["requests_per_s"]
             rate, seconds = share * most, minutes * 60
             print(f"{most:.1f} requests/s at most; {rate:.1f} for {seconds:.0f} s", flush=True)
-            start, memory = _under_load(stage, service, folder, rate, seconds)
+            start, memory = _under_load(stage, service, requests, rate, seconds)
         answers = Answers.read(folder / "answers.jsonl")
         good = {first, other, *(version for version, _ in fresh)}
         print(f"{len(answers.due):,} answers; recomputing some", flush=True)
-        verified = verify(world, folder / "sample.jsonl", good)
+        verified = verify(world, stream, folder / "sample.jsonl", good, ranked(stage.events))
         if damaged[0] + " is refused" not in log.read_text():
             stage.events[-1].failed = "the service never refused the damaged bundle"
         found = figures(answers, stage.events, memory, stage.writes, verified, good, start)
@@ -94,19 +98,19 @@ def soak(folder: Path, minutes: float, share: float, measure_s: float) -> dict[s
 
 
 def _under_load(
-    stage: Stage, service: Running, folder: Path, rate: float, seconds: float
+    stage: Stage, service: Running, requests: Path, rate: float, seconds: float
 ) -> tuple[float, list[tuple[float, int]]]:
     """Let everything happen while the client asks; when that began, and the memory over time."""
     times = ["--rate", f"{rate:.3f}", "--every", str(VERIFIED_EVERY)]
     command = [sys.executable, "-m", "load_tests.soaking.client", "--url", service.url, *times]
-    requests, over = stage.world.request_file(CANDIDATES), threading.Event()
+    over = threading.Event()
     memory: list[tuple[float, int]] = []
 
     def watch() -> None:
         while not over.wait(min(10.0, seconds / LOOKS)):
             memory.append((time.monotonic(), service.memory_bytes()))
 
-    client = subprocess.Popen([*command, "--requests", requests, "--out", folder], cwd=ROOT)
+    client = subprocess.Popen([*command, "--requests", requests, "--out", requests.parent], cwd=ROOT)
     start = time.monotonic()
     beside = [
         threading.Thread(target=watch),

@@ -16,6 +16,7 @@ from ranker.features.encoder import Encoder
 from ranker.networks.model import RankingModel
 from ranker.spec import RankerSpec
 from ranker.spec_file import parse_spec
+from training.trainer import label_matrix
 
 MULTIPLICATIONS: Final = {8: 6_100_000, 4: 3_700_000}
 """By the number of experts: what the network must multiply for a candidate, within 1 %."""
@@ -64,14 +65,27 @@ score:
     - {head: rating, weight: 1.0, transform: clip, low: 1.0, high: 5.0}
     - {head: dismiss, weight: -0.6, offset: 0.01}
 """
+LEARNING: Final = """
+  - {name: channel_rates, kind: rate, of: [channel_id], labels: [click, like], half_lives: [1h, 30d]}
+  - {name: user_topic_rates, kind: rate, of: [user_id, topic], labels: [click, rating], strength: 2}
+  - {name: clicked_tags, kind: history, of: tags, label: click, length: 12}
+  - {name: user_channel_age, kind: age, of: [user_id, channel_id]}
+"""
+"""Features that learn from the stream, for a ranker that has them as well; likes arrive late then."""
+LATE: Final = ("{name: like, ", "{name: like, label_wait: 10m, ")
+WATERMARK_MS: Final = 1_700_000_000_000
+"""The time of the last row that the ranker has learned from."""
 MEAN: Final = (-1.0, 3.5, -2.5, -3.0, 3.5)
 SPREAD: Final = (1.2, 0.8, 1.2, 1.2, 0.6)
 """What the network's outputs have over the log, by task: the rates and the variety of a trained ranker."""
 
 
-def reference_spec(experts: int) -> RankerSpec:
-    """The spec with this many experts."""
-    return parse_spec(SPEC.replace("EXPERTS", str(experts)), where="reference.py")
+def reference_spec(experts: int, *, learning: bool = False) -> RankerSpec:
+    """The spec with this many experts, with or without features that learn from the stream."""
+    text = SPEC.replace("EXPERTS", str(experts))
+    if learning:
+        text = text.replace("\ntasks:", LEARNING.rstrip() + "\ntasks:").replace(*LATE)
+    return parse_spec(text, where="reference.py")
 
 
 def publish(registry: Path, spec: RankerSpec, log: pa.RecordBatch, golden: Request) -> str:
@@ -80,22 +94,22 @@ def publish(registry: Path, spec: RankerSpec, log: pa.RecordBatch, golden: Reque
     Args:
         registry: The registry's folder.
         spec: The ranker.
-        log: Rows for the vocabularies, the statistics and the spread of the outputs.
+        log: Rows for the vocabularies, the statistics, the state and the spread of the outputs.
         golden: A request for the bundle's own check.
     """
     torch.manual_seed(0)
     encoder = Encoder(spec)
-    encoder.encode_examples(log, observe=True)
+    encoder.encode_examples(log, observe=True, labels=label_matrix(log, spec))
     model = RankingModel(spec).eval()
     expected = MULTIPLICATIONS[spec.network.experts]
-    if abs(model.multiplications / expected - 1) > 0.01:
+    if not spec.state_features and abs(model.multiplications / expected - 1) > 0.01:
         raise ValueError(f"expected {expected:,} multiplications, found {model.multiplications:,}")
     _spread(model, encoder, log)
     manifest = Manifest(
         model_version="reference",
         name=spec.name,
-        created_ms=1_700_000_000_000,
-        watermark_ms=1_700_000_000_000,
+        created_ms=WATERMARK_MS,
+        watermark_ms=WATERMARK_MS,
         rows=log.num_rows,
         source="load_tests",
         files={},

@@ -17,15 +17,18 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from load_tests.environment import ROOT
-from load_tests.ranking.reference import publish, reference_spec
+from load_tests.ranking.reference import WATERMARK_MS, publish
 from ranker.bundles.bundle import Request
 from ranker.bundles.registry import Registry
+from ranker.spec import RankerSpec
 from ranker.spec_file import dump_spec
 
 VIDEOS, USERS = 20_000, 2_000
 QUERIES: Final = 1_000
 """What is on now is one of this many most popular videos."""
 LOG_ROWS: Final = 4_096
+STEP_MS: Final = 1_000
+"""Between two impressions."""
 CANDIDATES, LIMIT = 500, 20
 HOURS, TABS = 24, 4
 REQUESTS: Final = 400
@@ -75,20 +78,19 @@ class World:
         return Request(request=columns, candidates=candidates)
 
 
-def make_world(folder: Path, experts: int) -> World:
+def make_world(folder: Path, spec: RankerSpec) -> World:
     """Make the world, publish the ranker and load the store with the public command.
 
     Args:
         folder: An empty folder.
-        experts: Of the ranker: 8 or 4.
+        spec: The ranker.
     """
     random = np.random.default_rng(SEED)
-    spec = reference_spec(experts)
     users, videos = _users(random), _videos(random)
     world = World(folder, users.to_pylist(), videos.to_pylist(), draw_requests(CANDIDATES))
     data = folder / "data"
     data.mkdir(parents=True)
-    log = _log(random, users, videos)
+    log = _log(random, users, videos, LOG_ROWS, WATERMARK_MS - (LOG_ROWS - 1) * STEP_MS)
     for name, table in (("users", users), ("videos", videos), ("events", log)):
         pq.write_table(table, data / f"{name}.parquet")
     (folder / "spec.yaml").write_text(dump_spec(spec))
@@ -166,23 +168,44 @@ def _videos(random: np.random.Generator) -> pa.Table:
     )
 
 
-def _log(random: np.random.Generator, users: pa.Table, videos: pa.Table) -> pa.Table:
-    """Impressions without labels: enough to fill the store and the encoder's vocabularies from."""
-    viewer = users.take(random.integers(USERS, size=LOG_ROWS))
-    video = videos.take(random.integers(VIDEOS, size=LOG_ROWS))
-    query = videos.take(random.integers(QUERIES, size=LOG_ROWS))
+def stream(world: World, rows: int) -> pa.Table:
+    """Impressions after those that the ranker has learned from, with their feedback."""
+    random = np.random.default_rng([SEED, rows])
+    users, videos = pa.Table.from_pylist(world.users), pa.Table.from_pylist(world.videos)
+    return _log(random, users, videos, rows, WATERMARK_MS + STEP_MS)
+
+
+def _log(
+    random: np.random.Generator, users: pa.Table, videos: pa.Table, rows: int, begin_ms: int
+) -> pa.Table:
+    """Impressions with feedback that hangs on the channel and on the hour."""
+    viewer = users.take(random.integers(USERS, size=rows))
+    video = videos.take(random.integers(VIDEOS, size=rows))
+    query = videos.take(random.integers(QUERIES, size=rows))
     columns = {name: viewer.column(name) for name in viewer.column_names}
     columns |= {name: video.column(name) for name in video.column_names}
     columns |= {f"query_{name}": query.column(name) for name in query.column_names}
-    return pa.table(
-        {
-            "time_ms": np.arange(LOG_ROWS),
-            **columns,
-            "hour": random.integers(HOURS, size=LOG_ROWS),
-            "tab": random.integers(TABS, size=LOG_ROWS),
-            "retrieval_score": random.normal(size=LOG_ROWS),
-        }
-    )
+    context = {
+        "hour": random.integers(HOURS, size=rows),
+        "tab": random.integers(TABS, size=rows),
+        "retrieval_score": random.normal(size=rows),
+    }
+    times = begin_ms + STEP_MS * np.arange(rows)
+    return pa.table({"time_ms": times, **columns, **context, **_feedback(video, times)})
+
+
+def _feedback(videos: pa.Table, times: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    random = np.random.default_rng([SEED, len(times)])
+    channels = np.array([int(name.split("-")[1]) for name in videos.column("channel_id").to_pylist()])
+    liked = 1 / (1 + np.exp(-3 * np.sin(channels + times // 3_600_000)))
+    click = (random.random(len(times)) < liked).astype(float)
+    return {
+        "click": click,
+        "watch_time": click * random.exponential(30, len(times)).round(1),
+        "like": (random.random(len(times)) < 0.2 * liked).astype(float),
+        "dismiss": (random.random(len(times)) < 0.1 * (1 - liked)).astype(float),
+        "rating": 1 + np.round(4 * liked),
+    }
 
 
 def _words(random: np.random.Generator, word: str, count: int, rows: int) -> list[str]:

@@ -52,7 +52,7 @@ class Steady:
         bodies: JSON documents, asked in turn.
         every: One in so many answers is kept in full.
         answers: Gets `[due, ms, status, version, degraded, viewer known]` for each; `due` is `monotonic()`.
-        sample: Gets `{"request", "due", "answer"}` of those that are kept.
+        sample: Gets `{"request", "due", "done", "answer"}` of those that are kept.
     """
 
     def __init__(
@@ -109,7 +109,8 @@ class Steady:
             self._last, self._keep = kind, AFTER_A_CHANGE
         if self._keep or self._count % self._every == 0:
             self._keep = max(0, self._keep - 1)
-            self._sample.write(orjson.dumps({"request": place, "due": due, "answer": answer}) + b"\n")
+            kept = {"request": place, "due": due, "done": time.monotonic(), "answer": answer}
+            self._sample.write(orjson.dumps(kept) + b"\n")
 
     async def _connection(self) -> Reading:
         while self._idle:

@@ -1,7 +1,8 @@
-"""What happens to a service under load: swaps, a damaged bundle, Redis gone, records written."""
+"""What happens to a service under load: swaps, newer states, a damaged bundle, Redis gone, writes."""
 
 import http.client
 import json
+import math
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import cycle
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from load_tests.ranking.process import Running
 from load_tests.ranking.world import World
 from load_tests.soaking.bundles import Files, write_damaged
 from load_tests.soaking.redis_server import RedisServer
+from load_tests.soaking.stream import Ranked, Stream
 from ranker.bundles.registry import Registry
 
 AWAY_S: Final = 3.0
@@ -26,7 +28,7 @@ AWAY_S: Final = 3.0
 REFUSED_S: Final = 5.0
 """How long a damaged bundle stays the current one."""
 SWAP_S: Final = 60.0
-"""When a swap is given up."""
+"""When a swap or a state is given up."""
 WRITE_EVERY_S: Final = 0.2
 PROBE: Final = "soak-probe"
 """A video that no request of the load has."""
@@ -34,22 +36,29 @@ VISIBLE_S: Final = 5.0
 STORE_AWAY: Final = 503
 
 SCHEDULE: Final = (
-    *(["swap"] * 4),
+    *(["swap"] * 3),
+    "state",
+    "swap",
     "write",
     "redis_killed",
     *(["swap"] * 3),
+    "state",
     "write",
     "damaged",
     *(["swap"] * 3),
     "load",
+    "state",
     "swap_other_records",
     "write",
     "swap",
     "redis_paused",
+    "state",
     *(["swap"] * 4),
     "write",
     "redis_emptied",
-    *(["swap"] * 4),
+    *(["swap"] * 2),
+    "state",
+    *(["swap"] * 2),
 )
 
 
@@ -60,8 +69,9 @@ class Event:
     Attributes:
         what: Out of `SCHEDULE`.
         at: `monotonic()` when it began.
-        until: When it was over: Redis answers again, the new version ranks, everything is loaded.
+        until: When it was over: Redis answers again, the new version or state ranks, everything is loaded.
         version: The bundle that was made current, if any.
+        part: The last part of the stream that a new state has seen, if any.
         seconds: What it took, where that is of interest.
         failed: What went wrong.
     """
@@ -70,6 +80,7 @@ class Event:
     at: float
     until: float = 0.0
     version: str | None = None
+    part: int | None = None
     seconds: float | None = None
     failed: str | None = None
 
@@ -80,6 +91,7 @@ class Stage:
 
     Attributes:
         world: With the registry.
+        stream: What states are made of.
         specs: Of the two kinds of records.
         store: The service's Redis.
         first: The version that ranks at the start.
@@ -91,6 +103,7 @@ class Stage:
     """
 
     world: World
+    stream: Stream
     specs: Sequence[Path]
     store: RedisServer
     first: str
@@ -104,6 +117,7 @@ class Stage:
         self._registry = Registry(str(self.world.registry))
         self._unpublished = dict(self.fresh)
         self._next = cycle([*self._unpublished, self.first])
+        self._parts = count(1)
         self._views = 0
 
     def play(self, service: Running, start: float, seconds: float) -> None:
@@ -112,6 +126,7 @@ class Stage:
         do: dict[str, Callable[[Event], None]] = {
             "swap": lambda event: self._swap(event, next(self._next)),
             "swap_other_records": lambda event: self._swap(event, self.other),
+            "state": self._state,
             "damaged": self._damaged,
             "redis_killed": self._redis_killed,
             "redis_paused": self._redis_paused,
@@ -159,11 +174,21 @@ class Stage:
         else:
             self._registry.make_current(version)
         event.at = time.monotonic()
-        while json.loads(self._ask("GET", "/v1/model")[1])["model_version"] != version:
-            if time.monotonic() - event.at > SWAP_S:
-                raise TimeoutError(f"expected {version} to rank within {SWAP_S:.0f} s")
+        event.seconds = self._wait_for("model_version", version)
+
+    def _state(self, event: Event) -> None:
+        event.part = next(self._parts)
+        self.stream.store(event.part, self.store.url)
+        event.seconds = self._wait_for("state_watermark_ms", self.stream.watermark_ms(event.part))
+
+    def _wait_for(self, name: str, expected: Any) -> float:
+        """Wait until the service says that it ranks with something; return how many seconds that took."""
+        begun = time.monotonic()
+        while (found := json.loads(self._ask("GET", "/v1/model")[1])[name]) != expected:
+            if time.monotonic() - begun > SWAP_S:
+                raise TimeoutError(f"{name}: expected {expected} within {SWAP_S:.0f} s, found {found}")
             time.sleep(0.05)
-        event.seconds = time.monotonic() - event.at
+        return time.monotonic() - begun
 
     def _damaged(self, event: Event) -> None:
         before = self._registry.current()
@@ -204,8 +229,18 @@ class Stage:
         event.seconds = time.monotonic() - stored
 
     def _probe(self) -> Any:
-        body = {"user": {"id": "0"}, "candidates": [{"id": PROBE}]}
+        body = {"user": {"id": "0"}, "candidates": [{"id": PROBE}], "time_ms": self.stream.request_ms}
         return json.loads(self._ask("POST", "/v1/rank", body)[1])["items"][0]["predictions"]
+
+
+def ranked(events: Sequence[Event]) -> list[Ranked]:
+    """When which state may have been ranked with, the bundles' own first."""
+    new = [event for event in events if event.part is not None]
+    ends = [*(event.until for event in new), math.inf]
+    return [
+        Ranked(0, -math.inf, ends[0]),
+        *(Ranked(event.part or 0, event.at, end) for event, end in zip(new, ends[1:], strict=True)),
+    ]
 
 
 def _ask(url: str, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
@@ -222,4 +257,5 @@ def _ask(url: str, method: str, path: str, body: Any = None) -> tuple[int, bytes
 def _line(event: Event, start: float) -> str:
     took = "" if event.seconds is None else f", {event.seconds:.2f} s"
     failed = "" if event.failed is None else f" FAILED: {event.failed}"
-    return f"{event.at - start:7.1f} s  {event.what} {event.version or ''}{took}{failed}"
+    which = event.version or (f"of {event.part} parts" if event.part else "")
+    return f"{event.at - start:7.1f} s  {event.what} {which}{took}{failed}"

@@ -18,6 +18,8 @@ NORMAL_S: Final = 2.0
 """After so long from the return of Redis, no answer may be degraded."""
 VISIBLE_S: Final = 1.0
 """After so long, every ranking must show a written video."""
+TAKEN_UP_S: Final = 5.0
+"""After so long, every ranking must know what a newer state knows."""
 WARM_UP: Final = 0.2
 """Share of the time that memory may still grow."""
 JUDGED_S: Final = 540.0
@@ -103,6 +105,7 @@ def figures(
         "wrong": verified.wrong[:10],
         "largest_difference": round(verified.largest, 5),
         "told_apart": round(verified.told_apart, 4),
+        "states_told_apart": round(verified.states_told_apart, 4),
         "degraded": int(answers.degraded.sum()),
         "writes": {str(status): count for status, count in sorted(writes.items())},
         "events": [_event(event, answers, start) for event in events],
@@ -127,6 +130,8 @@ def broken(found: Figures) -> list[str]:
             wrong.append(f"{where}: answers are normal {event['normal_after_s']} s after the return")
         elif event["what"] == "write" and event["seconds"] > VISIBLE_S:
             wrong.append(f"{where}: visible after {event['seconds']} s")
+        elif event["what"] == "state" and event["seconds"] > TAKEN_UP_S:
+            wrong.append(f"{where}: taken up after {event['seconds']} s")
         elif event["what"] == "damaged" and event["answers"]:
             wrong.append(f"{where}: it ranked")
     strange = {s: n for s, n in found["writes"].items() if s not in ("204", str(STORE_AWAY))}
@@ -143,6 +148,7 @@ def _event(event: Event, answers: Answers, start: float) -> Figures:
         "at": round(event.at - start, 2),
         "until": round(event.until - start, 2),
         "version": event.version,
+        "part": event.part,
         "seconds": None if event.seconds is None else round(event.seconds, 3),
         "failed": event.failed,
     }

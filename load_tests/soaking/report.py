@@ -11,10 +11,17 @@ from matplotlib import pyplot as plt
 from load_tests.soaking.figures import BIN_S, JUDGED_S, WARM_UP
 
 Report = dict[str, Any]
-COLOURS: Final = {"swap": "tab:green", "redis": "tab:red", "damaged": "black", "load": "tab:purple"}
+COLOURS: Final = {
+    "swap": "tab:green",
+    "state": "tab:cyan",
+    "redis": "tab:red",
+    "damaged": "black",
+    "load": "tab:purple",
+}
 NAMES: Final = {
     "swap": "hot swap",
     "swap_other_records": "hot swap to other records",
+    "state": "newer state of the features",
     "damaged": "damaged bundle made current",
     "redis_killed": "Redis killed, back with its data",
     "redis_paused": "Redis hangs",
@@ -27,6 +34,7 @@ NAMES: Final = {
 def markdown(report: Report, wrong: list[str]) -> str:
     """All figures, with what is needed to read them."""
     on, swaps = report["machine"], [e for e in report["events"] if e["what"].startswith("swap")]
+    states = [e for e in report["events"] if e["what"] == "state"]
     slope, low, high = report["growth_mb_h"]
     hours = report["seconds"] / 3600
     span = f"{hours:.1f} h" if hours >= 1 else f"{report['seconds'] / 60:.1f} min"
@@ -34,7 +42,7 @@ def markdown(report: Report, wrong: list[str]) -> str:
         "# A service under load for a while",
         "",
         f"{span} of {report['rate_per_s']:.1f} requests a second, {report['share_of_most']:.0%} of the "
-        f"{report['most_per_s']:.1f} measured first; {report['candidates']} candidates, 6.1M multiplications "
+        f"{report['most_per_s']:.1f} measured first; {report['candidates']} candidates, 6.2M multiplications "
         f"each; one `watchnext serve` on {on['cpu']}, {on['cores']} cores, {on['memory_gb']} GB, "
         f"Python {on['python']}, torch {on['torch']}, {report['when']}. The client, Redis and all else that "
         "happens share the cores.",
@@ -47,6 +55,7 @@ def markdown(report: Report, wrong: list[str]) -> str:
         f"| answers recomputed | {report['verified']:,} |",
         f"| largest difference of a probability | {report['largest_difference']:.4f} |",
         f"| hot swaps | {sum(e['failed'] is None for e in swaps)} of {len(swaps)} |",
+        f"| newer states taken up | {sum(e['failed'] is None for e in states)} of {len(states)} |",
         f"| latency, p50 | {report['p50_ms']} ms |",
         f"| latency, p99 | {report['p99_ms']} ms |",
         f"| latency, p99.9 | {report['p999_ms']} ms |",
@@ -55,8 +64,9 @@ def markdown(report: Report, wrong: list[str]) -> str:
         f"| records written singly, by status | {_counts(report['writes'])} |",
         "",
         "Recomputed answers: those after every change and a share of all others, with the bundle that they "
-        f"name, in float32. Of those compared with the next bundle too, {report['told_apart']:.1%} could "
-        "not have come from it. "
+        f"name and the state that it may have had then, in float32. Of those compared with the next bundle "
+        f"too, {report['told_apart']:.1%} could not have come from it; with the next state, "
+        f"{report['states_told_apart']:.1%}. "
         f"Memory: of all processes of the service, after the first {WARM_UP:.0%} of the time, median of the "
         "slopes with its 95 % interval"
         + ("." if report["seconds"] >= JUDGED_S else "; a run this short says nothing of it."),
@@ -71,12 +81,13 @@ def markdown(report: Report, wrong: list[str]) -> str:
         lines.append(
             f"| {event['at']:.0f} | {NAMES[event['what']]} | {'' if took is None else f'{took:.2f}'} "
             f"| {event.get('degraded', '')} | {'' if normal is None else f'{normal:.2f}'} "
-            f"| {event['failed'] or event['version'] or ''} |"
+            f"| {event['failed'] or event['version'] or _parts(event['part'])} |"
         )
     lines += [
         "",
         "A swap takes from `current.json` to the first answer of the new version; a written video, from its "
-        "204 to the first ranking that shows it; Redis is back when it answers.",
+        "204 to the first ranking that shows it; a newer state, from the end of the command that stores it "
+        "to the `GET /v1/model` that names it; Redis is back when it answers.",
     ]
     if wrong:
         lines += ["", "## What should not be", "", *(f"- {each}" for each in wrong)]
@@ -116,6 +127,10 @@ def draw(report: Report, path: Path) -> None:
     )
     figure.savefig(path, dpi=130)
     plt.close(figure)
+
+
+def _parts(part: int | None) -> str:
+    return "" if part is None else f"of {part} parts of the stream"
 
 
 def _counts(counts: dict[str, int]) -> str:

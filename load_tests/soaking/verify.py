@@ -1,6 +1,7 @@
-"""Whether answers are what the version that they name predicts."""
+"""Whether answers are what the version that they name predicts, with a state that it may have had then."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from load_tests.ranking.world import World
+from load_tests.soaking.stream import Ranked, Stream
 from ranker.bundles.bundle import Bundle
 from ranker.bundles.registry import Registry
 from ranker.records import QUERY_VIDEO_ID, USER_ID, VIDEO_ID
@@ -29,26 +31,40 @@ class Verified:
         wrong: Those that another version, or a mixture, must have made; the first few in words.
         largest: Largest difference of a probability from what the named version predicts.
         told_apart: Share of some of the answers in which the bundle next in line would have been noticed.
+        states_told_apart: Share of them in which the state next in line would have been.
     """
 
     answers: int = 0
     wrong: list[str] = field(default_factory=list)
     largest: float = 0.0
     told_apart: float = 0.0
+    states_told_apart: float = 0.0
 
 
-def verify(world: World, sample: Path, good: set[str]) -> Verified:
+def verify(world: World, stream: Stream, sample: Path, good: set[str], ranked: Sequence[Ranked]) -> Verified:
     """Recompute answers in float32 with the bundles they name, from the features they were ranked with.
 
     Args:
         world: Has the features and the registry.
+        stream: What the states have learned from.
         sample: Answers that the client kept.
         good: The versions that may rank.
+        ranked: When each state may have been ranked with.
     """
     registry = Registry(str(world.registry))
     bundles = {version: registry.read(version) for version in good}
     following = dict(zip(bundles, [*list(bundles)[1:], *list(bundles)[:1]], strict=True))
-    found, noticed = Verified(), list[bool]()
+    saved = list(stream.states(registry.read()))
+    states = {
+        (v, part): stream.read_by(bundles[v], arrays) for v in good for part, arrays in enumerate(saved)
+    }
+
+    def off(version: str, part: int, kept: dict[str, Any]) -> float:
+        bundle, body = bundles[version], world.requests[kept["request"]]
+        bundle.encoder.feature_state = states[version, part]
+        return _difference(world, bundle, body, kept["answer"], stream.request_ms)
+
+    found, noticed, states_noticed = Verified(), list[bool](), list[bool]()
     with sample.open("rb") as lines:
         for line in lines:
             kept = json.loads(line)
@@ -58,27 +74,31 @@ def verify(world: World, sample: Path, good: set[str]) -> Verified:
             if version not in bundles:
                 found.wrong.append(f"an answer of {version}")
                 continue
-            body = world.requests[kept["request"]]
-            difference = _difference(world, bundles[version], body, answer)
+            parts = [each.part for each in ranked if each.since <= kept["done"] and kept["due"] <= each.until]
+            difference, part = min((off(version, part, kept), part) for part in parts)
             found.largest = max(found.largest, difference)
             if difference > TOLERANCE:
                 found.wrong.append(f"an answer of {version} at {kept['due']:.2f} is off by {difference:.3f}")
             if found.answers % TOLD_APART_EVERY == 0:
-                noticed.append(_difference(world, bundles[following[version]], body, answer) > TOLERANCE)
+                noticed.append(off(following[version], part, kept) > TOLERANCE)
+                states_noticed.append(off(version, (part + 1) % len(saved), kept) > TOLERANCE)
     found.told_apart = float(np.mean(noticed)) if noticed else 0.0
+    found.states_told_apart = float(np.mean(states_noticed)) if states_noticed else 0.0
     return found
 
 
-def _difference(world: World, bundle: Bundle, body: dict[str, Any], answer: dict[str, Any]) -> float:
+def _difference(
+    world: World, bundle: Bundle, body: dict[str, Any], answer: dict[str, Any], time_ms: int
+) -> float:
     """The largest difference between the answer's probabilities and the bundle's."""
     tasks = [task.name for task in bundle.spec.tasks if task.kind == "binary"]
     places = [place for place, task in enumerate(bundle.spec.tasks) if task.kind == "binary"]
     given = np.array([[item["predictions"][task] for task in tasks] for item in answer["items"]])
-    return float(np.abs(given - _expected(world, bundle, body, answer)[:, places]).max())
+    return float(np.abs(given - _expected(world, bundle, body, answer, time_ms)[:, places]).max())
 
 
 def _expected(
-    world: World, bundle: Bundle, body: dict[str, Any], answer: dict[str, Any]
+    world: World, bundle: Bundle, body: dict[str, Any], answer: dict[str, Any], time_ms: int
 ) -> NDArray[np.float64]:
     """What the bundle predicts for the answer's videos with the features that the answer says were known."""
     joined = world.joined(body)
@@ -97,4 +117,4 @@ def _expected(
         else {**world.videos[int(item["id"])], **carried[item["id"]]}
         for item in answer["items"]
     ]
-    return bundle.predict(request, candidates)
+    return bundle.predict(request, candidates, time_ms=time_ms)

@@ -1,0 +1,95 @@
+"""The stream that the features learn from while the service ranks, and the states that come of it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import pyarrow.parquet as pq
+
+from load_tests.environment import ROOT
+from load_tests.ranking.reference import WATERMARK_MS
+from load_tests.ranking.world import STEP_MS, World, stream
+from ranker.bundles.bundle import Bundle
+from ranker.features.state.feature_state import FeatureState
+from ranker.features.state.tracker import Arrays
+from training.sources.recognise import open_source
+from training.trainer import label_matrix
+
+PARTS: Final = 5
+PART_ROWS: Final = 7_200
+"""Two hours of impressions."""
+READ_ROWS: Final = 8_192
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """When a state may have been ranked with.
+
+    Attributes:
+        part: How many parts of the stream it has seen.
+        since: `monotonic()` from which on it was being stored.
+        until: When the service said that it has the next one.
+    """
+
+    part: int
+    since: float
+    until: float
+
+
+class Stream:
+    """A log in parts, each with another taste.
+
+    Args:
+        world: Whose users and videos they are.
+        folder: Where it is written.
+    """
+
+    def __init__(self, world: World, folder: Path) -> None:
+        folder.mkdir()
+        self._world, self._folder = world, folder
+        pq.write_table(stream(world, PARTS * PART_ROWS), folder / "events.parquet")
+
+    @property
+    def request_ms(self) -> int:
+        """When all requests are made, so that what is predicted hangs on the state and not on the clock."""
+        return self.watermark_ms(PARTS) + 1_000_000
+
+    @staticmethod
+    def watermark_ms(part: int) -> int:
+        """The time of the last row of so many parts."""
+        return WATERMARK_MS + part * PART_ROWS * STEP_MS
+
+    def write_requests(self, path: Path) -> Path:
+        """Write the world's requests, each with its time, one a line."""
+        bodies = ({**body, "time_ms": self.request_ms} for body in self._world.requests)
+        path.write_text("".join(json.dumps(body, separators=(",", ":")) + "\n" for body in bodies))
+        return path
+
+    def store(self, part: int, redis_url: str) -> None:
+        """Bring the state in the store up to date with so many parts, with the public command."""
+        until = datetime.fromtimestamp((self.watermark_ms(part) + 1) / 1000, UTC).isoformat()
+        place = ["--registry", str(self._world.registry), "--data", str(self._folder), "--until", until]
+        command = [sys.executable, "-m", "watchnext", "features", "state", *place, "--redis-url", redis_url]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+    def states(self, bundle: Bundle) -> Iterator[Arrays]:
+        """The bundle's saved state, and what it is after each part."""
+        yield bundle.encoder.feature_state.state()
+        source = open_source(str(self._folder))
+        for part in range(PARTS):
+            since_ms, until_ms = self.watermark_ms(part) + 1, self.watermark_ms(part + 1) + 1
+            for batch in source.batches(READ_ROWS, since_ms=since_ms, until_ms=until_ms):
+                bundle.encoder.replay(batch, label_matrix(batch, bundle.spec))
+            yield bundle.encoder.feature_state.state()
+
+    def read_by(self, bundle: Bundle, arrays: Arrays) -> FeatureState:
+        """A saved state as a bundle reads it when requests are made."""
+        state = FeatureState(bundle.spec, bundle.encoder.layout)
+        state.load(arrays)
+        state.advance(self.request_ms)
+        return state
