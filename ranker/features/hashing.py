@@ -71,25 +71,30 @@ def combine(hashes: Sequence[NDArray[np.uint64]]) -> NDArray[np.uint64]:
 
 
 @compiled
-def combine_keys(parts: NDArray[np.uint64], keys: NDArray[np.uint64]) -> None:
+def combine_keys(
+    words: NDArray[np.uint64], places: NDArray[np.int64], steps: NDArray[np.int64], keys: NDArray[np.uint64]
+) -> None:
     """Hash the values of combinations, as `combine` does.
 
     Args:
-        parts: (P, R, K) uint64 a combination's values, one behind the other, 0 where missing.
+        words: (R, W) the rows' values, 0 where missing.
+        places: (P,) where the first value of each part of a combination stands.
+        steps: (P,) 1 for a part with another value in each of K combinations, 0 for one of a single value.
         keys: (R, K) uint64 to write to, 0 where any part is missing.
     """
     for row in range(keys.shape[0]):
-        for place in range(keys.shape[1]):
+        for item in range(keys.shape[1]):
             mixed = _NO_VALUE
-            for part in range(len(parts)):
-                if parts[part, row, place] == _NO_VALUE:
+            for part in range(len(places)):
+                value = words[row, places[part] + steps[part] * item]
+                if value == _NO_VALUE:
                     mixed = _NO_VALUE
                     break
-                mixed = (mixed ^ parts[part, row, place]) + _GOLDEN
+                mixed = (mixed ^ value) + _GOLDEN
                 mixed = (mixed ^ (mixed >> np.uint64(30))) * _MIX_1
                 mixed = (mixed ^ (mixed >> np.uint64(27))) * _MIX_2
                 mixed ^= mixed >> np.uint64(31)
-            keys[row, place] = mixed
+            keys[row, item] = mixed
 
 
 def _finalise(value: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -25,10 +25,17 @@ def row_keys(parts: Sequence[KeyPart], words: Words, records: RecordLayout) -> W
     Returns:
         (R, K), MISSING_KEY where any part is missing.
     """
-    values = [part_keys(part, words, records) for part in parts]
-    if len(values) == 1:
-        return np.ascontiguousarray(values[0])
-    return _combined(values)
+    if len(parts) == 1:
+        return np.ascontiguousarray(part_keys(parts[0], words, records))
+    widths = np.array([part.most if isinstance(part, IdsFeature) else 1 for part in parts])
+    if any(isinstance(part, BinFeature) for part in parts):
+        words = np.concatenate([part_keys(part, words, records) for part in parts], axis=1)
+        places = widths.cumsum() - widths
+    else:
+        places = np.array([records.place(part) + isinstance(part, IdsFeature) for part in parts])
+    keys = np.empty((len(words), widths.max()), np.uint64)
+    combine_keys(words, places, (widths > 1).astype(np.int64), keys)
+    return keys
 
 
 def bins(feature: BinFeature, words: Words, records: RecordLayout) -> NDArray[np.int64]:
@@ -44,15 +51,8 @@ def part_keys(part: KeyPart, words: Words, records: RecordLayout) -> Words:
     if isinstance(part, IdsFeature):
         return words[:, place + 1 : place + 1 + part.most]
     if isinstance(part, BinFeature):
-        return _combined([bins(part, words, records).astype(np.uint64)[:, None]])
+        keys = np.empty((len(words), 1), np.uint64)
+        ranges = bins(part, words, records).astype(np.uint64)
+        combine_keys(ranges[:, None], np.zeros(1, np.int64), np.zeros(1, np.int64), keys)
+        return keys
     return words[:, place : place + 1]
-
-
-def _combined(values: Sequence[Words]) -> Words:
-    """(R, K) one key for the values side by side, each (R, K) or (R, 1)."""
-    keys = np.empty(np.broadcast_shapes(*(value.shape for value in values)), np.uint64)
-    parts = np.empty((len(values), *keys.shape), np.uint64)
-    for place, value in enumerate(values):
-        parts[place] = value
-    combine_keys(parts, keys)
-    return keys
