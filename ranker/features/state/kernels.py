@@ -29,6 +29,8 @@ NO_KEY: Final = np.uint64(0)
 """In place of a key: the value is missing."""
 FREE: Final = np.uint64(0)
 """In place of a slot's row and its part of the key."""
+LATELY: Final = 128
+"""How many rows that were read lately are kept in mind."""
 HALF: Final = np.uint64(32)
 LOWER: Final = np.uint64(2**32 - 1)
 ONE: Final = np.uint64(1)
@@ -337,6 +339,7 @@ def replay_rates(
     applied: NDArray[np.int64],
     until: NDArray[np.int64],
     toward: Cells,
+    toward_rows: NDArray[np.int64],
     toward_columns: NDArray[np.int64],
     numbers: Cells,
     column: int,
@@ -352,8 +355,9 @@ def replay_rates(
         wait_of_label: (L,) which of the waits is a label's.
         applied: (W,) how many rows of the log are known already under each wait.
         until: (R, W) how many are when each row's request is made.
-        toward: (R, ...) numbers of another feature, to whose rates each row's are drawn; no rows for the
+        toward: (D, ...) numbers of another feature, to whose rates each row's are drawn; no rows for the
             rates of everything.
+        toward_rows: (R,) which of the D rows.
         toward_columns: (H, L) where those rates stand.
         numbers: (R, N) to write to, see `_smooth`.
         column: The first that is written.
@@ -375,7 +379,7 @@ def replay_rates(
                 changed = True
             done[wait] = max(done[wait], until[row, wait])
         if len(toward):
-            _drawn_towards(rates, toward, row, toward_columns, prior)
+            _drawn_towards(rates, toward, toward_rows[row], toward_columns, prior)
         elif changed:
             _priors(rates, prior)
         for place in range(found.shape[1]):
@@ -420,18 +424,39 @@ def read_rates(
     rows_keys: Words,
     rows_ms: Times,
     toward: Cells,
+    toward_rows: NDArray[np.int64],
     toward_columns: NDArray[np.int64],
     numbers: Cells,
     column: int,
 ) -> int:
-    """Read rows, (R, K) and (R,); the others and what is returned are as of `replay_rates` and `_fetch`."""
+    """Read rows, (R, K) and (R,); the others and what is returned are as of `replay_rates` and `_fetch`.
+
+    Candidates of a request often have the same length or tags, or pairs with the viewer of which nothing is
+    known: a row is copied from one that was read lately if all that it is made of is the same.
+    """
     prior, sums = np.empty(toward_columns.shape, np.float32), np.empty(2 * toward_columns.size, np.float32)
-    found = np.empty(rows_keys.shape, np.int64)
+    found: NDArray[np.int64] = np.empty(rows_keys.shape, np.int64)
+    lately = np.full(LATELY, NONE)
+    width = toward_columns.size + len(toward_columns)
     _priors(rates, prior)
+    drawn = NONE
     fetched = _fetch(rates.keys, rows_keys, found)
     for row in range(len(rows_keys)):
+        slot = found[row].sum() % LATELY
+        like = lately[slot]
+        lately[slot] = row
+        same = like != NONE and rows_ms[like] == rows_ms[row]
         if len(toward):
-            _drawn_towards(rates, toward, row, toward_columns, prior)
+            same = same and toward_rows[like] == toward_rows[row]
+        for place in range(found.shape[1]):
+            same = same and found[like, place] == found[row, place]
+        if same:
+            for place in range(column, column + width):
+                numbers[row, place] = numbers[like, place]
+            continue
+        if len(toward) and toward_rows[row] != drawn:
+            drawn = toward_rows[row]
+            _drawn_towards(rates, toward, drawn, toward_columns, prior)
         _add_up(rates, found, row, rows_ms[row], sums)
         _smooth(sums, prior, rates.binary, rates.strength, numbers, row, column)
     return fetched

@@ -1,6 +1,6 @@
 """What is read of the state for a group's rows, and where trackers write it.
 
-Shape letters: R rows, N numbers of a group, E entries of a history.
+Shape letters: R rows, D different ones of them, N numbers of a group, E entries of a history.
 """
 
 from dataclasses import dataclass, field
@@ -55,12 +55,14 @@ class Place:
     """Where a feature's numbers stand.
 
     Attributes:
-        numbers: (R, N) those of its group, of which some are still to be logged.
+        numbers: (D, N) those of its group, of which some are still to be logged.
         first: The feature's first column.
+        rows: (R,) which of the D rows each has.
     """
 
     numbers: Floats
     first: int
+    rows: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,8 @@ class NumberColumns:
 
     def places(self, rows: int) -> dict[str, Place]:
         """Room for the numbers of so many rows."""
-        numbers = np.empty((rows, self._count), np.float32)
-        return {name: Place(numbers, first) for name, first in self._first.items()}
+        numbers, each = np.empty((rows, self._count), np.float32), np.arange(rows)
+        return {name: Place(numbers, first, each) for name, first in self._first.items()}
 
     def logged(self, places: dict[str, Place], rows: int) -> Floats:
         """The numbers, (R, N), once all are written, as the network takes them; the places are used up."""

@@ -13,7 +13,7 @@ from ranker.features.record import RecordLayout, Words
 from ranker.features.state import kernels
 from ranker.features.state.kernels import KNOWN, Cells, Rates, Times
 from ranker.features.state.known import Floats, Place, Reading
-from ranker.features.state.row_keys import row_keys
+from ranker.features.state.row_keys import RowKeys
 from ranker.features.state.tracker import Arrays, Replay, Tracker
 from ranker.spec import Label
 from ranker.state_spec import RateFeature
@@ -38,7 +38,7 @@ class RateTracker(Tracker):
     ) -> None:
         words = 1 + len(feature.half_lives) * len(feature.labels)
         super().__init__(feature.name, feature.capacity, words)
-        self._parts = parts
+        self._keys = RowKeys(parts)
         names = [label.name for label in labels]
         self._labels = np.array([names.index(name) for name in feature.labels])
         counted = [labels[place] for place in self._labels]
@@ -61,7 +61,7 @@ class RateTracker(Tracker):
 
     def columns(self, words: Words, records: RecordLayout) -> Arrays:
         """The keys, (R, K)."""
-        return {f"{self.name}/keys": row_keys(self._parts, words, records)}
+        return {f"{self.name}/keys": self._keys(words, records)}
 
     def replay(self, log: Replay, reading: Reading) -> None:
         """See `Tracker`."""
@@ -89,7 +89,7 @@ class RateTracker(Tracker):
         """See `Tracker`."""
         if self._toward is not None and self._toward.name not in reading.places:
             reading.places[self._toward.name] = self._toward._apart(words, records, times)
-        keys, place = row_keys(self._parts, words, records), reading.places[self.name]
+        keys, place = self._keys(words, records), reading.places[self.name]
         towards = self._drawn_towards(reading)
         kernels.read_rates(self._rates(), keys, times, *towards, place.numbers, place.first)
 
@@ -125,20 +125,20 @@ class RateTracker(Tracker):
 
     def _apart(self, words: Words, records: RecordLayout, times: Times) -> Place:
         """Numbers for rows of another group, read once for those one after the other that have the same."""
-        keys = row_keys(self._parts, words, records)
+        keys = self._keys(words, records)
         begins = np.ones(len(times), np.bool_)
         begins[1:] = (times[1:] != times[:-1]) | (keys[1:] != keys[:-1]).any(axis=1)
         numbers = np.empty((np.count_nonzero(begins), self._toward_columns.max() + 2), np.float32)
         nothing = self._drawn_towards(Reading({}))
         kernels.read_rates(self._rates(), keys[begins], times[begins], *nothing, numbers, 0)
-        return Place(numbers[begins.cumsum() - 1], 0)
+        return Place(numbers, 0, begins.cumsum() - 1)
 
-    def _drawn_towards(self, reading: Reading) -> tuple[Floats, NDArray[np.int64]]:
-        """What its rates are drawn towards, and their columns; no rows for the rates of everything."""
+    def _drawn_towards(self, reading: Reading) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
+        """What its rates are drawn towards, rows and columns of it; nothing for the rates of everything."""
         if self._toward is None:
-            return np.empty((0, 0), np.float32), self._toward_columns
+            return np.empty((0, 0), np.float32), np.empty(0, np.int64), self._toward_columns
         place = reading.places[self._toward.name]
-        return place.numbers, self._toward_columns + place.first
+        return place.numbers, place.rows, self._toward_columns + place.first
 
 
 def _columns(feature: RateFeature, of: RateFeature) -> NDArray[np.int64]:

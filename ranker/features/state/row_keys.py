@@ -14,28 +14,47 @@ from ranker.features.layout import KeyPart
 from ranker.features.record import RecordLayout, Words
 
 
-def row_keys(parts: Sequence[KeyPart], words: Words, records: RecordLayout) -> Words:
-    """The keys that a combination of features has in each row.
+class RowKeys:
+    """Reads the keys that a combination of features has in each row.
 
     Args:
         parts: The features; of a list, each item makes a key.
-        words: (R, W).
-        records: Where their columns stand in the words.
-
-    Returns:
-        (R, K), MISSING_KEY where any part is missing.
     """
-    if len(parts) == 1:
-        return np.ascontiguousarray(part_keys(parts[0], words, records))
-    widths = np.array([part.most if isinstance(part, IdsFeature) else 1 for part in parts])
-    if any(isinstance(part, BinFeature) for part in parts):
-        words = np.concatenate([part_keys(part, words, records) for part in parts], axis=1)
-        places = widths.cumsum() - widths
-    else:
-        places = np.array([records.place(part) + isinstance(part, IdsFeature) for part in parts])
-    keys = np.empty((len(words), widths.max()), np.uint64)
-    combine_keys(words, places, (widths > 1).astype(np.int64), keys)
-    return keys
+
+    def __init__(self, parts: Sequence[KeyPart]) -> None:
+        self._parts = parts
+        widths = [part.most if isinstance(part, IdsFeature) else 1 for part in parts]
+        self._width = max(widths)
+        self._steps = np.array([int(width > 1) for width in widths])
+        self._side_by_side = np.cumsum([0, *widths[:-1]])
+        self._binned = any(isinstance(part, BinFeature) for part in parts)
+        self._places: dict[RecordLayout, NDArray[np.int64]] = {}
+
+    def __call__(self, words: Words, records: RecordLayout) -> Words:
+        """Read rows.
+
+        Args:
+            words: (R, W).
+            records: Where the features' columns stand in the words.
+
+        Returns:
+            (R, K), MISSING_KEY where any part is missing.
+        """
+        if len(self._parts) == 1:
+            return np.ascontiguousarray(part_keys(self._parts[0], words, records))
+        keys = np.empty((len(words), self._width), np.uint64)
+        if self._binned:
+            values = np.concatenate([part_keys(part, words, records) for part in self._parts], axis=1)
+            combine_keys(values, self._side_by_side, self._steps, keys)
+        else:
+            combine_keys(words, self._places_in(records), self._steps, keys)
+        return keys
+
+    def _places_in(self, records: RecordLayout) -> NDArray[np.int64]:
+        if records not in self._places:
+            firsts = [records.place(part) + isinstance(part, IdsFeature) for part in self._parts]
+            self._places[records] = np.array(firsts)
+        return self._places[records]
 
 
 def bins(feature: BinFeature, words: Words, records: RecordLayout) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from ranker.features.record import RecordLayout, Words
 from ranker.features.state import kernels
 from ranker.features.state.kernels import Cells, Times
 from ranker.features.state.known import Reading
-from ranker.features.state.row_keys import row_keys
+from ranker.features.state.row_keys import RowKeys
 from ranker.features.state.tracker import SHOWN, Arrays, Replay, Tracker
 from ranker.state_spec import AgeFeature
 
@@ -25,7 +25,7 @@ class SightingTracker(Tracker):
 
     def __init__(self, feature: AgeFeature, parts: Sequence[KeyPart]) -> None:
         super().__init__(feature.name, feature.capacity, words=1)
-        self._parts = parts
+        self._keys = RowKeys(parts)
 
     @property
     def waits(self) -> frozenset[float]:
@@ -34,7 +34,7 @@ class SightingTracker(Tracker):
 
     def columns(self, words: Words, records: RecordLayout) -> Arrays:
         """The keys, (R, K)."""
-        return {f"{self.name}/keys": row_keys(self._parts, words, records)}
+        return {f"{self.name}/keys": self._keys(words, records)}
 
     def replay(self, log: Replay, reading: Reading) -> None:
         """See `Tracker`; what is read are seconds since the last sighting, NaN if there was none."""
@@ -54,7 +54,7 @@ class SightingTracker(Tracker):
 
     def look_up(self, words: Words, records: RecordLayout, times: Times, reading: Reading) -> None:
         """See `Tracker`."""
-        keys, place = row_keys(self._parts, words, records), reading.places[self.name]
+        keys, place = self._keys(words, records), reading.places[self.name]
         kernels.last_seen_of(self.table.arrays, keys, times, place.numbers, place.first)
 
     def observe(self, columns: Arrays, times: Times) -> None:

@@ -44,6 +44,18 @@ def test_a_row_knows_what_a_plain_count_of_the_rows_known_by_then_says(log: Log)
             np.testing.assert_allclose(found, rates, rtol=1e-4, atol=1e-5, err_msg=feature.name)
 
 
+@given(logs(), st.lists(st.sampled_from([0, 1, 60_000]), min_size=30, max_size=30))
+def test_what_is_read_of_a_row_does_not_depend_on_those_beside_it(log: Log, later_ms: list[int]) -> None:
+    machine = Machine()
+    machine.replay(log)
+    times = log.times[-1] + np.array(later_ms[: len(log)])
+    asked = Log(log.rows, times, log.labels)
+
+    read, alone = machine.look_up(asked), [machine.look_up(asked[n : n + 1]) for n in range(len(asked))]
+
+    same(read, {name: np.concatenate([one_row[name] for one_row in alone]) for name in read})
+
+
 @given(logs(), st.sampled_from([0.0, 1.0, 60.0]))
 def test_a_replay_is_to_observe_learn_and_look_up_row_by_row(log: Log, wait_s: float) -> None:
     replayed, stepwise = Machine(one_wait(wait_s)), Machine(one_wait(wait_s))

@@ -3,7 +3,7 @@ import pytest
 
 from ranker.feature_spec import BinFeature
 from ranker.features.record import MISSING_KEY
-from ranker.features.state.row_keys import bins, row_keys
+from ranker.features.state.row_keys import RowKeys, bins
 from ranker.state_spec import RateFeature
 from tests.ranker.features.state.small_state import STATE_SPEC, Log, Machine, one, together
 
@@ -12,8 +12,8 @@ MACHINE = Machine()
 
 def keys(log: Log, *of: str) -> list[list[int]]:
     rate = RateFeature(kind="rate", name="x", of=of, labels=("click",))
-    found: list[list[int]] = row_keys(
-        MACHINE.layout.key_parts(rate), MACHINE.words(log), MACHINE.records
+    found: list[list[int]] = RowKeys(MACHINE.layout.key_parts(rate))(
+        MACHINE.words(log), MACHINE.records
     ).tolist()
     return found
 
