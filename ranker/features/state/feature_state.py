@@ -234,10 +234,11 @@ class FeatureState:
         return Known(self._columns[group].logged(reading.places, len(words)), histories)
 
     def _since(self, column: str, words: Words, records: RecordLayout, times: Times) -> NDArray[np.float64]:
-        """(R,) seconds."""
+        """(R,) seconds, as many as float32 has."""
         of = self._layout.feature(column)
         assert isinstance(of, NumberFeature)
-        return np.maximum(times - words[:, records.place(of)].view(np.float64), 0) / 1000
+        seconds = (times - words[:, records.place(of)].view(np.float64)) / 1000
+        return seconds.clip(0, np.finfo(np.float32).max)
 
 
 def _has_prior(feature: StateFeature) -> bool:

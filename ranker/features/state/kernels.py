@@ -365,10 +365,8 @@ def replay_rates(
     done = applied.copy()
     half_lives, labels = toward_columns.shape
     learned, sums = np.empty(2 * labels, np.float32), np.empty(2 * half_lives * labels, np.float32)
-    prior, found = (
-        np.empty((half_lives, labels), np.float32),
-        np.empty((len(until), log_keys.shape[1]), np.int64),
-    )
+    prior = np.empty((half_lives, labels), np.float32)
+    found = np.empty((len(until), log_keys.shape[1]), np.int64)
     _priors(rates, prior)
     for row in range(len(until)):
         changed = False

@@ -1,5 +1,6 @@
 """What the state says ends up in the columns and table rows that the layout gives each feature."""
 
+import pytest
 import torch
 
 from ranker.feature_spec import BinFeature, IdFeature, IdsFeature
@@ -110,8 +111,9 @@ def test_a_spec_counts_as_many_numbers_as_it_has_labels_and_half_lives() -> None
         assert layout.state_numbers(feature) == expected
 
 
-def test_no_number_is_anything_but_finite() -> None:
+@pytest.mark.parametrize("uploaded_ms", [None, -1e300, 1e300])
+def test_no_number_is_anything_but_finite(uploaded_ms: float | None) -> None:
     encoder = learned()
 
-    for inputs in encoder.encode_examples(batch(one(LATER))).groups.values():
+    for inputs in encoder.encode_examples(batch(one(LATER, uploaded_ms=uploaded_ms))).groups.values():
         assert bool(torch.isfinite(inputs.numbers).all())
