@@ -117,7 +117,7 @@ def draw(report: Report, path: Path) -> None:
                 axes.axvline(event["at"], color=COLOURS[kind], linewidth=0.8, alpha=0.7, label=label)
     for axes in (memory, latency):
         axes.spines[["top", "right"]].set_visible(False)
-    latency.legend(fontsize=8, loc="upper right", ncols=6)
+    latency.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=8, frameon=False)
     slope, low, high = report["growth_mb_h"]
     memory.set_title(
         f"{report['rate_per_s']:.0f} requests a second, {report['sent']:,} sent, {report['failed']} failed; "
