@@ -13,6 +13,7 @@ from ranker.feature_spec import Side
 from ranker.features.encoder import Encoder
 from ranker.features.layout import Group
 from ranker.features.state.feature_state import FeatureState
+from ranker.records import VIDEO_ID
 from ranker.spec import RankerSpec
 from training.trainer import Trainer
 
@@ -49,16 +50,18 @@ def training_speed(spec: RankerSpec, batches: list[pa.RecordBatch], rounds: int)
 
 
 def look_up_ms(spec: RankerSpec, rows: Rows, look_ups: int) -> list[float]:
-    """Milliseconds of each look-up of a viewer with 500 candidates, whose records are resident."""
+    """Milliseconds of each look-up of a viewer with 500 different candidates, whose records are resident."""
     state = _fresh_state(spec)
     for part in rows.parts:
         state.replay(part.words, rows.records, part.times, part.labels)
     random, last = np.random.default_rng(0), rows.parts[-1]
-    candidates = np.concatenate([part.words for part in rows.parts])
+    every = np.concatenate([part.words for part in rows.parts])
+    (video,) = [rows.records.place(f) for f in spec.side(Side.CANDIDATE) if f.name == VIDEO_ID]
+    candidates = every[np.unique(every[:, video], return_index=True)[1]]
     viewer = [rows.records.place(f) for f in spec.side(Side.USER, Side.QUERY, Side.CONTEXT, Side.BIAS)]
     took = []
     for _ in range(look_ups):
-        words = candidates[random.integers(0, len(candidates), CANDIDATES)]
+        words = candidates[random.choice(len(candidates), CANDIDATES, replace=False)]
         words[:, viewer] = words[0, viewer]
         times = np.full(CANDIDATES, last.times[-1] + 1)
         begun = perf_counter()
