@@ -11,11 +11,11 @@ from ranker.store.feature_state import StateStore
 from serving.request_records import RequestRecords
 from serving.served_model import Query, ServedModel, Stored
 from serving.state_follower import StateFollower
-from tests.serving.state_ranker import STATE_YAML, log_of, packed_state_ranker, publish_state_ranker
+from tests.serving.state_ranker import STATE_YAML, packed_state_ranker, publish_state_ranker
+from tests.serving.stored_states import LOG, begin, watermark_after, write_state
 from tests.serving.swapping_service import serving
 from tests.serving.waiting import until
 
-LOG = log_of(600)
 END_MS = LOG.column("time_ms")[-1].as_py()
 LATER_MS = END_MS + 3_600_000
 OTHER_SPEC = parse_spec(
@@ -30,25 +30,7 @@ OTHER_SPEC = parse_spec(
 @pytest.fixture
 def folder(tmp_path, server):
     """A registry whose bundle has seen 400 rows, and an empty store."""
-    with server.client() as client:
-        client.flushall()
-    publish_state_ranker(tmp_path, LOG.slice(0, 400))
-    return tmp_path
-
-
-def watermark_after(rows):
-    return LOG.column("time_ms")[rows - 1].as_py()
-
-
-def write_state(server, rows, watermark_ms=None):
-    """Store the state after so many rows; return its version."""
-    state = unpack(packed_state_ranker(LOG.slice(0, rows)), where="test").encoder.feature_state
-    with server.client() as client:
-        return (
-            StateStore(client, state.digest)
-            .write(state.state(), watermark_ms or watermark_after(rows))
-            .version
-        )
+    return begin(tmp_path, server, 400)
 
 
 def roll_back(folder, rows, **changes):

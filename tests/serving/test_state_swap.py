@@ -4,37 +4,18 @@ import logging
 
 import pytest
 
-from ranker.bundles.bundle import unpack
 from ranker.spec_file import parse_spec
-from ranker.store.feature_state import StateStore
 from serving import hot_swap as module
-from tests.serving.state_ranker import STATE_YAML, log_of, packed_state_ranker, publish_state_ranker
+from tests.serving.state_ranker import STATE_YAML, publish_state_ranker
+from tests.serving.stored_states import LOG, begin, watermark_after, write_state
 from tests.serving.swapping_service import Service, serving
 from tests.serving.waiting import until
-
-LOG = log_of(600)
 
 
 @pytest.fixture
 def state_folder(tmp_path, server):
     """A registry whose bundle learns from the stream and has seen 200 rows, and an empty store."""
-    with server.client() as client:
-        client.flushall()
-    publish_state_ranker(tmp_path, LOG.slice(0, 200))
-    return tmp_path
-
-
-def write_state(server, rows):
-    """Store the state that a bundle of so many rows has; return its version."""
-    bundle = unpack(packed_state_ranker(LOG.slice(0, rows)), where="test")
-    state = bundle.encoder.feature_state
-    return (
-        StateStore(server.client(), state.digest).write(state.state(), bundle.manifest.watermark_ms).version
-    )
-
-
-def watermark_after(rows):
-    return LOG.column("time_ms")[rows - 1].as_py()
+    return begin(tmp_path, server, 200)
 
 
 def test_it_starts_with_the_stores_state_and_takes_up_newer_ones(state_folder, server):
