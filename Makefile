@@ -41,7 +41,7 @@ bench-training: $(VENV)/.dev
 
 quality: $(VENV)/.dev
 	$(BIN)/python -m load_tests.quality $(if $(DATA),--data $(DATA))
-	$(BIN)/python -m load_tests.feature_state $(if $(DATA),--data $(DATA))
+	$(BIN)/python -m load_tests.state_speed $(if $(DATA),--data $(DATA))
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m load_tests.fuzz

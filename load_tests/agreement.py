@@ -23,19 +23,19 @@ from rich.console import Console
 
 from ranker.bundles.bundle import Bundle
 from ranker.bundles.registry import Registry
+from ranker.events import TIME_MS
 from ranker.features.batch import Encoded
 from ranker.features.encoder import Encoder
 from ranker.features.layout import Group
+from ranker.labels.natural_units import natural_units
 from ranker.networks.inference import InferenceModel
-from ranker.networks.kinds import KINDS
-from ranker.objectives.losses import natural_units
-from ranker.records import TIME_MS
+from ranker.networks.sharing.registry import KINDS
 from ranker.score.formula import ScoreFormula
 from ranker.spec import RankerSpec
 from ranker.spec_file import load_spec
 from training.run import RunConfig, run
 from training.sources.base import Source
-from training.sources.recognise import open_source
+from training.sources.registry import open_source
 
 RESULTS = Path(__file__).parent / "results" / "agreement.json"
 TOP = 20

@@ -31,7 +31,7 @@ from load_tests.judging.variants import KINDS, multiplications
 from load_tests.kuairand import BESIDE, demand
 from load_tests.machine import machine
 from ranker.spec_file import load_spec
-from training.sources.recognise import open_source
+from training.sources.registry import open_source
 
 DAYS = ("2022-05-02", "2022-05-03", "2022-05-04")
 TUNING_DAYS = ("2022-04-29", "2022-04-30", "2022-05-01")

@@ -12,7 +12,7 @@
     └── StoreError             Redis cannot be started or reached
 
 A message says what was expected, what was found, and where. HTTP status codes are given to these in
-`serving/problems.py` and nowhere else.
+`serving/http/problems.py` and nowhere else.
 """
 
 

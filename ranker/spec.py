@@ -5,78 +5,20 @@ how the predictions become one score. Everything is checked when it is loaded, a
 before the first row is read.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import pyarrow as pa
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from ranker.errors import SourceError
-from ranker.feature_checks import check_cross, check_feature, check_state_feature, refuse_doubles
-from ranker.feature_spec import ColumnFeature, CrossFeature, Feature, Side
-from ranker.records import QUERY_PREFIX, USER_ID, VIDEO_ID, check_records
-from ranker.spec_model import Duration, Name, SpecModel
-from ranker.state_spec import StateFeature
-
-
-class Label(SpecModel):
-    """What a viewer did with an impression, as a number: 0 or 1, or an amount."""
-
-    name: Name = Field(description="Unique name.")
-    kind: Literal["binary", "regression"]
-    label: Name | None = Field(None, description="The records' column with the label; the name by default.")
-    transform: Literal["identity", "log1p"] = Field(
-        "identity", description="What is learned of a regression label."
-    )
-    unit: str | None = Field(None, description="Unit of a regression label, e.g. s or stars.")
-    label_wait: Duration = Field(
-        0.0,
-        description="Time after an impression at which its label counts as known to features of the state: "
-        "as long as viewers take to give it.",
-    )
-
-    @property
-    def label_column(self) -> str:
-        """The records' column that holds the label."""
-        return self.label or self.name
-
-    @model_validator(mode="after")
-    def _only_regression_transforms(self) -> Self:
-        if self.kind == "binary" and self.transform != "identity":
-            raise ValueError(f"'{self.name}': transform is for regression, found kind binary")
-        return self
-
-
-class Task(Label):
-    """One thing to predict: a label with a head of the network."""
-
-    group: Literal["engagement", "satisfaction"]
-    weight: NonNegativeFloat = Field(1.0, description="Weight of the head's loss.")
-    position_bias: bool = Field(False, description="Add the position tower's logit to this head in training.")
-
-
-class NetworkSpec(SpecModel):
-    """Sizes of the network; see `ranker/networks/kinds.py` for the kinds."""
-
-    kind: Literal["mmoe", "shared_bottom"] = Field(
-        "mmoe",
-        description="mmoe, or shared_bottom: one network for all tasks in place of the experts, of the same "
-        "depth and widened until it multiplies as often.",
-    )
-    shared: tuple[PositiveInt, ...] = Field((256,), description="Widths of the layers below the experts.")
-    experts: PositiveInt = Field(8, description="Experts shared by all tasks.")
-    expert: tuple[PositiveInt, ...] = Field(
-        (128,), min_length=1, description="Widths of each expert's layers."
-    )
-    tower: tuple[PositiveInt, ...] = Field((64,), description="Widths of each task's own layers.")
-    linear: bool = Field(
-        True, description="A linear part from the input straight to every head, beside the rest."
-    )
-    gate_dropout: float = Field(
-        0.1, ge=0, lt=1, description="Chance that a gate ignores an expert in training."
-    )
-    position_dropout: float = Field(
-        0.1, ge=0, le=1, description="Chance that a row's position is hidden in training."
-    )
+from ranker.events import QUERY_PREFIX, USER_ID, VIDEO_ID, check_records
+from ranker.features.kinds.checks import check_cross, check_feature, check_state_feature
+from ranker.features.kinds.columns import ColumnFeature, CrossFeature, Feature, Side
+from ranker.features.kinds.learned import StateFeature
+from ranker.labels.label import Label, Task
+from ranker.networks.sharing.network_spec import NetworkSpec
+from ranker.score.score_spec import ScoreSpec
+from ranker.spec_model import Duration, Name, SpecModel, refuse_doubles
 
 
 class TrainingSpec(SpecModel):
@@ -105,48 +47,6 @@ class TrainingSpec(SpecModel):
         21_600, description="Event time that one progressive metric covers."
     )
     checkpoint_rows: PositiveInt = Field(200_000, description="Rows between two checkpoints.")
-
-
-class ScoreTerm(SpecModel):
-    """One head's part in the score."""
-
-    head: Name = Field(description="The task whose prediction is used.")
-    weight: float = Field(1.0, description="Power (product) or factor (sum); negative to push down.")
-    offset: float = Field(0.0, description="Added after the transform.")
-    transform: Literal["identity", "log1p", "clip", "logit", "divide"] = Field("identity")
-    low: float = Field(0.0, description="clip: the least value.")
-    high: float | None = Field(None, description="clip: the greatest value.")
-    scale: PositiveFloat = Field(1.0, description="divide: the divisor, in the prediction's unit.")
-
-    @model_validator(mode="after")
-    def _clip_has_bounds(self) -> Self:
-        if self.transform == "clip" and (self.high is None or self.high <= self.low):
-            raise ValueError(
-                f"term '{self.head}': clip expects 'high' above 'low', found low {self.low}, high {self.high}"
-            )
-        return self
-
-
-class ScoreSpec(SpecModel):
-    """How the predictions become the one number that candidates are ranked by."""
-
-    combine: Literal["product", "sum"] = Field(
-        "product", description="product of (offset + transform(prediction))^weight, or their weighted sum."
-    )
-    terms: tuple[ScoreTerm, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _heads_once_and_bases_positive(self) -> Self:
-        refuse_doubles([term.head for term in self.terms], "score terms for head")
-        for term in self.terms:
-            if self.combine == "product" and term.transform == "logit":
-                raise ValueError(
-                    f"term '{term.head}': a logit can be negative, and product expects positive bases; "
-                    "use combine: sum or another transform"
-                )
-            if self.combine == "product" and term.offset < 0:
-                raise ValueError(f"term '{term.head}': product expects offset >= 0, found {term.offset}")
-        return self
 
 
 class RankerSpec(SpecModel):

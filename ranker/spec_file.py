@@ -8,7 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from ranker.errors import SpecError
-from ranker.feature_spec import TABLE_KEYS
+from ranker.features.kinds.columns import TABLE_KEYS
 from ranker.spec import RankerSpec
 
 

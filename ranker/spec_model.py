@@ -1,6 +1,7 @@
 """What all parts of a spec have in common: refusing unknown keys, names, durations."""
 
 import re
+from collections import Counter
 from typing import Annotated, Any, Final
 
 from pydantic import (
@@ -42,3 +43,18 @@ def _seconds(given: Any) -> Any:
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=64)]
 Duration = Annotated[NonNegativeFloat, BeforeValidator(_seconds)]
 """Seconds; written as a number of them, or as 90s, 10m, 12h or 7d."""
+
+
+def refuse_doubles(names: list[str], what: str) -> None:
+    """Check that each name is there once.
+
+    Args:
+        names: The names.
+        what: What they name, for the message.
+
+    Raises:
+        ValueError: One is there twice.
+    """
+    doubles = [name for name, count in Counter(names).items() if count > 1]
+    if doubles:
+        raise ValueError(f"expected one each, found two {what} '{doubles[0]}'")

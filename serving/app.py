@@ -10,15 +10,15 @@ from fastapi import FastAPI
 
 from ranker.bundles.registry import Registry
 from ranker.store.connection import connect_async, connect_later
-from serving import shell
-from serving.feature_store import FeatureStore
-from serving.follower import BLOCK_MS
-from serving.hot_swap import HotSwap
-from serving.model_worker import ModelWorker
+from serving.http import middleware as shell
+from serving.model.worker import ModelWorker
 from serving.ranking import RankingService
 from serving.routes import router
 from serving.settings import ServingSettings
-from serving.state_follower import SILENCE_S, StateFollower
+from serving.sync.catalogue_follower import BLOCK_MS
+from serving.sync.feature_store import FeatureStore
+from serving.sync.hot_swap import HotSwap
+from serving.sync.state_follower import SILENCE_S, StateFollower
 
 
 def create_app(settings: ServingSettings) -> FastAPI:

@@ -15,13 +15,13 @@ from ranker.device import choose_device
 from ranker.errors import UserError
 from ranker.store.connection import default_home, store_url
 from serving.app import create_app
-from serving.auth import ApiKey, Role, fresh_key, hashed
-from serving.cores import usable_cores
-from serving.key_file import append_key, line, read_keys
-from serving.processes import Processes
-from serving.server import Server
+from serving.http.auth import ApiKey, Role, fresh_key, hashed
+from serving.http.key_file import append_key, line, read_keys
+from serving.processes.cores import usable_cores
+from serving.processes.server import Server
+from serving.processes.supervisor import Processes
+from serving.processes.worker_process import configure_logging
 from serving.settings import ServingSettings
-from serving.worker_process import configure_logging
 
 logger = logging.getLogger(__name__)
 

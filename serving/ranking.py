@@ -7,16 +7,16 @@ from time import perf_counter
 from typing import Any
 
 from ranker.errors import FeatureError, StoreError
+from ranker.events import USER_ID, VIDEO_ID
 from ranker.features.record import RecordLayout, Words
-from ranker.records import USER_ID, VIDEO_ID
-from serving.feature_store import FeatureStore
-from serving.hot_swap import HotSwap
-from serving.metrics import Metrics, Phase
-from serving.model_worker import ModelWorker
-from serving.problems import InvalidRequestError, Place, pointer
-from serving.request_records import message
+from serving.http.metrics import Metrics, Phase
+from serving.http.problems import InvalidRequestError, Place, pointer
+from serving.model.request_records import message
+from serving.model.served_model import EvictedError, Query, Ranked, ServedModel, Stored
+from serving.model.worker import ModelWorker
 from serving.schemas import RankRequest, RecordInput
-from serving.served_model import EvictedError, Query, Ranked, ServedModel, Stored
+from serving.sync.feature_store import FeatureStore
+from serving.sync.hot_swap import HotSwap
 
 
 @dataclass(frozen=True)

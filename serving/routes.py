@@ -7,10 +7,10 @@ import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
 from ranker.errors import StoreError
-from ranker.feature_spec import CrossFeature, Side
-from ranker.state_spec import AgeFeature, HistoryFeature, StateFeature
-from serving import problems
-from serving.json_body import JsonRoute
+from ranker.features.kinds.columns import CrossFeature, Side
+from ranker.features.kinds.learned import AgeFeature, HistoryFeature, StateFeature
+from serving.http import problems
+from serving.http.json_body import JsonRoute
 from serving.ranking import Arrival, RankingService
 from serving.schemas import (
     FeatureInfo,

@@ -15,8 +15,8 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 from typing_extensions import TypedDict
 
-from ranker.feature_spec import Side
-from ranker.spec import ScoreSpec
+from ranker.features.kinds.columns import Side
+from ranker.score.score_spec import ScoreSpec
 
 MOST_CANDIDATES: Final = 1_000
 MOST_ID_BITS: Final = 800

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
-from serving.auth import ApiKey
+from serving.http.auth import ApiKey
 
 
 class ServingSettings(BaseModel):

@@ -15,7 +15,7 @@ from rich.console import Console
 from ranker.bundles.registry import Registry
 from ranker.errors import UserError
 from ranker.networks.model import RankingModel
-from ranker.spec import NetworkSpec
+from ranker.networks.sharing.network_spec import NetworkSpec
 from ranker.spec_file import load_spec
 from ranker.store.connection import connect, default_home
 from training.demo import DemoConfig, run_demo
@@ -26,9 +26,9 @@ from training.refresh_state import refresh_state
 from training.report import metrics_table
 from training.run import RunConfig, run
 from training.show import comparison_table, evaluation_table, sizes_table
-from training.simulate import write_simulation
-from training.sources.download import download_kuairand
-from training.sources.recognise import open_source
+from training.sources.kuairand.download import download_kuairand
+from training.sources.registry import open_source
+from training.sources.simulated.write import write_simulation
 
 app = typer.Typer()
 features = typer.Typer(help="Fill the feature store.")

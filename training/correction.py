@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ranker.spec import Task
+from ranker.labels.label import Task
 
 Floats = NDArray[np.float64]
 TINY: Final = 1e-12

@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ranker.errors import UserError, WatchnextError
-from ranker.feature_spec import Side
-from ranker.records import QUERY_VIDEO_ID, TIME_MS, USER_ID, VIDEO_ID
+from ranker.events import QUERY_VIDEO_ID, TIME_MS, USER_ID, VIDEO_ID
+from ranker.features.kinds.columns import Side
 from ranker.spec import RankerSpec
 from ranker.spec_file import load_spec
 from ranker.store.connection import connect
@@ -34,9 +34,9 @@ from training.load_features import load_features
 from training.report import metrics_table
 from training.run import RunConfig, RunResult, run
 from training.sources.base import Source
-from training.sources.kuairand import KuaiRandSource
-from training.sources.recognise import open_source
-from training.sources.simulated import SimulatedSource
+from training.sources.kuairand.source import KuaiRandSource
+from training.sources.registry import open_source
+from training.sources.simulated.source import SimulatedSource
 
 HOUR_MS = 3_600_000
 READY_S = 60

@@ -19,15 +19,15 @@ from pydantic import BaseModel, ConfigDict
 
 from ranker.bundles.bundle import Bundle
 from ranker.errors import SourceError
-from ranker.feature_spec import Side
+from ranker.events import USER_ID, VIDEO_ID
 from ranker.features.encoder import Encoder
+from ranker.features.kinds.columns import Side
+from ranker.labels.matrix import label_matrix
+from ranker.labels.natural_units import natural_units
 from ranker.metrics.exact import calibration, log_loss, rmse
 from ranker.metrics.intervals import Interval, auc_difference_interval, auc_interval
-from ranker.objectives.losses import natural_units
-from ranker.records import USER_ID, VIDEO_ID
 from training.baseline import SmoothedRates
 from training.sources.base import Source
-from training.trainer import label_matrix
 
 BATCH_ROWS = 8192
 Pair = tuple[float, float]
@@ -137,7 +137,7 @@ def evaluate(
     if live and since_ms is not None and (watermark is None or since_ms > watermark + 1):
         after = None if watermark is None else watermark + 1
         for batch in source.batches(BATCH_ROWS, since_ms=after, until_ms=since_ms):
-            encoder.replay(batch, label_matrix(batch, bundle.spec))
+            encoder.replay(batch, label_matrix(batch, bundle.spec.feedback))
     batches = source.batches(BATCH_ROWS, since_ms=since_ms, until_ms=until_ms)
     rows = _gather(bundle, encoder, batches, baseline, live=live)
     if rows is None:
@@ -211,7 +211,7 @@ def _gather(
 ) -> _Rows | None:
     viewers, labels, predictions, scores = [], [], [], []
     for batch in batches:
-        labels.append(label_matrix(batch, bundle.spec))
+        labels.append(label_matrix(batch, bundle.spec.feedback))
         with torch.inference_mode():
             encoded = encoder.encode_examples(batch, labels=labels[-1] if live else None)
             output = bundle.model(encoded.to(bundle.model.device))

@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ranker.errors import FeatureError, SourceError, StoreError
-from ranker.feature_spec import IdFeature, Side
+from ranker.events import USER_ID, VIDEO_ID
+from ranker.features.kinds.columns import IdFeature, Side
 from ranker.features.record import RecordLayout
 from ranker.features.stored import user_records, video_records
 from ranker.features.values import canonical
-from ranker.records import USER_ID, VIDEO_ID
 from ranker.spec import RankerSpec
 from ranker.store.keys import load_key
 from ranker.store.records import RecordWriter

@@ -13,11 +13,11 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ranker.bundles.bundle import Bundle
 from ranker.errors import UserError
+from ranker.events import TIME_MS
 from ranker.features.state.feature_state import FeatureState
-from ranker.records import TIME_MS
-from ranker.store.feature_state import DamagedStateError, StateStore
+from ranker.labels.matrix import label_matrix
+from ranker.store.state_store import DamagedStateError, StateStore
 from training.sources.base import Source
-from training.trainer import label_matrix
 
 BATCH_ROWS = 8192
 
@@ -90,7 +90,7 @@ def refresh_state(
         if since_ms is not None:
             first = since_ms if first is None else max(first, since_ms)
         for batch in source.batches(BATCH_ROWS, since_ms=first, until_ms=until_ms):
-            bundle.encoder.replay(batch, label_matrix(batch, bundle.spec))
+            bundle.encoder.replay(batch, label_matrix(batch, bundle.spec.feedback))
             watermark_ms = batch.column(TIME_MS)[-1].as_py()
             rows += batch.num_rows
             progress.update(task, completed=rows)

@@ -14,12 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ranker.errors import NonFiniteLossError, SourceError
+from ranker.errors import NonFiniteLossError
+from ranker.events import TIME_MS, WEIGHT
 from ranker.features.encoder import Encoder
+from ranker.labels.matrix import label_matrix, number_column, refuse_rows
+from ranker.labels.natural_units import natural_units
 from ranker.metrics.progressive import ProgressiveMetrics
 from ranker.networks.model import RankingModel
-from ranker.objectives.losses import MultitaskLoss, natural_units
-from ranker.records import TIME_MS, WEIGHT
+from ranker.objectives.losses import MultitaskLoss
 from ranker.spec import RankerSpec
 from training.average import WeightAverage
 from training.correction import MeanCorrection
@@ -107,7 +109,7 @@ class Trainer:
             FeatureError: A column has the wrong type.
             SourceError: A label or weight is out of range.
         """
-        feedback = label_matrix(batch, self.spec)
+        feedback = label_matrix(batch, self.spec.feedback)
         labels = feedback[:, : len(self.spec.tasks)]
         encoded = self.encoder.encode_examples(batch, observe=True, labels=feedback).to(self.device)
         rows = self.model.embedding.rows(encoded)
@@ -140,8 +142,8 @@ class Trainer:
     def _weights(self, batch: pa.RecordBatch) -> Tensor | None:
         if WEIGHT not in batch.schema.names:
             return None
-        weights = _numbers(batch, WEIGHT)
-        _refuse_wrong(batch, WEIGHT, ~(weights >= 0), "example weights of at least 0")
+        weights = number_column(batch, WEIGHT)
+        refuse_rows(batch, WEIGHT, ~(weights >= 0), "example weights of at least 0")
         return torch.tensor(weights, device=self.device)
 
     def _refuse(self, batch: pa.RecordBatch, heads: Tensor) -> None:
@@ -153,48 +155,4 @@ class Trainer:
             f"expected a finite loss, found {', '.join(broken) or 'the sum'} not finite in rows "
             f"{self.rows} to {self.rows + batch.num_rows - 1} of the source "
             f"(time_ms {times[0]} to {times[-1]}); stopped before learning from them"
-        )
-
-
-def label_matrix(batch: pa.RecordBatch, spec: RankerSpec) -> NDArray[np.float32]:
-    """The labels of a batch.
-
-    Returns:
-        (B, T + further labels) float32 in natural units, NaN where missing: the tasks', then the others.
-
-    Raises:
-        SourceError: A label is no number, outside 0 to 1 (binary), negative (log1p) or infinite.
-    """
-    labels = np.empty((batch.num_rows, len(spec.feedback)), np.float32)
-    for place, task in enumerate(spec.feedback):
-        value = _numbers(batch, task.label_column)
-        least = 0.0 if task.kind == "binary" or task.transform == "log1p" else -np.inf
-        greatest = 1.0 if task.kind == "binary" else np.inf
-        wrong = (value < least) | (value > greatest) | np.isinf(value)
-        _refuse_wrong(
-            batch,
-            task.label_column,
-            wrong,
-            f"{task.kind} labels from {least:g} to {greatest:g}, none infinite",
-        )
-        labels[:, place] = value
-    return labels
-
-
-def _numbers(batch: pa.RecordBatch, name: str) -> NDArray[np.float32]:
-    """A column as (B,) float32, NaN where missing."""
-    column = batch.column(name)
-    try:
-        numbers: NDArray[np.float32] = column.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
-    except pa.ArrowException as error:
-        raise SourceError(f"column '{name}': expected numbers, found {column.type}: {error}") from error
-    return numbers
-
-
-def _refuse_wrong(batch: pa.RecordBatch, name: str, wrong: NDArray[np.bool_], expected: str) -> None:
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise SourceError(
-            f"column '{name}': expected {expected}, found {batch.column(name)[row]} "
-            f"at time_ms {batch.column(TIME_MS)[row]}"
         )

@@ -23,7 +23,7 @@ from load_tests.judging.one_pass import FROZEN, LIVE, Predictions, one_pass, sec
 from load_tests.judging.trees import TreeDay, settings_of
 from load_tests.judging.variants import KINDS, single_task, with_network, without
 from ranker.spec import RankerSpec
-from training.sources.recognise import open_source
+from training.sources.registry import open_source
 
 OURS: Final = "watchnext"
 TREES: Final = "LightGBM"

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ranker.records import TIME_MS, USER_ID
+from ranker.events import TIME_MS, USER_ID
+from ranker.labels.matrix import label_matrix
 from ranker.spec import RankerSpec
 from training.sources.base import Source
-from training.trainer import label_matrix
 
 BEIJING: Final = timezone(timedelta(hours=8))
 READ_ROWS: Final = 16_384
@@ -97,7 +97,7 @@ class Truth:
     def of(cls, log: Log, spec: RankerSpec, days: Sequence[Day]) -> Self:
         """Read it from the log; rows stand in the order of the days."""
         rows = [log.rows(day.since_ms, day.until_ms) for day in days]
-        labels = np.concatenate([label_matrix(batch, spec) for batch in rows])
+        labels = np.concatenate([label_matrix(batch, spec.feedback) for batch in rows])
         viewers = np.concatenate([batch.column(USER_ID).to_numpy(zero_copy_only=False) for batch in rows])
         sizes = [batch.num_rows for batch in rows]
         return cls(labels[:, : len(spec.tasks)], viewers, np.repeat(np.arange(len(days)), sizes))

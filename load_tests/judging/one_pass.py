@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from load_tests.judging.log import Day, Log
 from ranker.features.batch import Encoded
 from ranker.features.state.feature_state import FeatureState
-from ranker.objectives.losses import natural_units
+from ranker.labels.matrix import label_matrix
+from ranker.labels.natural_units import natural_units
 from ranker.spec import RankerSpec
 from training.evaluate import BATCH_ROWS
-from training.trainer import Trainer, label_matrix
+from training.trainer import Trainer
 
 FROZEN: Final = "frozen"
 LIVE: Final = "live"
@@ -77,7 +78,7 @@ def judge(trainer: Trainer, log: Log, day: Day, *, live: bool) -> NDArray[np.flo
     predicted = []
     with trainer.exported():
         for batch in log.batches(BATCH_ROWS, day.since_ms, day.until_ms):
-            labels = label_matrix(batch, trainer.spec) if live else None
+            labels = label_matrix(batch, trainer.spec.feedback) if live else None
             predicted.append(_predict(trainer, encoder.encode_examples(batch, labels=labels)))
     return np.concatenate(predicted)
 
@@ -87,7 +88,7 @@ def learn_on(trainer: Trainer, log: Log, day: Day) -> NDArray[np.float64]:
     ahead = trainer.encoder.with_own_state()  # reads each batch as the trainer's will a moment later
     predicted = []
     for batch in log.batches(trainer.spec.training.batch_size, day.since_ms, day.until_ms):
-        encoded = ahead.encode_examples(batch, labels=label_matrix(batch, trainer.spec))
+        encoded = ahead.encode_examples(batch, labels=label_matrix(batch, trainer.spec.feedback))
         with trainer.exported():
             predicted.append(_predict(trainer, encoded))
         trainer.step(batch)

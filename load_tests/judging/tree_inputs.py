@@ -16,7 +16,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from load_tests.judging.log import Day, Log
-from ranker.feature_spec import (
+from ranker.events import TIME_MS
+from ranker.features.hashing import combine
+from ranker.features.kinds.columns import (
     BinFeature,
     CategoryFeature,
     CrossFeature,
@@ -25,16 +27,14 @@ from ranker.feature_spec import (
     NumberFeature,
     Side,
 )
-from ranker.features.hashing import combine
+from ranker.features.kinds.learned import AgeFeature, HistoryFeature, RateFeature
 from ranker.features.layout import Group, Layout
 from ranker.features.record import MISSING_KEY, RecordLayout, Words
 from ranker.features.state.feature_state import FeatureState
 from ranker.features.state.known import Known
 from ranker.features.state.row_keys import bins, part_keys
-from ranker.records import TIME_MS
+from ranker.labels.matrix import label_matrix
 from ranker.spec import RankerSpec
-from ranker.state_spec import AgeFeature, HistoryFeature, RateFeature
-from training.trainer import label_matrix
 
 READ_ROWS: Final = 8192
 LISTED: Final = 2
@@ -94,7 +94,7 @@ class TreeInputs:
     def _replayed(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Matrix]:
         for batch in batches:
             words, times = self.records.of_batch(batch), batch.column(TIME_MS).to_numpy()
-            labels = label_matrix(batch, self.spec)
+            labels = label_matrix(batch, self.spec.feedback)
             yield self._columns(words, self.state.replay(words, self.records, times, labels))
 
     def _looked_up(self, batch: pa.RecordBatch) -> Matrix:

@@ -16,8 +16,8 @@ import numpy as np
 from load_tests.judging.log import Day, Log
 from load_tests.judging.one_pass import FROZEN, LIVE, Predictions
 from load_tests.judging.tree_inputs import Floats, Matrix, TreeInputs, ranks
+from ranker.labels.matrix import label_matrix
 from ranker.spec import RankerSpec
-from training.trainer import label_matrix
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class TreeDay:
         self._inputs = TreeInputs(spec)
         self._learned, frozen, live = self._inputs.read(log, day)
         self._judged = {FROZEN: frozen, LIVE: live}
-        self._labels = label_matrix(log.rows(None, day.since_ms), spec)
+        self._labels = label_matrix(log.rows(None, day.since_ms), spec.feedback)
         self.judged_rows = log.rows(day.since_ms, day.until_ms).num_rows
 
     def grow(self, head: str, settings: Settings, trees: Sequence[int]) -> Iterator[Predictions]:

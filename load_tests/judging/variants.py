@@ -5,10 +5,11 @@ from typing import Final
 
 import torch
 
-from ranker.feature_spec import CrossFeature, Feature, IdFeature, IdsFeature, TableFeature
+from ranker.features.kinds.columns import CrossFeature, Feature, IdFeature, IdsFeature, TableFeature
+from ranker.features.kinds.learned import AgeFeature, HistoryFeature, RateFeature
+from ranker.labels.label import Label
 from ranker.networks.model import RankingModel
-from ranker.spec import Label, RankerSpec
-from ranker.state_spec import AgeFeature, HistoryFeature, RateFeature
+from ranker.spec import RankerSpec
 
 KINDS: Final = {
     "rates": ("rate",),

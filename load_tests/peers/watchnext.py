@@ -18,9 +18,12 @@ from load_tests.peers.workload import (
     Rows,
 )
 from ranker.device import fast_bfloat16
-from ranker.feature_spec import IdFeature, Side
-from ranker.objectives.losses import natural_units
-from ranker.spec import NetworkSpec, RankerSpec, ScoreSpec, ScoreTerm, Task, TrainingSpec
+from ranker.features.kinds.columns import IdFeature, Side
+from ranker.labels.label import Task
+from ranker.labels.natural_units import natural_units
+from ranker.networks.sharing.network_spec import NetworkSpec
+from ranker.score.score_spec import ScoreSpec, ScoreTerm
+from ranker.spec import RankerSpec, TrainingSpec
 from training.trainer import Trainer
 
 SPEC = RankerSpec(

@@ -13,10 +13,10 @@ from ranker.bundles.bundle import Request, pack
 from ranker.bundles.manifest import Manifest
 from ranker.bundles.registry import Registry
 from ranker.features.encoder import Encoder
+from ranker.labels.matrix import label_matrix
 from ranker.networks.model import RankingModel
 from ranker.spec import RankerSpec
 from ranker.spec_file import parse_spec
-from training.trainer import label_matrix
 
 MULTIPLICATIONS: Final = {8: 6_100_000, 4: 3_700_000}
 """By the number of experts: what the network must multiply for a candidate, within 1 %."""
@@ -99,7 +99,7 @@ def publish(registry: Path, spec: RankerSpec, log: pa.RecordBatch, golden: Reque
     """
     torch.manual_seed(0)
     encoder = Encoder(spec)
-    encoder.encode_examples(log, observe=True, labels=label_matrix(log, spec))
+    encoder.encode_examples(log, observe=True, labels=label_matrix(log, spec.feedback))
     model = RankingModel(spec).eval()
     expected = MULTIPLICATIONS[spec.network.experts]
     if not spec.state_features and abs(model.multiplications / expected - 1) > 0.01:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from load_tests.ranking.world import HOURS, QUERIES, TABS, World
 from ranker.bundles.bundle import Bundle
 from ranker.bundles.registry import Registry
-from ranker.feature_spec import Side
+from ranker.features.kinds.columns import Side
 from ranker.features.layout import Group
 
 CHUNK = 2_000

@@ -10,7 +10,7 @@ from load_tests.ranking.reference import publish
 from load_tests.ranking.world import World
 from ranker.bundles.bundle import MANIFEST, MODEL, Request, pack, unpack
 from ranker.bundles.registry import Registry
-from ranker.feature_spec import CategoryFeature, NumberFeature
+from ranker.features.kinds.columns import CategoryFeature, NumberFeature
 from ranker.spec_file import dump_spec, load_spec
 
 OTHERWISE: Final = ("age", "age_days")

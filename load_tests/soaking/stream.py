@@ -17,8 +17,8 @@ from load_tests.ranking.world import STEP_MS, World, stream
 from ranker.bundles.bundle import Bundle
 from ranker.features.state.feature_state import FeatureState
 from ranker.features.state.tracker import Arrays
-from training.sources.recognise import open_source
-from training.trainer import label_matrix
+from ranker.labels.matrix import label_matrix
+from training.sources.registry import open_source
 
 PARTS: Final = 5
 PART_ROWS: Final = 7_200
@@ -84,7 +84,7 @@ class Stream:
         for part in range(PARTS):
             since_ms, until_ms = self.watermark_ms(part) + 1, self.watermark_ms(part + 1) + 1
             for batch in source.batches(READ_ROWS, since_ms=since_ms, until_ms=until_ms):
-                bundle.encoder.replay(batch, label_matrix(batch, bundle.spec))
+                bundle.encoder.replay(batch, label_matrix(batch, bundle.spec.feedback))
             yield bundle.encoder.feature_state.state()
 
     def read_by(self, bundle: Bundle, arrays: Arrays) -> FeatureState:

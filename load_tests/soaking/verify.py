@@ -13,7 +13,7 @@ from load_tests.ranking.world import World
 from load_tests.soaking.stream import Ranked, Stream
 from ranker.bundles.bundle import Bundle
 from ranker.bundles.registry import Registry
-from ranker.records import QUERY_VIDEO_ID, USER_ID, VIDEO_ID
+from ranker.events import QUERY_VIDEO_ID, USER_ID, VIDEO_ID
 
 TOLERANCE: Final = 0.01
 """Largest difference of a probability; the service computes in bfloat16 where that is fast."""

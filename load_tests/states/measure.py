@@ -9,11 +9,11 @@ import psutil
 import pyarrow as pa
 
 from load_tests.states.rows import Rows
-from ranker.feature_spec import Side
+from ranker.events import VIDEO_ID
 from ranker.features.encoder import Encoder
+from ranker.features.kinds.columns import Side
 from ranker.features.layout import Group
 from ranker.features.state.feature_state import FeatureState
-from ranker.records import VIDEO_ID
 from ranker.spec import RankerSpec
 from training.trainer import Trainer
 

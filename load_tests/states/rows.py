@@ -7,14 +7,14 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from ranker.feature_spec import Side
+from ranker.events import TIME_MS
+from ranker.features.kinds.columns import Side
 from ranker.features.layout import VIEWER
 from ranker.features.record import MISSING_KEY, RecordLayout, Words
 from ranker.features.state.feature_state import Labels
 from ranker.features.state.kernels import Times
-from ranker.records import TIME_MS
+from ranker.labels.matrix import label_matrix
 from ranker.spec import RankerSpec
-from training.trainer import label_matrix
 
 RENAMED: Final = ("user_id", "video_id", "author_id")
 
@@ -39,7 +39,7 @@ class Rows:
     def __init__(self, spec: RankerSpec, batches: list[pa.RecordBatch]) -> None:
         self.records = RecordLayout((*spec.side(*Side), VIEWER), seed=spec.hash_seed)
         self.parts = [
-            Part(self.records.of_batch(b), b.column(TIME_MS).to_numpy(), label_matrix(b, spec))
+            Part(self.records.of_batch(b), b.column(TIME_MS).to_numpy(), label_matrix(b, spec.feedback))
             for b in batches
         ]
 

@@ -30,8 +30,8 @@ from ranker.bundles.manifest import FORMAT_VERSION, Manifest, sha256
 from ranker.errors import BundleError, UserError
 from ranker.features.encoder import Encoder, EncoderState
 from ranker.features.values import FeatureValue
+from ranker.labels.natural_units import natural_units
 from ranker.networks.model import RankingModel
-from ranker.objectives.losses import natural_units
 from ranker.spec import RankerSpec
 from ranker.spec_file import dump_spec, parse_spec
 

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from ranker.feature_spec import CategoryFeature, ColumnFeature, Side
+from ranker.events import TIME_MS
 from ranker.features.batch import Encoded, GroupInputs
 from ranker.features.id_rows import IdRows
+from ranker.features.kinds.columns import CategoryFeature, ColumnFeature, Side
 from ranker.features.layout import SIDES, Group, Layout
 from ranker.features.reader import GroupReader
 from ranker.features.record import RecordLayout, Words
@@ -30,7 +31,6 @@ from ranker.features.state.known import Known
 from ranker.features.state.tracker import Arrays
 from ranker.features.values import FeatureValue, canonical
 from ranker.features.vocabularies import Vocabularies
-from ranker.records import TIME_MS
 from ranker.spec import RankerSpec
 
 _IDS: Final = "ids/"

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ranker.feature_spec import CrossFeature, IdFeature, TableFeature
 from ranker.features.id_table import IdTable
+from ranker.features.kinds.columns import CrossFeature, IdFeature, TableFeature
 from ranker.features.layout import Layout
 from ranker.features.record import MISSING_KEY, RecordLayout, Words
 from ranker.features.state.kernels import Times

@@ -15,11 +15,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ranker.feature_spec import IdFeature
+from ranker.features.key_table import KeyTable
+from ranker.features.kinds.columns import IdFeature
 from ranker.features.record import Words
 from ranker.features.state import kernels
 from ranker.features.state.kernels import Times
-from ranker.features.state.key_table import KeyTable
 from ranker.features.state.tracker import Arrays
 
 _FOREVER_MS: Final = 2**62

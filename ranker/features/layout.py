@@ -7,7 +7,8 @@ a range is the embedding of a missing value.
 from enum import StrEnum
 from typing import Final
 
-from ranker.feature_spec import (
+from ranker.events import USER_ID
+from ranker.features.kinds.columns import (
     BinFeature,
     CategoryFeature,
     ColumnFeature,
@@ -20,9 +21,8 @@ from ranker.feature_spec import (
     SingleKey,
     TableFeature,
 )
-from ranker.records import USER_ID
+from ranker.features.kinds.learned import AgeFeature, HistoryFeature, RateFeature, StateFeature
 from ranker.spec import RankerSpec
-from ranker.state_spec import AgeFeature, HistoryFeature, RateFeature, StateFeature
 
 SingleFeature = SingleKey | CrossFeature
 """A feature with one table row per value."""

@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ranker.feature_spec import BinFeature, CategoryFeature, CrossFeature, IdFeature, IdsFeature
 from ranker.features.batch import AttendedHistory, Bag, GroupInputs
 from ranker.features.hashing import combine
 from ranker.features.id_rows import IdRows
+from ranker.features.kinds.columns import BinFeature, CategoryFeature, CrossFeature, IdFeature, IdsFeature
+from ranker.features.kinds.learned import AgeFeature, HistoryFeature
 from ranker.features.layout import AGE_RANGES, Group, Layout
 from ranker.features.record import MISSING_KEY, MISSING_LIST, RecordLayout, Words
 from ranker.features.standardise import Standardiser
 from ranker.features.state.known import History, Known
 from ranker.features.state.row_keys import bins, part_keys
 from ranker.features.vocabularies import TextOf, Vocabularies
-from ranker.state_spec import AgeFeature, HistoryFeature
 
 LARGEST: Final = 1e100
 """Numbers are cut here: their squares must add up to something finite."""

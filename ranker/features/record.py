@@ -22,8 +22,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ranker.errors import FeatureError
-from ranker.feature_spec import NUMERIC, ColumnFeature, IdsFeature
 from ranker.features.hashing import MAX_BYTES, hash_strings
+from ranker.features.kinds.columns import NUMERIC, ColumnFeature, IdsFeature
 from ranker.features.values import FeatureValue, canonical, column_of
 
 Words = NDArray[np.uint64]

@@ -1,8 +1,8 @@
 """Which records of a spec are stored: one of each viewer, one of each video."""
 
-from ranker.feature_spec import ColumnFeature, Side
+from ranker.events import QUERY_PREFIX
+from ranker.features.kinds.columns import ColumnFeature, Side
 from ranker.features.record import RecordLayout
-from ranker.records import QUERY_PREFIX
 from ranker.spec import RankerSpec
 
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ranker.feature_spec import CategoryFeature
 from ranker.features.hashing import combine, hash_strings
+from ranker.features.kinds.columns import CategoryFeature
 from ranker.features.record import MISSING_KEY, Words
 
 MISSING, OTHER, FIRST_VALUE = 0, 1, 2

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from ranker.features.batch import Encoded
 from ranker.features.layout import Group, Layout
 from ranker.networks.embedding import FusedEmbedding
-from ranker.networks.kinds import KINDS, Sharing
 from ranker.networks.layers import SidesLinear, multiplications, relu_layers
 from ranker.networks.position import PositionTower
-from ranker.networks.shared import Representations
+from ranker.networks.sharing.base import Representations
+from ranker.networks.sharing.registry import KINDS, Sharing
 from ranker.networks.towers import Towers
 from ranker.spec import RankerSpec
 

@@ -18,7 +18,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ranker.spec import ScoreSpec, ScoreTerm, Task
+from ranker.labels.label import Task
+from ranker.score.score_spec import ScoreSpec, ScoreTerm
 
 Floats = NDArray[np.float64]
 

@@ -29,7 +29,7 @@ def load_key(source: str) -> str:
 
 
 def state_key(digest: str) -> str:
-    """What the newest feature state is: JSON, see `ranker/store/feature_state.py`."""
+    """What the newest feature state is: JSON, see `ranker/store/state_store.py`."""
     return f"{PREFIX}state:{digest}"
 
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from load_tests.agreement import agreement, requests_of, trained
-from ranker.networks.kinds import KINDS
+from ranker.networks.sharing.registry import KINDS
 from ranker.spec_file import load_spec
 from tests.data_location import kuairand_folder
-from training.sources.recognise import open_source
+from training.sources.registry import open_source
 
 HOUR_MS = 3_600_000
 

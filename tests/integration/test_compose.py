@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.integration.docker_session import ROOT, NoDockerError, docker_prefix, docker_session
-from training.sources.simulated import SimulatedSource
+from training.sources.simulated.source import SimulatedSource
 
 PROJECT = "watchnext-test"
 DAYS = 1

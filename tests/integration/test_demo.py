@@ -17,8 +17,8 @@ from rich.console import Console
 
 from ranker.bundles.registry import Registry
 from training.demo import CANDIDATES, REQUESTS, SHOWN, SHOWN_HEADS, ranked_table
-from training.simulate import write_simulation
-from training.sources.population import WorldConfig
+from training.sources.simulated.population import WorldConfig
+from training.sources.simulated.write import write_simulation
 
 WORLD = WorldConfig(viewers=200, authors=20, uploads_per_day=200, catalogue_days=2, requests_per_day=600)
 DEMO = [sys.executable, "-m", "watchnext", "demo", "--spec", "simulated", "--port", "0"]

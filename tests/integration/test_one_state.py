@@ -15,27 +15,28 @@ import pytest
 from rich.console import Console
 
 from ranker.bundles.registry import Registry
-from ranker.feature_spec import Side
+from ranker.features.kinds.columns import Side
 from ranker.features.layout import Group
+from ranker.labels.matrix import label_matrix
 from ranker.spec_file import load_spec
 from ranker.store.connection import connect_async, connect_later, store_url
-from serving import state_follower
-from serving.feature_store import FeatureStore
-from serving.follower import BLOCK_MS, Follower
-from serving.metrics import Metrics
-from serving.model_worker import ModelWorker
-from serving.pace import Pace
+from serving.http.metrics import Metrics
+from serving.http.pace import Pace
+from serving.model.served_model import Query, ServedModel, Stored
+from serving.model.worker import ModelWorker
 from serving.schemas import RankRequest
-from serving.served_model import Query, ServedModel, Stored
-from serving.state_follower import StateFollower
+from serving.sync import state_follower
+from serving.sync.catalogue_follower import BLOCK_MS, Follower
+from serving.sync.feature_store import FeatureStore
+from serving.sync.state_follower import StateFollower
 from tests.data_location import kuairand_folder
 from tests.training.record_source import RecordSource
 from training import checkpoint
 from training.load_features import load_features
 from training.publish import publish
 from training.refresh_state import refresh_state
-from training.sources.recognise import open_source
-from training.trainer import Trainer, label_matrix
+from training.sources.registry import open_source
+from training.trainer import Trainer
 
 LEARNED = 12_288
 """Rows that the bundle has learned from."""
@@ -126,7 +127,7 @@ def trained_on(registry, log):
     encoder = registry.read().encoder
     for start in range(0, log.num_rows, 2 * REQUESTS):
         batch = log.slice(start, 2 * REQUESTS)
-        yield encoder.encode_examples(batch, labels=label_matrix(batch, SPEC)).groups
+        yield encoder.encode_examples(batch, labels=label_matrix(batch, SPEC.feedback)).groups
 
 
 class Service:

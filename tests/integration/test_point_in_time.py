@@ -15,10 +15,11 @@ import pyarrow as pa
 import pytest
 import torch
 
+from ranker.labels.matrix import label_matrix
 from ranker.metrics.intervals import Interval, auc_interval
 from ranker.spec import RankerSpec
 from ranker.spec_file import parse_spec
-from training.trainer import Trainer, label_matrix
+from training.trainer import Trainer
 
 SPEC: Final = parse_spec(
     """
@@ -115,7 +116,9 @@ def measure(world: World) -> Figures:
     fresh = []
     with torch.inference_mode(), trainer.exported():
         for batch in log.slice(rows * 3 // 4).to_batches(size):
-            encoded = trainer.encoder.encode_examples(batch, labels=label_matrix(batch, trainer.spec))
+            encoded = trainer.encoder.encode_examples(
+                batch, labels=label_matrix(batch, trainer.spec.feedback)
+            )
             fresh.append(trainer.model(encoded)[:, 0].double().numpy())
     quarter = rows // 4
     predicted = np.concatenate(seen)

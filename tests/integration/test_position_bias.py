@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from ranker.feature_spec import Side
+from ranker.features.kinds.columns import Side
 from ranker.metrics.exact import expected_auc
 from ranker.spec import RankerSpec
 from ranker.spec_file import load_spec
-from training.sources.population import DAY_MS, DEVICES, EPOCH_MS, PAGE
-from training.sources.simulated import SimulatedSource
+from training.sources.simulated.population import DAY_MS, DEVICES, EPOCH_MS, PAGE
+from training.sources.simulated.source import SimulatedSource
 from training.trainer import Trainer
 
 

@@ -27,8 +27,8 @@ from ranker.bundles.manifest import sha256
 from ranker.spec_file import dump_spec, load_spec
 from training.report import METRICS_FILE
 from training.run import CHECKPOINT_FILE
-from training.simulate import write_simulation
-from training.sources.population import PAGE, WorldConfig
+from training.sources.simulated.population import PAGE, WorldConfig
+from training.sources.simulated.write import write_simulation
 
 CHECKPOINT_ROWS = 512
 MOST_CHECKPOINTS = 2

@@ -5,8 +5,10 @@ import pytest
 from pydantic import ValidationError
 
 from ranker.errors import SourceError
-from ranker.feature_spec import CategoryFeature, Side
-from ranker.spec import NetworkSpec, RankerSpec, ScoreTerm
+from ranker.features.kinds.columns import CategoryFeature, Side
+from ranker.networks.sharing.network_spec import NetworkSpec
+from ranker.score.score_spec import ScoreTerm
+from ranker.spec import RankerSpec
 from tests.ranker.small_spec import SMALL_SPEC, random_records
 
 ID = {"name": "video_id", "side": "candidate", "kind": "id"}

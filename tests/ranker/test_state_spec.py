@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from ranker.features.kinds.learned import AgeFeature, HistoryFeature, RateFeature
 from ranker.spec import RankerSpec
-from ranker.state_spec import AgeFeature, HistoryFeature, RateFeature
 
 COLUMNS: list[dict[str, Any]] = [
     {"name": "user_id", "side": "user", "kind": "id"},

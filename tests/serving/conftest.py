@@ -8,11 +8,11 @@ import httpx
 import pytest
 
 from ranker.store.connection import store_url
-from serving.admission import Admission
 from serving.app import create_app
-from serving.metrics import Metrics
-from serving.pace import Pace
-from serving.server import Server
+from serving.http.admission import Admission
+from serving.http.metrics import Metrics
+from serving.http.pace import Pace
+from serving.processes.server import Server
 from serving.settings import ServingSettings
 from tests.serving.redis_process import redis_process
 from tests.serving.small_ranker import publish_small_ranker
@@ -58,7 +58,7 @@ def serving(app):
 def float32():
     """Rank in float32 on every machine, so that what is computed can be compared closely."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("serving.hot_swap.fast_bfloat16", lambda device: False)
+        patch.setattr("serving.sync.hot_swap.fast_bfloat16", lambda device: False)
         yield
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 from ranker.bundles.bundle import unpack
-from ranker.feature_spec import Side
+from ranker.features.kinds.columns import Side
+from serving.model.served_model import Query, Ranked, ServedModel, Stored
 from serving.schemas import RankRequest
-from serving.served_model import Query, Ranked, ServedModel, Stored
 from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of
 from tests.serving.small_ranker import packed_ranker
 

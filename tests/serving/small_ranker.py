@@ -7,9 +7,9 @@ import pyarrow as pa
 from ranker.bundles.bundle import Request, pack
 from ranker.bundles.manifest import Manifest
 from ranker.bundles.registry import Registry
+from ranker.events import USER_ID, VIDEO_ID
 from ranker.features.encoder import Encoder
 from ranker.features.stored import user_records, video_records
-from ranker.records import USER_ID, VIDEO_ID
 from ranker.spec_file import parse_spec
 from ranker.store.records import RecordWriter
 from tests.ranker.networks.random_model import build

@@ -9,10 +9,10 @@ from ranker.bundles.bundle import Request, pack
 from ranker.bundles.manifest import Manifest
 from ranker.bundles.registry import Registry
 from ranker.features.encoder import Encoder
+from ranker.labels.matrix import label_matrix
 from ranker.spec_file import parse_spec
 from tests.ranker.networks.random_model import build
 from tests.serving.small_ranker import YAML
-from training.trainer import label_matrix
 
 FIRST_MS = 1_700_000_000_000
 STATE_YAML = YAML.replace(
@@ -57,7 +57,7 @@ def log_of(rows, *, first_ms=FIRST_MS, seed=0):
 def packed_state_ranker(log, *, seed=1, spec=STATE_SPEC):
     """The files of a bundle with random weights whose state has seen a log."""
     encoder = Encoder(spec)
-    encoder.encode_examples(log, observe=True, labels=label_matrix(log, spec))
+    encoder.encode_examples(log, observe=True, labels=label_matrix(log, spec.feedback))
     watermark_ms = log.column("time_ms")[-1].as_py()
     manifest = Manifest(
         model_version=f"state-{seed}",

@@ -1,7 +1,7 @@
 """A log of 600 rows, a bundle that has seen some of them, and states in the store that have seen others."""
 
 from ranker.bundles.bundle import unpack
-from ranker.store.feature_state import StateStore
+from ranker.store.state_store import StateStore
 from tests.serving.state_ranker import log_of, packed_state_ranker, publish_state_ranker
 
 LOG = log_of(600)

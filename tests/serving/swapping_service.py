@@ -7,15 +7,15 @@ import pytest
 
 from ranker.bundles.registry import Registry
 from ranker.store.connection import connect_async, connect_later
-from serving import hot_swap as module
-from serving.feature_store import FeatureStore
-from serving.hot_swap import HotSwap
-from serving.metrics import Metrics
-from serving.model_worker import ModelWorker
-from serving.pace import Pace
+from serving.http.metrics import Metrics
+from serving.http.pace import Pace
+from serving.model.served_model import Query, Stored
+from serving.model.worker import ModelWorker
 from serving.schemas import RankRequest
-from serving.served_model import Query, Stored
-from serving.state_follower import StateFollower
+from serving.sync import hot_swap as module
+from serving.sync.feature_store import FeatureStore
+from serving.sync.hot_swap import HotSwap
+from serving.sync.state_follower import StateFollower
 from tests.serving.told import told
 from tests.serving.waiting import until
 
@@ -75,5 +75,5 @@ def serving(folder, server, use):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "POLL_S", 0.02)
-        patch.setattr("serving.follower.BLOCK_MS", 50)
+        patch.setattr("serving.sync.catalogue_follower.BLOCK_MS", 50)
         asyncio.run(main())

@@ -5,10 +5,10 @@ import socket
 import pytest
 
 from serving.app import create_app
-from serving.auth import NEEDED, OPEN, ApiKey, Role, fresh_key, hashed
+from serving.http.auth import NEEDED, OPEN, ApiKey, Role, fresh_key, hashed
 from serving.settings import ServingSettings
 from tests.serving.conftest import serving
-from tests.serving.test_problems import check_problem
+from tests.serving.http.test_problems import check_problem
 
 KEY = fresh_key()
 BODY = {"user": {"id": "u"}, "candidates": [{"id": "a"}, {"id": "b"}]}

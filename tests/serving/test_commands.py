@@ -9,9 +9,9 @@ import torch
 from typer.testing import CliRunner
 
 from ranker.errors import UserError
-from serving.auth import ApiKey, Role, hashed
 from serving.commands import app
-from serving.key_file import append_key, read_keys
+from serving.http.auth import ApiKey, Role, hashed
+from serving.http.key_file import append_key, read_keys
 from tests.serving.service_process import SERVE, service_process
 
 

@@ -7,10 +7,10 @@ import pytest
 from ranker.bundles.bundle import unpack
 from ranker.bundles.registry import Registry
 from ranker.store.connection import connect_later
-from ranker.store.feature_state import StateStore
-from serving import hot_swap
+from ranker.store.state_store import StateStore
 from serving.app import create_app
 from serving.settings import ServingSettings
+from serving.sync import hot_swap
 from tests.serving.conftest import serving
 from tests.serving.state_ranker import log_of, packed_state_ranker, publish_state_ranker
 

@@ -7,7 +7,7 @@ import pytest
 
 import watchnext
 from tests.training.small_commands import NOON, WORLD, Answer, Command
-from training.simulate import write_simulation
+from training.sources.simulated.write import write_simulation
 
 
 @pytest.fixture

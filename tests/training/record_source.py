@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ranker.records import TIME_MS, USER_ID, VIDEO_ID
+from ranker.events import TIME_MS, USER_ID, VIDEO_ID
 from training.sources.base import Source
 from training.sources.merge import rebatch
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from training.sources.population import WorldConfig
+from training.sources.simulated.population import WorldConfig
 
 WORLD = WorldConfig(viewers=60, authors=10, uploads_per_day=30, catalogue_days=2, requests_per_day=300)
 NOON = "2026-01-01T12:00Z"

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ranker.spec import Task
+from ranker.labels.label import Task
 from training.correction import MeanCorrection
 
 TASKS = (

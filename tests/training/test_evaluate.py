@@ -10,7 +10,7 @@ from rich.console import Console
 from ranker.bundles.bundle import Bundle
 from ranker.bundles.registry import Registry
 from ranker.errors import SourceError
-from ranker.objectives.losses import natural_units
+from ranker.labels.natural_units import natural_units
 from tests.ranker.small_spec import SMALL_SPEC, random_records
 from tests.training.record_source import RecordSource
 from training.baseline import SmoothedRates

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from ranker.errors import SourceError
+from ranker.labels.matrix import label_matrix
 from tests.training.toy import TOY_SPEC, calm, toy_batch, weights_of, with_column
-from training.trainer import Trainer, label_matrix
+from training.trainer import Trainer
 
 
 def test_a_missing_label_teaches_nothing() -> None:
@@ -83,16 +84,16 @@ def test_a_label_or_weight_out_of_range_is_refused(column: str, value: float | N
 def test_a_label_that_is_no_number_is_refused() -> None:
     batch = with_column(toy_batch(0), "click", ["yes"] * 256)
     with pytest.raises(SourceError, match=r"column 'click': expected numbers, found string"):
-        label_matrix(batch, TOY_SPEC)
+        label_matrix(batch, TOY_SPEC.feedback)
 
 
 @pytest.mark.parametrize("kind", [pa.bool_(), pa.int8(), pa.uint64(), pa.float16(), pa.float64()], ids=str)
 def test_labels_of_any_numeric_type_are_read(kind: pa.DataType) -> None:
     values = pa.array([1.0, None, 0.0]).cast(pa.int8() if kind == pa.bool_() else kind).cast(kind)
     batch = with_column(toy_batch(0, rows=3), "click", values)
-    np.testing.assert_array_equal(label_matrix(batch, TOY_SPEC)[:, 0], [1, np.nan, 0])
+    np.testing.assert_array_equal(label_matrix(batch, TOY_SPEC.feedback)[:, 0], [1, np.nan, 0])
 
 
 def test_labels_beyond_float32s_integers_are_rounded_not_refused() -> None:
     batch = with_column(toy_batch(0, rows=2), "watch_time", [2**24 + 1, 0])
-    assert label_matrix(batch, TOY_SPEC)[0, 1] == 2**24
+    assert label_matrix(batch, TOY_SPEC.feedback)[0, 1] == 2**24

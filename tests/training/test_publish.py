@@ -6,7 +6,7 @@ import pyarrow as pa
 import torch
 
 from ranker.bundles.registry import Registry
-from ranker.objectives.losses import natural_units
+from ranker.labels.natural_units import natural_units
 from tests.ranker.small_spec import SMALL_SPEC, random_records
 from training.checkpoint import Position, new_run
 from training.publish import GOLDEN_CANDIDATES, GOLDEN_REQUESTS, golden_requests, publish

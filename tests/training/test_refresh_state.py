@@ -14,13 +14,13 @@ from rich.console import Console
 from ranker.bundles.registry import Registry
 from ranker.errors import StoreError, UserError
 from ranker.features.encoder import Encoder
-from ranker.store.feature_state import DamagedStateError, StateStore
+from ranker.labels.matrix import label_matrix
+from ranker.store.state_store import DamagedStateError, StateStore
 from tests.serving.small_ranker import publish_small_ranker
 from tests.serving.state_ranker import FIRST_MS, STATE_SPEC, log_of, publish_state_ranker
 from tests.training.record_source import RecordSource
 from training import refresh_state as module
 from training.refresh_state import Refreshed, refresh_state
-from training.trainer import label_matrix
 
 LOG = log_of(900)
 TIMES = LOG.column("time_ms").to_numpy()
@@ -49,7 +49,7 @@ def check_stored(client: redis.Redis, rows: int) -> None:
     """The store has the state of one pass over the log's first rows."""
     encoder = Encoder(STATE_SPEC)
     seen = LOG.slice(0, rows)
-    encoder.replay(seen, label_matrix(seen, STATE_SPEC))
+    encoder.replay(seen, label_matrix(seen, STATE_SPEC.feedback))
     store = StateStore(client, encoder.feature_state.digest)
     newest = store.newest()
     assert newest is not None

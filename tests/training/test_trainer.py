@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ranker.errors import NonFiniteLossError
+from ranker.labels.natural_units import natural_units
 from ranker.metrics.exact import auc
-from ranker.objectives.losses import natural_units
 from ranker.spec import RankerSpec
 from ranker.spec_file import dump_spec, parse_spec
 from tests.ranker.small_spec import SMALL_SPEC, random_records

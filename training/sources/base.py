@@ -19,7 +19,7 @@ class Source(ABC):
     @property
     @abstractmethod
     def schema(self) -> pa.Schema:
-        """Schema of the batches: the columns of `ranker/records.py`, feature columns and label columns."""
+        """Schema of the batches: the columns of `ranker/events.py`, feature columns and label columns."""
 
     @abstractmethod
     def batches(

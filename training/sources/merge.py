@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ranker.errors import SourceError
-from ranker.records import TIME_MS
+from ranker.events import TIME_MS
 
 logger = logging.getLogger(__name__)
 

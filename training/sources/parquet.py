@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ranker.errors import SourceError
-from ranker.records import QUERY_PREFIX, TIME_MS, USER_ID, VIDEO_ID, check_records
+from ranker.events import QUERY_PREFIX, TIME_MS, USER_ID, VIDEO_ID, check_records
 from training.sources.base import Source
 from training.sources.last_known import last_known
 from training.sources.merge import DEFAULT_REORDER_ROWS, Chunk, Late, TimeMerge, rebatch

@@ -4,9 +4,9 @@ import hashlib
 import json
 from typing import Final
 
+from ranker.features.kinds.learned import HistoryFeature
 from ranker.features.layout import Layout
 from ranker.spec import RankerSpec
-from ranker.state_spec import HistoryFeature
 
 FORMAT: Final = 1
 """Raised whenever the meaning of a saved array changes."""

@@ -15,7 +15,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ranker.feature_spec import IdFeature, IdsFeature, NumberFeature
+from ranker.features.kinds.columns import IdFeature, IdsFeature, NumberFeature
+from ranker.features.kinds.learned import AgeFeature, HistoryFeature, RateFeature, StateFeature
 from ranker.features.layout import Group, Layout
 from ranker.features.record import RecordLayout, Words
 from ranker.features.state.digest import state_digest
@@ -27,7 +28,6 @@ from ranker.features.state.rates import RateTracker
 from ranker.features.state.sightings import SightingTracker
 from ranker.features.state.tracker import SHOWN, Arrays, Replay, Tracker
 from ranker.spec import RankerSpec
-from ranker.state_spec import AgeFeature, HistoryFeature, RateFeature, StateFeature
 
 Labels = NDArray[np.float32]
 _THREADS: Final = ThreadPoolExecutor(2, "feature-state")

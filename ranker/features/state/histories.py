@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ranker.feature_spec import IdFeature, IdsFeature
+from ranker.features.kinds.columns import IdFeature, IdsFeature
+from ranker.features.kinds.learned import HistoryFeature
 from ranker.features.layout import VIEWER
 from ranker.features.record import RecordLayout, Words
 from ranker.features.state import kernels
@@ -16,8 +17,7 @@ from ranker.features.state.kernels import Cells, Times
 from ranker.features.state.known import History, Reading
 from ranker.features.state.row_keys import part_keys
 from ranker.features.state.tracker import SHOWN, Arrays, Replay, Tracker
-from ranker.spec import Label
-from ranker.state_spec import HistoryFeature
+from ranker.labels.label import Label
 
 
 class HistoryTracker(Tracker):

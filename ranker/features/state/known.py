@@ -9,10 +9,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ranker.features.kinds.learned import RateFeature
 from ranker.features.layout import Group, Layout
 from ranker.features.record import Words
 from ranker.spec import RankerSpec
-from ranker.state_spec import RateFeature
 
 Floats = NDArray[np.float32]
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ranker.features.kinds.learned import RateFeature
 from ranker.features.layout import KeyPart
 from ranker.features.record import RecordLayout, Words
 from ranker.features.state import kernels
@@ -15,8 +16,7 @@ from ranker.features.state.kernels import KNOWN, Cells, Rates, Times
 from ranker.features.state.known import Floats, Place, Reading
 from ranker.features.state.row_keys import RowKeys
 from ranker.features.state.tracker import Arrays, Replay, Tracker
-from ranker.spec import Label
-from ranker.state_spec import RateFeature
+from ranker.labels.label import Label
 
 
 class RateTracker(Tracker):

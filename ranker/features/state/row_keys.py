@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ranker.feature_spec import BinFeature, IdsFeature
 from ranker.features.hashing import combine_keys
+from ranker.features.kinds.columns import BinFeature, IdsFeature
 from ranker.features.layout import KeyPart
 from ranker.features.record import RecordLayout, Words
 

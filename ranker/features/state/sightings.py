@@ -5,6 +5,7 @@ Shape letters: R rows, K keys of a row.
 
 from collections.abc import Sequence
 
+from ranker.features.kinds.learned import AgeFeature
 from ranker.features.layout import KeyPart
 from ranker.features.record import RecordLayout, Words
 from ranker.features.state import kernels
@@ -12,7 +13,6 @@ from ranker.features.state.kernels import Cells, Times
 from ranker.features.state.known import Reading
 from ranker.features.state.row_keys import RowKeys
 from ranker.features.state.tracker import SHOWN, Arrays, Replay, Tracker
-from ranker.state_spec import AgeFeature
 
 
 class SightingTracker(Tracker):

@@ -11,9 +11,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ranker.features.key_table import KeyTable
 from ranker.features.record import RecordLayout, Words
 from ranker.features.state.kernels import Cells, Times
-from ranker.features.state.key_table import KeyTable
 from ranker.features.state.known import Reading
 
 Arrays = dict[str, NDArray[Any]]

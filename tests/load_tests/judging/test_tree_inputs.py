@@ -7,8 +7,8 @@ from ranker.features.encoder import Encoder, EncoderState
 from ranker.features.layout import Group
 from ranker.features.record import MISSING_KEY
 from ranker.features.standardise import Statistics
+from ranker.labels.matrix import label_matrix
 from tests.load_tests.judging.judged_log import DAYS, ROWS_A_DAY, SPEC, small_log
-from training.trainer import label_matrix
 
 WIDE = 1e6
 """A standard deviation that makes no number too large to be kept."""
@@ -73,7 +73,7 @@ def test_trees_learn_from_the_numbers_that_the_encoder_reads(
 ) -> None:
     learned = log.rows(None, DAYS[2].since_ms)
 
-    assert_same(matrices[0], encoded_numbers(plain_encoder(), learned, label_matrix(learned, SPEC)))
+    assert_same(matrices[0], encoded_numbers(plain_encoder(), learned, label_matrix(learned, SPEC.feedback)))
 
 
 def test_trees_predict_from_the_numbers_that_the_encoder_reads_frozen_and_live(
@@ -81,11 +81,11 @@ def test_trees_predict_from_the_numbers_that_the_encoder_reads_frozen_and_live(
 ) -> None:
     learned, judged = log.rows(None, DAYS[2].since_ms), log.rows(DAYS[2].since_ms)
     encoder = plain_encoder()
-    encoder.replay(learned, label_matrix(learned, SPEC))
+    encoder.replay(learned, label_matrix(learned, SPEC.feedback))
 
     _, frozen, live = matrices
     assert_same(frozen, encoded_numbers(encoder, judged))
-    assert_same(live, encoded_numbers(encoder, judged, label_matrix(judged, SPEC)))
+    assert_same(live, encoded_numbers(encoder, judged, label_matrix(judged, SPEC.feedback)))
     assert not np.array_equal(
         frozen.numbers["user_rates/click/3600s"], live.numbers["user_rates/click/3600s"]
     )

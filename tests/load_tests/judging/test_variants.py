@@ -4,12 +4,12 @@ import torch
 from load_tests.judging.variants import KINDS, multiplications, single_task, with_network, without
 from ranker.features.encoder import Encoder
 from ranker.features.layout import Group
+from ranker.labels.matrix import label_matrix
 from ranker.networks.model import RankingModel
 from ranker.spec import RankerSpec
 from ranker.spec_file import load_spec
 from tests.load_tests.judging.judged_log import SPEC, small_log
 from tests.ranker.small_spec import SMALL_SPEC
-from training.trainer import label_matrix
 
 
 def names(spec: RankerSpec) -> set[str]:
@@ -33,7 +33,8 @@ def test_a_network_for_one_task_learns_it_alone_and_reads_the_same_features() ->
     assert RankingModel(alone).towers.output.weight.shape[0] == 1
     batch = small_log().records
     mine, all_tasks = (
-        Encoder(spec).encode_examples(batch, labels=label_matrix(batch, spec)) for spec in (alone, SPEC)
+        Encoder(spec).encode_examples(batch, labels=label_matrix(batch, spec.feedback))
+        for spec in (alone, SPEC)
     )
     for group in Group:
         assert torch.equal(mine.groups[group].numbers, all_tasks.groups[group].numbers)
@@ -68,7 +69,7 @@ def test_without_ids_every_id_has_one_embedding_and_rates_are_still_counted_by_i
     left = without(SPEC, "ids")
     assert left is not None
     batch = small_log().records
-    labels = label_matrix(batch, SPEC)
+    labels = label_matrix(batch, SPEC.feedback)
     with_ids, without_ids = (Encoder(SPEC), Encoder(left))
     for _ in range(2):  # in the second round, ids have been seen often enough for rows of their own
         full = with_ids.encode_examples(batch, observe=True, labels=labels)

@@ -24,7 +24,7 @@ from ranker.bundles.bundle import (
 from ranker.bundles.manifest import FORMAT_VERSION, Manifest
 from ranker.errors import BundleError, FeatureError
 from ranker.features.encoder import Encoder
-from ranker.objectives.losses import natural_units
+from ranker.labels.natural_units import natural_units
 from tests.ranker.bundles.small_bundle import CANDIDATES, REQUEST, packed, ranker, resealed, version_of
 from tests.ranker.small_spec import SMALL_SPEC, random_records
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from ranker.errors import FeatureError
-from ranker.feature_spec import CrossFeature
 from ranker.features.encoder import Encoder
 from ranker.features.hashing import MAX_BYTES
+from ranker.features.kinds.columns import CrossFeature
 from ranker.features.layout import Group
 from ranker.features.values import FeatureValue
 from tests.ranker.features.small_encoder import alone, everything, rows

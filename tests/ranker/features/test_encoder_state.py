@@ -4,8 +4,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from ranker.feature_spec import CategoryFeature
 from ranker.features.encoder import Encoder, EncoderState
+from ranker.features.kinds.columns import CategoryFeature
 from ranker.features.layout import Group
 from tests.ranker.features.small_encoder import alone, everything, rows
 from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ranker.feature_spec import IdFeature
 from ranker.features.id_table import IdTable
+from ranker.features.kinds.columns import IdFeature
 from ranker.features.state.tracker import Arrays
 
 MISSING, SHARED = 0, 1

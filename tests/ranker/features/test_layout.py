@@ -1,4 +1,4 @@
-from ranker.feature_spec import CategoryFeature, CrossFeature, IdFeature, IdsFeature, NumberFeature
+from ranker.features.kinds.columns import CategoryFeature, CrossFeature, IdFeature, IdsFeature, NumberFeature
 from ranker.features.layout import Group, Layout
 from tests.ranker.small_spec import SMALL_SPEC
 

@@ -9,12 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranker.feature_spec import Feature, IdsFeature, NumberFeature, Side
+from ranker.events import TIME_MS
 from ranker.features.batch import GroupInputs
 from ranker.features.encoder import Encoder
+from ranker.features.kinds.columns import Feature, IdsFeature, NumberFeature, Side
 from ranker.features.layout import Group
 from ranker.features.values import FeatureValue
-from ranker.records import TIME_MS
 from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of, shown_to
 
 Column = tuple[pa.Array, list[FeatureValue]]

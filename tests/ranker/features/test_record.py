@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ranker.errors import FeatureError
-from ranker.feature_spec import ColumnFeature, IdFeature, IdsFeature, NumberFeature, Side
 from ranker.features.hashing import MAX_BYTES
+from ranker.features.kinds.columns import ColumnFeature, IdFeature, IdsFeature, NumberFeature, Side
 from ranker.features.record import MISSING_LIST, RecordLayout
 from tests.ranker.small_spec import SMALL_SPEC, random_records
 

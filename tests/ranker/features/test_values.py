@@ -6,7 +6,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from ranker.errors import FeatureError
-from ranker.feature_spec import Feature
+from ranker.features.kinds.columns import Feature
 from ranker.features.values import canonical, column_of
 
 ADAPTER: TypeAdapter[Feature] = TypeAdapter(Feature)

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from ranker.feature_spec import CategoryFeature, ColumnFeature, Side
 from ranker.features.hashing import hash_strings
+from ranker.features.kinds.columns import CategoryFeature, ColumnFeature, Side
 from ranker.features.record import MISSING_KEY, Words
 from ranker.features.vocabularies import FIRST_VALUE, MISSING, OTHER, Vocabularies
 

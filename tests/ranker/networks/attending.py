@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from ranker.features.encoder import Encoder
+from ranker.features.kinds.learned import HistoryFeature
 from ranker.spec import RankerSpec
-from ranker.state_spec import HistoryFeature
 from tests.ranker.small_spec import random_records, small_spec
 
 NOW_MS = 1_700_000_900_000

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ranker.features.layout import Group
 from ranker.networks.attention import HIDDEN, ActivationUnit
-from ranker.networks.kinds import KINDS
 from ranker.networks.model import RankingModel
+from ranker.networks.sharing.registry import KINDS
 from tests.ranker.networks.attending import NOW_MS, attending_encoder, attending_spec
 from tests.ranker.networks.random_model import build
 from tests.ranker.small_spec import random_records, request_of, shown_to, small_spec

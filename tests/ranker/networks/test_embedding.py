@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ranker.feature_spec import Feature, IdsFeature, NumberFeature
 from ranker.features.encoder import Encoder
+from ranker.features.kinds.columns import Feature, IdsFeature, NumberFeature
 from ranker.features.layout import Group, Layout
 from ranker.networks.embedding import FusedEmbedding
 from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of

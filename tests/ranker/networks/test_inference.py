@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from ranker.feature_spec import CrossFeature
 from ranker.features.batch import Encoded
 from ranker.features.encoder import Encoder
+from ranker.features.kinds.columns import CrossFeature
 from ranker.features.layout import Group
 from ranker.networks.inference import InferenceModel, Part
-from ranker.networks.kinds import KINDS
+from ranker.networks.sharing.registry import KINDS
 from ranker.spec import RankerSpec
 from tests.ranker.networks.attending import NOW_MS, attending_encoder, attending_spec
 from tests.ranker.networks.random_model import SHAPES, build

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from ranker.feature_spec import Side
 from ranker.features.batch import Encoded
 from ranker.features.encoder import Encoder
+from ranker.features.kinds.columns import Side
 from ranker.features.layout import Group
-from ranker.networks.kinds import KINDS
 from ranker.networks.model import RankingModel, TrainingOutputs
+from ranker.networks.sharing.registry import KINDS
 from tests.ranker.networks.random_model import SHAPES, build
 from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of, shown_to, small_spec
 

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ranker.objectives.losses import LOG_LIMIT, MultitaskLoss, natural_units
-from ranker.spec import Task
+from ranker.labels.label import Task
+from ranker.labels.natural_units import LOG_LIMIT, natural_units
+from ranker.objectives.losses import MultitaskLoss
 
 TASKS = (
     Task(name="click", group="engagement", kind="binary", weight=2.0),

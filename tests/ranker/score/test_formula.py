@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ranker.labels.label import Task
 from ranker.score.formula import ScoreFormula
-from ranker.spec import ScoreSpec, ScoreTerm, Task
+from ranker.score.score_spec import ScoreSpec, ScoreTerm
 
 TASKS = [
     Task(name="click", group="engagement", kind="binary"),

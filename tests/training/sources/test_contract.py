@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ranker.records import TIME_MS, USER_ID, VIDEO_ID, check_records
-from tests.training.sources.small_kuairand import impression, write_kuairand
+from ranker.events import TIME_MS, USER_ID, VIDEO_ID, check_records
+from tests.training.sources.kuairand.small_kuairand import impression, write_kuairand
 from training.sources.base import Source
-from training.sources.kuairand import KuaiRandSource
+from training.sources.kuairand.source import KuaiRandSource
 from training.sources.parquet import ParquetSource
-from training.sources.simulated import SimulatedSource
-from training.sources.world import WorldConfig
+from training.sources.simulated.source import SimulatedSource
+from training.sources.simulated.world import WorldConfig
 
 ROWS = 400
 

@@ -6,10 +6,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
-from ranker.feature_spec import BinFeature, IdsFeature
+from ranker.features.kinds.columns import BinFeature, IdsFeature
+from ranker.features.kinds.learned import AgeFeature, HistoryFeature, RateFeature
 from ranker.features.layout import Layout
-from ranker.spec import Label, RankerSpec
-from ranker.state_spec import AgeFeature, HistoryFeature, RateFeature
+from ranker.labels.label import Label
+from ranker.spec import RankerSpec
 from tests.ranker.features.state.small_state import Log
 
 Row = dict[str, Any]

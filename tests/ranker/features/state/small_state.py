@@ -9,16 +9,17 @@ import pyarrow as pa
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ranker.feature_spec import Side
 from ranker.features.hashing import hash_strings
+from ranker.features.kinds.columns import Side
+from ranker.features.kinds.learned import HistoryFeature
 from ranker.features.layout import VIEWER, Group, Layout
 from ranker.features.record import RecordLayout, Words
 from ranker.features.state.feature_state import FeatureState
 from ranker.features.state.kernels import Times
 from ranker.features.state.known import History, Known
-from ranker.spec import Label, RankerSpec
+from ranker.labels.label import Label
+from ranker.spec import RankerSpec
 from ranker.spec_file import parse_spec
-from ranker.state_spec import HistoryFeature
 
 LabelT = TypeVar("LabelT", bound=Label)
 STATE_YAML = """

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from ranker.feature_spec import BinFeature, IdFeature, IdsFeature
 from ranker.features.encoder import Encoder
+from ranker.features.kinds.columns import BinFeature, IdFeature, IdsFeature
+from ranker.features.kinds.learned import AgeFeature, HistoryFeature, RateFeature
 from ranker.features.layout import Group
-from ranker.state_spec import AgeFeature, HistoryFeature, RateFeature
+from ranker.labels.matrix import label_matrix
 from tests.ranker.features.state.small_state import STATE_SPEC, T, batch, one, some_log, together
-from training.trainer import label_matrix
 
 LATER = T + 120_000
 
@@ -16,7 +16,7 @@ LATER = T + 120_000
 def learned() -> Encoder:
     encoder = Encoder(STATE_SPEC)
     log = some_log()
-    encoder.encode_examples(log, observe=True, labels=label_matrix(log, STATE_SPEC))
+    encoder.encode_examples(log, observe=True, labels=label_matrix(log, STATE_SPEC.feedback))
     return encoder
 
 
@@ -52,7 +52,7 @@ def test_an_age_is_a_logarithm_and_marked_where_it_never_was() -> None:
     place = [feature.name for feature in state].index("user_age")
     width = sum(map(encoder.layout.state_numbers, state[:place]))
     log = some_log()
-    encoder.encode_examples(log, observe=True, labels=label_matrix(log, STATE_SPEC))
+    encoder.encode_examples(log, observe=True, labels=label_matrix(log, STATE_SPEC.feedback))
 
     rows = together(*(one(LATER + ms, user_id=user) for user, ms in (("u1", 0), ("u1", 10**6), ("new", 0))))
     numbers = encoder.encode_examples(batch(rows)).groups[Group.REQUEST].numbers

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from ranker.features.kinds.learned import AgeFeature, HistoryFeature, RateFeature
 from ranker.features.layout import Group
-from ranker.state_spec import AgeFeature, HistoryFeature, RateFeature
 from tests.ranker.features.state import naive
 from tests.ranker.features.state.small_state import (
     STATE_SPEC,

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from ranker.feature_spec import BinFeature
+from ranker.features.kinds.columns import BinFeature
+from ranker.features.kinds.learned import RateFeature
 from ranker.features.record import MISSING_KEY
 from ranker.features.state.row_keys import RowKeys, bins
-from ranker.state_spec import RateFeature
 from tests.ranker.features.state.small_state import STATE_SPEC, Log, Machine, one, together
 
 MACHINE = Machine()

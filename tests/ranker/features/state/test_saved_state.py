@@ -8,6 +8,7 @@ import safetensors.numpy
 
 from ranker.features.encoder import Encoder
 from ranker.features.layout import Group
+from ranker.labels.matrix import label_matrix
 from ranker.spec_file import parse_spec
 from tests.ranker.features.small_encoder import everything
 from tests.ranker.features.state.small_state import (
@@ -21,7 +22,7 @@ from tests.ranker.features.state.small_state import (
 )
 from training.checkpoint import new_run, restore, save
 from training.sources.merge import rebatch
-from training.trainer import Trainer, label_matrix
+from training.trainer import Trainer
 
 ROWS = 8
 BATCHES = list(rebatch([pa.Table.from_batches([some_log()])], ROWS))
@@ -48,14 +49,14 @@ def test_a_run_that_was_stopped_knows_the_same_as_one_that_was_not(tmp_path: Pat
 def test_a_state_survives_safetensors_bit_for_bit() -> None:
     encoder, copy = Encoder(STATE_SPEC), Encoder(STATE_SPEC)
     for step in BATCHES[:4]:
-        encoder.encode_examples(step, observe=True, labels=label_matrix(step, STATE_SPEC))
+        encoder.encode_examples(step, observe=True, labels=label_matrix(step, STATE_SPEC.feedback))
 
     copy.load(encoder.state())
     copy.feature_state.load(safetensors.numpy.load(safetensors.numpy.save(encoder.feature_state.state())))
 
     for step in BATCHES[4:]:
         left, right = (
-            e.encode_examples(step, labels=label_matrix(step, STATE_SPEC)) for e in (encoder, copy)
+            e.encode_examples(step, labels=label_matrix(step, STATE_SPEC.feedback)) for e in (encoder, copy)
         )
         for a, b in zip(everything(left), everything(right), strict=True):
             assert a.numpy().tobytes() == b.numpy().tobytes()
@@ -66,7 +67,7 @@ def test_features_may_be_called_as_parts_of_the_state_are() -> None:
     spec = parse_spec(renamed.replace("tag_rates, kind", "ids, kind"), where="renamed")
     encoder, copy = Encoder(spec), Encoder(spec)
     for step in BATCHES:
-        encoder.encode_examples(step, labels=label_matrix(step, spec))
+        encoder.encode_examples(step, labels=label_matrix(step, spec.feedback))
 
     copy.feature_state.load(safetensors.numpy.load(safetensors.numpy.save(encoder.feature_state.state())))
     same_state(encoder.feature_state, copy.feature_state)
@@ -75,7 +76,7 @@ def test_features_may_be_called_as_parts_of_the_state_are() -> None:
 def test_a_request_reads_what_a_log_at_the_same_time_reads() -> None:
     encoder = Encoder(STATE_SPEC)
     for step in BATCHES:
-        encoder.encode_examples(step, observe=True, labels=label_matrix(step, STATE_SPEC))
+        encoder.encode_examples(step, observe=True, labels=label_matrix(step, STATE_SPEC.feedback))
     values = {
         "user_id": "u1",
         "tab": "a",

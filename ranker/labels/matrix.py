@@ -1,0 +1,63 @@
+"""The labels of a batch as one matrix.
+
+Shape letters: B rows, L labels.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ranker.errors import SourceError
+from ranker.events import TIME_MS
+from ranker.labels.label import Label
+
+
+def label_matrix(batch: pa.RecordBatch, labels: Sequence[Label]) -> NDArray[np.float32]:
+    """The labels of a batch.
+
+    Returns:
+        (B, T + further labels) float32 in natural units, NaN where missing: the tasks', then the others.
+
+    Raises:
+        SourceError: A label is no number, outside 0 to 1 (binary), negative (log1p) or infinite.
+    """
+    matrix = np.empty((batch.num_rows, len(labels)), np.float32)
+    for index, label in enumerate(labels):
+        value = number_column(batch, label.label_column)
+        least = 0.0 if label.kind == "binary" or label.transform == "log1p" else -np.inf
+        greatest = 1.0 if label.kind == "binary" else np.inf
+        wrong = (value < least) | (value > greatest) | np.isinf(value)
+        refuse_rows(
+            batch,
+            label.label_column,
+            wrong,
+            f"{label.kind} labels from {least:g} to {greatest:g}, none infinite",
+        )
+        matrix[:, index] = value
+    return matrix
+
+
+def number_column(batch: pa.RecordBatch, name: str) -> NDArray[np.float32]:
+    """A column as (B,) float32, NaN where missing."""
+    column = batch.column(name)
+    try:
+        numbers: NDArray[np.float32] = column.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
+    except pa.ArrowException as error:
+        raise SourceError(f"column '{name}': expected numbers, found {column.type}: {error}") from error
+    return numbers
+
+
+def refuse_rows(batch: pa.RecordBatch, name: str, wrong: NDArray[np.bool_], expected: str) -> None:
+    """Refuse a batch for the first of some wrong rows, (B,) bool, and say what was expected there.
+
+    Raises:
+        SourceError: A row is wrong.
+    """
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise SourceError(
+            f"column '{name}': expected {expected}, found {batch.column(name)[row]} "
+            f"at time_ms {batch.column(TIME_MS)[row]}"
+        )

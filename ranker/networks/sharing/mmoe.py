@@ -1,0 +1,95 @@
+"""Multi-gate mixture of experts, with expert dropout in the gates.
+
+Shape letters: B rows, H width of the shared layer, E experts, D expert width, T tasks.
+"""
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from ranker.networks.layers import multiplications, relu_layers
+from ranker.networks.sharing.base import Representations, Sharing
+from ranker.networks.sharing.network_spec import NetworkSpec
+
+LEAST_WEIGHT: Final = 1e-6
+"""Less weight than this is none: scaling it up to 1 would make rounding errors into gradients."""
+
+
+class MMoE(Sharing):
+    """Shared experts, mixed by one softmax gate per task.
+
+    The first layer of all experts is one wide product; the further ones are batched.
+
+    Source: Ma et al., KDD 2018, https://doi.org/10.1145/3219819.3220007; gate dropout from Zhao et al.,
+    RecSys 2019, https://doi.org/10.1145/3298689.3346997.
+    """
+
+    def __init__(self, width: int, tasks: int, network: NetworkSpec) -> None:
+        super().__init__()
+        self.num_experts = network.experts
+        self.num_tasks = tasks
+        self.gate_dropout = network.gate_dropout
+        first, *further = network.expert
+        self.first = nn.Linear(width, self.num_experts * first)
+        self.further = relu_layers(first, further, networks=self.num_experts)
+        self.gates = nn.Linear(width, tasks * self.num_experts)
+        self._output_width = network.expert[-1]
+
+    @property
+    def output_width(self) -> int:
+        """D."""
+        return self._output_width
+
+    @property
+    def multiplications(self) -> int:
+        """Multiplications per candidate: experts, gates and the mixing."""
+        return multiplications(self) + self.num_tasks * self.num_experts * self.output_width
+
+    def first_layers(self) -> list[nn.Linear]:
+        """The first layer of all experts, and the gates."""
+        return [self.first, self.gates]
+
+    def represent(self, *firsts: Tensor) -> Representations:
+        """Mix the experts for every task; in training also with some experts left out."""
+        first, gate_logit = firsts
+        expert_ebd = self.experts(first)
+        gate_bte = self.gate_weights(gate_logit)
+        if not self.training or self.gate_dropout == 0:
+            clean = mix(gate_bte, expert_ebd)
+            return Representations(clean, clean)
+        noisy = mix(drop_experts(gate_bte, self.gate_dropout), expert_ebd)
+        with torch.no_grad():
+            return Representations(mix(gate_bte, expert_ebd), noisy)
+
+    def experts(self, first: Tensor) -> Tensor:
+        """(E, B, D): what each expert makes of every row, from (B, the width of all their first layers)."""
+        width = first.shape[1] // self.num_experts
+        expert: Tensor = first.relu_().view(len(first), self.num_experts, width).transpose(0, 1)
+        return self.further(expert)  # type: ignore[no-any-return]
+
+    def gate_weights(self, logit: Tensor) -> Tensor:
+        """(B, T, E): softmax weights of the experts per task, from (B, T * E)."""
+        return logit.view(len(logit), self.num_tasks, self.num_experts).float().softmax(dim=-1)
+
+
+def mix(gate_bte: Tensor, expert_ebd: Tensor) -> Tensor:
+    """Weighted sums of the experts, one a task: (B, T, D)."""
+    return gate_bte.to(expert_ebd.dtype) @ expert_ebd.transpose(0, 1)
+
+
+def drop_experts(gate_bte: Tensor, chance: float) -> Tensor:
+    """Set each weight to 0 with the given chance and scale the rest of its gate back to 1.
+
+    A gate that would lose all its weight keeps all its experts.
+
+    Args:
+        gate_bte: (B, T, E), sums to 1 over E.
+        chance: Chance of each weight.
+
+    Returns:
+        (B, T, E), sums to 1 over E.
+    """
+    kept = gate_bte * (torch.rand_like(gate_bte) >= chance)
+    total = kept.sum(dim=-1, keepdim=True)
+    return torch.where(total > LEAST_WEIGHT, kept / total.clamp_min(LEAST_WEIGHT), gate_bte)

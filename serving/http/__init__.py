@@ -1,0 +1,1 @@
+"""The HTTP shell: limits of the protocol, keys, problem documents, metrics, admission."""

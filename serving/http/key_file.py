@@ -1,0 +1,115 @@
+"""The file of API keys: YAML, one key a line, no secrets in it.
+
+keys:
+  - {name: feed, role: rank, sha256: 5f1d...}
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ranker.errors import UserError
+from serving.http.auth import ApiKey
+from serving.http.wordings import worded
+
+
+class _KeyFile(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keys: tuple[ApiKey, ...] = Field(min_length=1)
+
+
+def read_keys(path: Path) -> tuple[ApiKey, ...]:
+    """Read the keys that may call.
+
+    Args:
+        path: A file that `append_key` made, or one like it.
+
+    Raises:
+        UserError: It cannot be read, or a key in it is none; the message names the place but never quotes
+            what stands there, which may be a key that somebody put in place of its hash.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: expected a file of API keys, found: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: expected UTF-8") from None
+    return _parsed(text, str(path))
+
+
+def append_key(path: Path, key: ApiKey) -> None:
+    """Add a key to a file, which is made if there is none.
+
+    Raises:
+        UserError: The file cannot be read or written, a key of the name is in it, or it is not written one
+            key a line, so that a line cannot be added.
+    """
+    known = read_keys(path) if path.exists() else ()
+    if key.name in {other.name for other in known}:
+        raise UserError(f"{path}: expected a new name, found a key '{key.name}'; remove its line first")
+    before = path.read_text(encoding="utf-8").rstrip("\n") if known else "keys:"
+    after = f"{before}\n  {line(key)}\n"
+    try:
+        joined = _parsed(after, str(path))
+    except UserError:
+        joined = ()
+    if joined != (*known, key):
+        raise UserError(f"{path}: expected one key a line as '  {line(key)}'; add this one by hand")
+    try:
+        path.touch(mode=0o600)
+        path.write_text(after, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: expected a file that can be written, found: {error.strerror}") from error
+
+
+def line(key: ApiKey) -> str:
+    """The key's line in the file."""
+    fields = {"name": key.name, "role": str(key.role), "sha256": key.sha256}
+    return f"- {yaml.safe_dump(fields, default_flow_style=True, sort_keys=False, width=1_000).strip()}"
+
+
+def _parsed(text: str, where: str) -> tuple[ApiKey, ...]:
+    try:
+        document = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        place = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{where}: expected YAML, found a mistake{place}") from None
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):
+        raise UserError(f"{where}: expected YAML") from None
+    try:
+        keys = _KeyFile.model_validate(document).keys
+    except ValidationError as error:
+        raise UserError(f"{where}: {_mistakes(error)}") from None
+    _once([key.name for key in keys], "name", where)
+    _once([key.sha256 for key in keys], "sha256", where)
+    return keys
+
+
+def _mistakes(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, detail['loc'])) or 'the document'}: {_expected(dict(detail))}"
+        for detail in error.errors(include_url=False)
+    )
+
+
+def _expected(detail: Mapping[str, Any]) -> str:
+    if detail["type"] == "string_pattern_mismatch":
+        place = detail["loc"][-1]
+        return {
+            "sha256": "expected the key's SHA-256 as 64 hexadecimal digits",
+            "name": "expected 1 to 64 letters, digits, '.', '_' or '-'",
+        }[str(place)]
+    return worded(detail)
+
+
+def _once(values: Sequence[str], field: str, where: str) -> None:
+    for place, value in enumerate(values):
+        if value in values[:place]:
+            raise UserError(
+                f"{where}: keys.{place}.{field}: expected each {field} once, "
+                f"found that of keys.{values.index(value)} again"
+            )

@@ -1,0 +1,232 @@
+"""What the service tells Prometheus, at GET /metrics.
+
+With one process the numbers live in it. With several, each writes its own to files in the folder that
+`PROMETHEUS_MULTIPROC_DIR` names (`serving/processes/supervisor.py` sets it), and the process that is asked
+adds them up.
+"""
+
+import os
+from time import perf_counter
+from typing import Final, Literal, get_args
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+Phase = Literal["validate", "features", "queue", "model", "score", "respond"]
+Replacement = Literal["done", "refused"]
+RejectReason = Literal["overloaded", "deadline", "unauthenticated", "forbidden"]
+DegradedReason = Literal["feature_store", "stored_features"]
+
+MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+CANDIDATES: Final = (1, 10, 50, 100, 200, 300, 400, 500, 600, 800, 1000)
+BATCH_CANDIDATES: Final = (100, 200, 500, 1000, 2000, 4000, 8000)
+BATCH_REQUESTS: Final = (1, 2, 3, 4, 6, 8, 12, 16, 32)
+
+
+class Metrics:
+    """The numbers of one process; each method costs a microsecond or two.
+
+    Args:
+        paths: The paths by which requests are told apart; all others count as `other`, so that nobody can
+            fill the memory by asking for paths that are not there.
+    """
+
+    def __init__(self, paths: frozenset[str]) -> None:
+        self._paths = paths
+        self._registry = registry = CollectorRegistry()
+        phases = Histogram(
+            "watchnext_phase_seconds",
+            "Time of one ranking request in each phase.",
+            ["phase"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        # Found once: looking a label up costs more than counting.
+        self._phases = {phase: phases.labels(phase) for phase in get_args(Phase)}
+        self._requests = Counter(
+            "watchnext_requests_total", "Requests answered.", ["path", "status"], registry=registry
+        )
+        self._answered: dict[tuple[str, int], Counter] = {}
+        self._candidates = Histogram(
+            "watchnext_candidates", "Candidates of one request.", buckets=CANDIDATES, registry=registry
+        )
+        self._batch_requests = Histogram(
+            "watchnext_batch_requests",
+            "Requests that the model scored together.",
+            buckets=BATCH_REQUESTS,
+            registry=registry,
+        )
+        self._batch_candidates = Histogram(
+            "watchnext_batch_candidates",
+            "Candidates that the model scored together.",
+            buckets=BATCH_CANDIDATES,
+            registry=registry,
+        )
+        lookups = Counter(
+            "watchnext_catalogue_lookups_total",
+            "Candidates looked up among the resident videos.",
+            ["result"],
+            registry=registry,
+        )
+        self._hits, self._misses = lookups.labels("hit"), lookups.labels("miss")
+        self._store_errors = Counter(
+            "watchnext_feature_store_errors_total", "Failed calls of the feature store.", registry=registry
+        )
+        self._degraded = Counter(
+            "watchnext_degraded_seconds_total",
+            "Time spent without something that a ranking should have.",
+            ["reason"],
+            registry=registry,
+        )
+        self._swaps = Counter(
+            "watchnext_swaps_total", "Bundles that were to replace another.", ["result"], registry=registry
+        )
+        self._rejects = Counter(
+            "watchnext_rejects_total", "Requests turned away.", ["reason"], registry=registry
+        )
+        self._models = Gauge(
+            "watchnext_model_processes",
+            "Processes that rank with this version.",
+            ["model_version"],
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self._model_version: str | None = None
+        self._resident = Gauge(
+            "watchnext_resident_videos",
+            "Videos resident in the process that has the fewest.",
+            multiprocess_mode="livemin",
+            registry=registry,
+        )
+        self._state_age = Gauge(
+            "watchnext_state_age_seconds",
+            "Time since the newest event that rates, histories and ages know of, in the process that is the "
+            "furthest behind.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        self._state_loads = Counter(
+            "watchnext_state_loads_total",
+            "Feature states that were to replace an older one.",
+            ["result"],
+            registry=registry,
+        )
+        for reason in get_args(RejectReason):  # a rate needs a zero to start from
+            self._rejects.labels(reason)
+        for result in get_args(Replacement):
+            self._swaps.labels(result)
+            self._state_loads.labels(result)
+        for reason in get_args(DegradedReason):
+            self._degraded.labels(reason)
+
+    def phase(self, phase: Phase, seconds: float) -> None:
+        """One ranking request has gone through a phase, once a request."""
+        self._phases[phase].observe(seconds)
+
+    def request(self, path: str, status: int) -> None:
+        """A request was answered."""
+        key = (path if path in self._paths else "other", status)
+        if key not in self._answered:
+            self._answered[key] = self._requests.labels(*key)
+        self._answered[key].inc()
+
+    def candidates(self, count: int) -> None:
+        """A request asks for so many candidates."""
+        self._candidates.observe(count)
+
+    def batch(self, requests: int, candidates: int) -> None:
+        """The model scored these together."""
+        self._batch_requests.observe(requests)
+        self._batch_candidates.observe(candidates)
+
+    def catalogue(self, hits: int, misses: int) -> None:
+        """So many of a request's videos were resident, so many were not."""
+        self._hits.inc(hits)
+        self._misses.inc(misses)
+
+    def feature_store_error(self) -> None:
+        """A call of the feature store failed."""
+        self._store_errors.inc()
+
+    def degraded(self, reason: DegradedReason, seconds: float) -> None:
+        """The service went so long, since it last said so, without something that it should have."""
+        self._degraded.labels(reason).inc(seconds)
+
+    def swap(self, result: Replacement) -> None:
+        """A new bundle took the old one's place, or was refused."""
+        self._swaps.labels(result).inc()
+
+    def reject(self, reason: RejectReason) -> None:
+        """A request was turned away unranked."""
+        self._rejects.labels(reason).inc()
+
+    def model(self, version: str) -> None:
+        """From now on this version ranks."""
+        if self._model_version is not None:
+            self._models.labels(self._model_version).set(0)
+        self._models.labels(version).set(1)
+        self._model_version = version
+
+    def resident_videos(self, count: int) -> None:
+        """So many videos are resident now."""
+        self._resident.set(count)
+
+    def state_age(self, seconds: float) -> None:
+        """The feature state has seen events up to so long ago; 0 without one."""
+        self._state_age.set(seconds)
+
+    def state_load(self, result: Replacement) -> None:
+        """A newer feature state took the old one's place, or was refused."""
+        self._state_loads.labels(result).inc()
+
+    def exposition(self) -> bytes:
+        """Everything, in Prometheus' text format, version 0.0.4."""
+        registry = self._registry
+        if FOLDER_VARIABLE in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+
+
+class MetricsMiddleware:
+    """Counts answers, and times the phase `respond` of a request whose `state.scored` is set."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        status: int | None = None
+
+        async def send_noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_noting)
+        finally:
+            if status is not None:
+                self._metrics.request(scope["path"], status)
+            scored = scope["state"].get("scored")
+            if scored is not None:
+                self._metrics.phase("respond", perf_counter() - scored)
+
+
+router = APIRouter()
+
+
+@router.get("/metrics", response_class=Response)
+def exposition(request: Request) -> Response:
+    """What the service has counted, for Prometheus."""
+    # Text alone: the library's choice among formats trusts what the Accept header says.
+    return Response(request.app.state.metrics.exposition(), headers={"Content-Type": MEDIA_TYPE})

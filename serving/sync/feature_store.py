@@ -1,0 +1,194 @@
+"""The feature store as the service sees it: one read a request, and word of when it is away."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
+from time import perf_counter
+from typing import Any, Final, TypeVar
+
+import redis
+import redis.asyncio
+
+from ranker.errors import StoreError
+from ranker.features.record import RecordLayout, Words
+from ranker.store.keys import users_key, videos_key
+from ranker.store.records import from_bytes, milliseconds, queue_videos, to_bytes
+from serving.http.metrics import Metrics
+from serving.sync.cancellation import end
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+PROBE_S: Final = 0.2
+"""How often an absent Redis is asked whether it is back."""
+SCAN_COUNT: Final = 1_000
+"""Videos that one step of reading the whole catalogue asks for."""
+BULK_TIMEOUT_S: Final = 10.0
+"""How long one step of reading the whole catalogue may take."""
+
+
+class FeatureStore:
+    """Reads and writes stored records.
+
+    While Redis is away, requests do not wait for it: after the first failure everything is refused at once
+    until a probe is answered. Connections of before are not used again.
+
+    Args:
+        client: A client of the service's event loop; the store closes it.
+        timeout_s: How long one request may wait for it.
+        metrics: Counts failures and the time without Redis.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis, timeout_s: float, metrics: Metrics) -> None:
+        self._client = client
+        self._timeout_s = timeout_s
+        self._metrics = metrics
+        self._probing: asyncio.Task[None] | None = None
+
+    async def read(
+        self, users: RecordLayout, user_id: str, videos: RecordLayout, video_ids: Collection[str]
+    ) -> tuple[Words | None, dict[str, Words], bool]:
+        """Read a viewer and some videos in one call.
+
+        Args:
+            users: Layout of the viewers' records.
+            user_id: The viewer.
+            videos: Layout of the videos' records.
+            video_ids: The videos.
+
+        Returns:
+            The viewer's record, (W,); the records of those videos that are stored; and whether everything
+            was readable.
+
+        Raises:
+            StoreError: Redis does not answer in time, or did not a moment ago.
+        """
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.hget(users_key(users.digest), user_id)
+        if video_ids:
+            pipeline.hmget(videos_key(videos.digest), list(video_ids))
+        user, *rest = await self._call(pipeline.execute(raise_on_error=False), self._timeout_s)
+        found, user_readable = _readable(
+            users_key(users.digest), users, [user_id], user if isinstance(user, Exception) else [user]
+        )
+        stored, videos_readable = _readable(
+            videos_key(videos.digest), videos, list(video_ids), *rest or [[None] * len(video_ids)]
+        )
+        return found.get(user_id), stored, user_readable and videos_readable
+
+    async def read_videos(self, layout: RecordLayout, ids: Sequence[str]) -> dict[str, Words]:
+        """Read the records of those of some videos that are stored.
+
+        Raises:
+            StoreError: Redis does not answer.
+        """
+        values = await self._call(self._client.hmget(videos_key(layout.digest), list(ids)), BULK_TIMEOUT_S)
+        return _readable(videos_key(layout.digest), layout, ids, values)[0]
+
+    async def scan_videos(self, layout: RecordLayout) -> AsyncIterator[dict[str, Words]]:
+        """Read the whole catalogue in one pass; a video that changes meanwhile may come twice.
+
+        Raises:
+            StoreError: Redis does not answer.
+        """
+        key, cursor = videos_key(layout.digest), 0
+        while True:
+            step: Any = await self._call(
+                self._client.hscan(key, cursor=cursor, count=SCAN_COUNT), BULK_TIMEOUT_S
+            )
+            cursor, page = step
+            if page:
+                ids = [name.decode() for name in page]
+                yield _readable(key, layout, ids, list(page.values()))[0]
+            if cursor == 0:
+                return
+
+    async def write_user(self, layout: RecordLayout, user_id: str, record: Words) -> None:
+        """Store a viewer's record, (1, W).
+
+        Raises:
+            StoreError: Redis does not answer; it is not known whether it was stored.
+        """
+        content = to_bytes(record)[0]
+        await self._call(self._client.hset(users_key(layout.digest), user_id, content), self._timeout_s)
+
+    async def write_video(self, layout: RecordLayout, video_id: str, record: Words) -> None:
+        """Store a video's record, (1, W), and announce it to all services.
+
+        Raises:
+            StoreError: Redis does not answer; it is not known whether it was stored.
+        """
+        now_ms = milliseconds(await self._call(self._client.time(), self._timeout_s))
+        pipeline = self._client.pipeline(transaction=True)
+        queue_videos(pipeline, layout.digest, [video_id], record, now_ms=now_ms)
+        await self._call(pipeline.execute(), self._timeout_s)
+
+    async def ping(self) -> None:
+        """See that Redis answers.
+
+        Raises:
+            StoreError: It does not.
+        """
+        await self._call(self._client.ping(), self._timeout_s)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await end(self._probing)
+        await self._client.aclose()
+
+    async def _call(self, command: Awaitable[T], timeout_s: float) -> T:
+        if self._probing is not None:
+            if asyncio.iscoroutine(command):
+                command.close()
+            raise StoreError("expected Redis to answer, found that it is away")
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await command
+        except redis.ResponseError as error:  # it is there, and refuses this one command
+            self._metrics.feature_store_error()
+            logger.error("Redis refused a command: %s", error)
+            raise StoreError("expected Redis to do as told, found that it refused") from error
+        except (redis.RedisError, OSError) as error:
+            self._metrics.feature_store_error()
+            if self._probing is None:
+                logger.error(
+                    "Redis is away, ranking with what is resident: %s %s", type(error).__name__, error
+                )
+                self._probing = asyncio.create_task(self._probe())
+            raise StoreError(f"expected Redis to answer, found {type(error).__name__}") from error
+
+    async def _probe(self) -> None:
+        """Wait until Redis answers again."""
+        since = perf_counter()
+        while True:
+            await asyncio.sleep(PROBE_S)
+            now = perf_counter()
+            self._metrics.degraded("feature_store", now - since)
+            since = now
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    # Idle connections may have died with the server, and redis-py does not always see that
+                    # before it uses them (its issue 4252); each would be found out by another request.
+                    await self._client.connection_pool.disconnect(inuse_connections=False)
+                    await self._client.ping()
+            except (redis.RedisError, OSError):
+                continue
+            logger.info("Redis answers again")
+            self._probing = None
+            return
+
+
+def _readable(
+    key: str, layout: RecordLayout, ids: Sequence[str], values: Any
+) -> tuple[dict[str, Words], bool]:
+    """The stored records among some values, and whether all are records of this layout."""
+    if isinstance(values, Exception):
+        logger.error("%s: expected stored records, found %s", key, values)
+        return {}, False
+    stored = {name: value for name, value in zip(ids, values, strict=True) if value is not None}
+    try:
+        return dict(zip(stored, from_bytes(list(stored.values()), layout.words), strict=True)), True
+    except StoreError as error:
+        logger.error("%s: %s", key, error)
+    whole = {n: v for n, v in stored.items() if len(v) == layout.words * 8}
+    return dict(zip(whole, from_bytes(list(whole.values()), layout.words), strict=True)), False

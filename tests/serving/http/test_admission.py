@@ -1,0 +1,166 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from fastapi import FastAPI, Request
+
+from serving.http import middleware as shell
+from serving.settings import ServingSettings
+from tests.serving.conftest import serving
+from tests.serving.http.test_problems import check_problem
+from tests.serving.raw_http import connected, read_answer
+
+MOST = 3
+HEAD = b"POST /v1/rank HTTP/1.1\r\nHost: x\r\n"
+
+
+class Kitchen:
+    """An app whose ranking requests wait until they are let go."""
+
+    def __init__(self):
+        self.app = FastAPI()
+        settings = ServingSettings(registry="", redis_url="", max_waiting=MOST)
+        shell.install(self.app, settings)
+        self.entered = threading.Semaphore(0)
+        self.go = threading.Event()
+
+        @self.app.post("/v1/rank")
+        def rank():
+            self.entered.release()
+            assert self.go.wait(60)
+            return {}
+
+        @self.app.get("/v1/model")
+        def other():
+            return {}
+
+
+@pytest.fixture
+def kitchen():
+    """A kitchen, and a client; whoever is still waiting at the end is let go."""
+    kitchen = Kitchen()
+    with serving(kitchen.app) as client, ThreadPoolExecutor() as threads:
+        kitchen.client = client
+        kitchen.ask = lambda: threads.submit(client.post, "/v1/rank")
+        yield kitchen
+        kitchen.go.set()
+
+
+def fill(kitchen):
+    asked = [kitchen.ask() for _ in range(MOST)]
+    for _ in asked:
+        assert kitchen.entered.acquire(timeout=60)
+    return asked
+
+
+def test_as_many_as_may_wait_wait_and_one_more_is_told_to_come_back(kitchen):
+    asked = fill(kitchen)
+    response = kitchen.client.post("/v1/rank")
+    document = check_problem(response, 503, "overloaded")
+    assert "at most 3 requests" in document["detail"]
+    assert response.headers["Retry-After"] == "1"
+    kitchen.go.set()
+    assert [future.result().status_code for future in asked] == [200] * MOST
+    assert kitchen.client.post("/v1/rank").status_code == 200  # there is room again
+
+
+@pytest.mark.parametrize(
+    "unusual",
+    [
+        {"headers": {"Connection": "close"}},
+        {"params": {"a": "b"}},
+        {"headers": {"Expect": "100-continue"}},
+        {"headers": {"Connection": "upgrade", "Upgrade": "h2c"}},
+    ],
+    ids=str,
+)
+def test_an_unusual_request_gets_the_same_answer(kitchen, unusual):
+    fill(kitchen)
+    usual = kitchen.client.post("/v1/rank").json()
+    answer = kitchen.client.post("/v1/rank", **unusual)
+    document = check_problem(answer, 503, "overloaded")
+    assert {**document, "request_id": 0} == {**usual, "request_id": 0}
+    assert answer.headers["Retry-After"] == "1"
+
+
+def test_every_refusal_has_a_name_of_its_own(kitchen):
+    fill(kitchen)
+    names = [kitchen.client.post("/v1/rank").headers["X-Request-ID"] for _ in range(3)]
+    assert len(set(names)) == 3
+
+
+def test_other_paths_are_answered_while_ranking_is_full(kitchen):
+    fill(kitchen)
+    assert kitchen.client.get("/v1/model").status_code == 200
+
+
+def test_a_refusal_does_not_wait_for_the_body_and_the_connection_stays_of_use(kitchen):
+    fill(kitchen)
+    with connected(kitchen.client) as connection:
+        connection.sendall(HEAD + b"Content-Length: 100000\r\n\r\n" + b"x" * 50_000)
+        assert read_answer(connection)[0] == 503
+        connection.sendall(b"x" * 50_000 + b"GET /v1/model HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert read_answer(connection)[0] == 200
+
+
+def test_refusals_keep_their_turn_among_requests_sent_at_once(kitchen):
+    with connected(kitchen.client) as connection:
+        connection.sendall(HEAD + b"Content-Length: 0\r\n\r\n")
+        assert kitchen.entered.acquire(timeout=60)
+        for _ in range(MOST - 1):
+            kitchen.ask()
+            assert kitchen.entered.acquire(timeout=60)
+        connection.sendall(HEAD + b"Content-Length: 0\r\n\r\n")
+        kitchen.go.set()
+        assert [read_answer(connection)[0] for _ in range(2)] == [200, 200]
+
+
+def test_refusals_are_counted(kitchen):
+    fill(kitchen)
+    for _ in range(2):
+        kitchen.client.post("/v1/rank")
+    kitchen.client.post("/v1/rank?slow=1")
+    text = kitchen.client.get("/metrics").text
+    assert 'watchnext_rejects_total{reason="overloaded"} 3.0' in text
+    assert 'watchnext_requests_total{path="/v1/rank",status="503"} 3.0' in text
+
+
+def test_a_failed_request_makes_room():
+    app = FastAPI()
+    shell.install(app, ServingSettings(registry="", redis_url="", max_waiting=1))
+
+    @app.post("/v1/rank")
+    def rank():
+        raise RuntimeError
+
+    with serving(app) as client:
+        assert [client.post("/v1/rank").status_code for _ in range(3)] == [500] * 3
+
+
+@pytest.fixture(scope="module")
+def deadlines():
+    """A client of an app that answers with the seconds between the request's coming and its deadline."""
+    app = FastAPI()
+    shell.install(app, ServingSettings(registry="", redis_url=""))
+
+    @app.post("/v1/rank")
+    def rank(request: Request):
+        deadline = request.state.deadline
+        return {"after": None if deadline is None else deadline - request.state.started}
+
+    with serving(app) as client:
+        yield client
+
+
+@pytest.mark.parametrize(("header", "seconds"), [(None, None), ("1", 0.001), ("250", 0.25), ("60000", 60.0)])
+def test_a_deadline_is_counted_from_the_requests_coming(deadlines, header, seconds):
+    headers = {} if header is None else {"X-Timeout-Ms": header}
+    answer = deadlines.post("/v1/rank", headers=headers)
+    assert answer.json() == {"after": pytest.approx(seconds, abs=1e-6)}
+
+
+@pytest.mark.parametrize("header", ["", "0", "-1", "1.5", "1e3", "60001", "9" * 400, "soon", "²"])
+def test_a_deadline_that_is_none_is_a_422(deadlines, header):
+    answer = deadlines.post("/v1/rank", headers={"X-Timeout-Ms": header.encode("latin-1", "replace")})
+    document = check_problem(answer, 422, "invalid-request")
+    assert document["detail"] == "X-Timeout-Ms: expected an integer from 1 to 60000"

@@ -1,0 +1,104 @@
+import stat
+
+import pytest
+
+from ranker.errors import UserError
+from serving.http.auth import ApiKey, Role, hashed
+from serving.http.key_file import append_key, read_keys
+
+FEED = ApiKey(name="feed", role=Role.RANK, sha256=hashed("a"))
+JOB = ApiKey(name="nightly-job", role=Role.WRITE, sha256=hashed("b"))
+
+
+def test_keys_are_read_back_as_they_were_added(tmp_path):
+    path = tmp_path / "keys.yaml"
+    append_key(path, FEED)
+    append_key(path, JOB)
+    assert read_keys(path) == (FEED, JOB)
+
+
+def test_a_new_file_is_for_its_owner_alone(tmp_path):
+    append_key(tmp_path / "keys.yaml", FEED)
+    assert stat.S_IMODE((tmp_path / "keys.yaml").stat().st_mode) == 0o600
+
+
+def test_comments_stay_when_a_key_is_added(tmp_path):
+    path = tmp_path / "keys.yaml"
+    append_key(path, FEED)
+    path.write_text("# ours\n" + path.read_text() + "  # the night\n")
+    append_key(path, JOB)
+    assert path.read_text().startswith("# ours\n")
+    assert "# the night" in path.read_text()
+    assert read_keys(path) == (FEED, JOB)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["keys: [{{name: feed, role: rank, sha256: {0}}}]", "keys:\n- name: feed\n  role: rank\n  sha256: {0}\n"],
+)
+def test_a_file_in_another_form_is_left_as_it_is(tmp_path, text):
+    path = tmp_path / "keys.yaml"
+    path.write_text(text.format(FEED.sha256))
+    before = path.read_text()
+    with pytest.raises(UserError, match="add this one by hand"):
+        append_key(path, JOB)
+    assert path.read_text() == before
+
+
+def test_a_name_is_given_once(tmp_path):
+    append_key(tmp_path / "keys.yaml", FEED)
+    with pytest.raises(UserError, match="found a key 'feed'"):
+        append_key(tmp_path / "keys.yaml", JOB.model_copy(update={"name": "feed"}))
+
+
+HASH = "5" * 64
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the document: expected an object"),
+        ("keys: []", "keys: expected at least 1 item, found 0"),
+        ("keys: 1", "keys: expected a list"),
+        ("keys:\n  - {name: a", "found a mistake in line"),
+        (
+            f"keys: [{{name: a, role: boss, sha256: '{HASH}'}}]",
+            "keys.0.role: expected 'rank', 'write' or 'admin'",
+        ),
+        (f"keys: [{{name: a b, role: rank, sha256: '{HASH}'}}]", "keys.0.name: expected 1 to 64 letters"),
+        (f"keys: [{{role: rank, sha256: '{HASH}'}}]", "keys.0.name: expected this field, found none"),
+        (f"keys: [{{name: a, role: rank, sha256: '{HASH}', key: x}}]", "keys.0.key: unknown field"),
+        ("keys: [{name: a, role: rank, sha256: wn_secret}]", "keys.0.sha256: expected the key's SHA-256"),
+        (f"keys: [{{name: a, role: rank, sha256: {HASH}}}]", "keys.0.sha256: expected text"),
+        (
+            "keys: ["
+            + ", ".join(f"{{name: {name}, role: rank, sha256: a{HASH[1:]}}}" for name in "ab")
+            + "]",
+            "keys.1.sha256: expected each sha256 once, found that of keys.0 again",
+        ),
+        ("!!python/object:os.system {}", "expected YAML"),
+        ("- [" * 2000, "expected YAML"),
+    ],
+)
+def test_a_mistake_is_named_by_file_and_place_and_not_quoted(tmp_path, text, message):
+    path = tmp_path / "keys.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_keys(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)
+    assert "wn_secret" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_or_no_text_is_a_users_error(tmp_path):
+    with pytest.raises(UserError, match="expected a file of API keys, found: No such file"):
+        read_keys(tmp_path / "none.yaml")
+    (tmp_path / "keys.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="expected UTF-8"):
+        read_keys(tmp_path / "keys.yaml")
+
+
+def test_a_hash_of_digits_alone_is_written_so_that_it_is_read_as_text(tmp_path):
+    digits = ApiKey(name="digits", role=Role.RANK, sha256="1" * 64)
+    append_key(tmp_path / "keys.yaml", digits)
+    assert read_keys(tmp_path / "keys.yaml") == (digits,)

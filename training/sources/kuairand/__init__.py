@@ -1,0 +1,1 @@
+"""KuaiRand-Pure: its log, tables and download."""

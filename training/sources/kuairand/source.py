@@ -1,0 +1,136 @@
+"""KuaiRand-Pure: real impressions of a short-video app.
+
+Source: Gao et al., "KuaiRand: An Unbiased Sequential Recommendation Dataset with Randomly Exposed Videos",
+CIKM 2022, https://doi.org/10.1145/3511808.3557624.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ranker.errors import SourceError
+from ranker.events import QUERY_PREFIX, QUERY_VIDEO_ID, TIME_MS, USER_ID, VIDEO_ID
+from training.sources.base import Source
+from training.sources.kuairand.history import ViewerHistory
+from training.sources.kuairand.log import LOG_SCHEMA, read_log
+from training.sources.kuairand.tables import BEIJING_MS, read_users, read_videos
+from training.sources.merge import rebatch
+
+STANDARD_LOGS = (
+    "log_standard_4_08_to_4_21_pure",
+    "log_standard_4_22_to_5_08_pure",
+    "log_standard_4_25_to_5_04_pure",
+)
+RANDOM_LOG = "log_random_4_22_to_5_08_pure"
+USER_TABLE = "user_features_pure"
+VIDEO_TABLE = "video_features_basic_pure"
+
+_HOUR_MS = 3_600_000
+_TABLE_ROWS = 8192
+
+
+def kuairand_layout(folder: Path) -> Path | None:
+    """The folder that holds KuaiRand-Pure's log: the given one or its `data`; None if neither does."""
+    for place in (folder, folder / "data"):
+        if any(_find(place, stem) for stem in STANDARD_LOGS):
+            return place
+    return None
+
+
+def _find(folder: Path, stem: str) -> Path | None:
+    for path in (folder / f"{stem}.csv", folder / f"{stem}.csv.gz"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _demand(folder: Path, stem: str) -> Path:
+    path = _find(folder, stem)
+    if path is None:
+        raise SourceError(f"{folder}: expected {stem}.csv or {stem}.csv.gz beside the log, found neither")
+    return path
+
+
+class KuaiRandSource(Source):
+    """The standard-policy log in a folder of the official layout, joined with its users and videos.
+
+    Columns: the ids and `query_video_id`; `position`, a PROXY (the rank in the viewer's session, for the log
+    has no positions); `tab`, and `hour` (0 to 23) and `weekday` (0 is Monday) in Beijing; the user table's
+    columns; the video table's columns, and again with the prefix `query_` for the query video; the labels
+    click, long_view, like, follow, comment, forward, profile_enter and dismiss (0 or 1) and watch_time in
+    seconds; and further ones that are made of the log's times: finish, skip (less than three seconds),
+    comments_open (0 or 1) and watched_share of the length, at most 2.
+
+    All logs that are there are read as one; impressions that two of them hold, such as the official ones and
+    an excerpt of ten days, count once.
+    """
+
+    def __init__(self, folder: str | Path, *, include_random: bool = False) -> None:
+        """Find the files and read the users and videos.
+
+        Args:
+            folder: The folder with the CSV files, plain or gzipped, or the one above its `data` folder.
+            include_random: Also read the impressions of the random policy.
+
+        Raises:
+            SourceError: A file is missing or unreadable.
+        """
+        self.name = f"kuairand {folder}"
+        found = kuairand_layout(Path(folder))
+        if found is None:
+            raise SourceError(
+                f"{folder}: expected {' or '.join(STANDARD_LOGS)}, as .csv or .csv.gz, there or in data/, "
+                "found none of them"
+            )
+        self._logs = [path for stem in STANDARD_LOGS if (path := _find(found, stem))]
+        if include_random:
+            self._logs.append(_demand(found, RANDOM_LOG))
+        self._users = read_users(_demand(found, USER_TABLE))
+        self._videos = read_videos(_demand(found, VIDEO_TABLE))
+        followed = ViewerHistory().follow(LOG_SCHEMA.empty_table()).schema
+        self._schema = self._join(pa.RecordBatch.from_pylist([], schema=followed)).schema
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Schema of the batches."""
+        return self._schema
+
+    def batches(
+        self, rows: int, *, since_ms: int | None = None, until_ms: int | None = None, skip_rows: int = 0
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the examples in event-time order; see `Source.batches`.
+
+        The history before `since_ms` is read all the same: query videos and positions do not depend on it.
+        """
+        for batch in rebatch(self._followed(since_ms, until_ms), rows, skip_rows=skip_rows):
+            yield self._join(batch)
+
+    def users(self) -> Iterator[pa.RecordBatch]:
+        """Yield the user table."""
+        yield from self._users.table.to_batches(max_chunksize=_TABLE_ROWS)
+
+    def videos(self) -> Iterator[pa.RecordBatch]:
+        """Yield the video table."""
+        yield from self._videos.table.to_batches(max_chunksize=_TABLE_ROWS)
+
+    def _followed(self, since_ms: int | None, until_ms: int | None) -> Iterator[pa.Table]:
+        history = ViewerHistory()
+        for table in read_log(self._logs, until_ms=until_ms):
+            table = history.follow(table)
+            yield table if since_ms is None else table.filter(pc.field(TIME_MS) >= since_ms)
+
+    def _join(self, log: pa.RecordBatch) -> pa.RecordBatch:
+        beijing_hours = (log[TIME_MS].to_numpy() + BEIJING_MS) // _HOUR_MS
+        columns = {name: log[name] for name in log.schema.names}
+        columns["hour"] = pa.array(beijing_hours % 24)
+        columns["weekday"] = pa.array((beijing_hours // 24 + 3) % 7)  # 1970-01-01 was a Thursday
+        for prefix, table, ids in (
+            ("", self._users, log[USER_ID]),
+            ("", self._videos, log[VIDEO_ID]),
+            (QUERY_PREFIX, self._videos, log[QUERY_VIDEO_ID]),
+        ):
+            found = table.lookup(ids)
+            columns |= {prefix + name: found[name].combine_chunks() for name in found.column_names}
+        return pa.RecordBatch.from_pydict(columns)

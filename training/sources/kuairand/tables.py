@@ -1,0 +1,123 @@
+"""KuaiRand's user and video tables, converted once: what the log is joined with is what serving stores.
+
+Unknown is null: negative numbers such as -124, empty fields, the word UNKNOWN, and id 0 of an author or a
+piece of music.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ranker.events import USER_ID, VIDEO_ID
+from training.sources.kuairand.csv_blocks import csv_blocks
+
+_USER_TEXTS = (
+    "user_active_degree",
+    "follow_user_num_range",
+    "fans_user_num_range",
+    "friend_user_num_range",
+    "register_days_range",
+)
+_USER_NUMBERS = (
+    "is_lowactive_period",
+    "is_live_streamer",
+    "is_video_author",
+    "follow_user_num",
+    "fans_user_num",
+    "friend_user_num",
+    "register_days",
+    *(f"onehot_feat{i}" for i in range(18)),
+)
+_VIDEO_TEXTS = ("video_type", "upload_type")
+_VIDEO_IDS = ("author_id", "music_id")
+_VIDEO_NUMBERS = ("visible_status", "server_width", "server_height", "music_type")
+
+BEIJING_MS = 8 * 3_600_000
+"""How far the days of the log are ahead of UTC."""
+
+
+class FeatureTable:
+    """Feature columns by integer id, each id once, all in memory."""
+
+    def __init__(self, table: pa.Table, key: str) -> None:
+        """Index a table.
+
+        Args:
+            table: `key` and the feature columns; of an id's rows, the first counts.
+            key: An int64 column without nulls.
+        """
+        ids, first = np.unique(table[key].to_numpy(), return_index=True)
+        self.table = table.take(first).combine_chunks()
+        self._ids: NDArray[np.int64] = ids
+        self._features = self.table.drop_columns([key])
+
+    def lookup(self, ids: pa.Array) -> pa.Table:
+        """The feature columns, without the id, in the order of `ids`.
+
+        Args:
+            ids: (N,) int64, nullable.
+
+        Returns:
+            N rows; those of null and unknown ids are null throughout.
+        """
+        wanted = ids.fill_null(0).to_numpy(zero_copy_only=False)
+        rows = np.searchsorted(self._ids, wanted)
+        known = ids.is_valid().to_numpy(zero_copy_only=False) & np.isin(wanted, self._ids)
+        return self._features.take(pa.array(rows, mask=~known))
+
+
+def read_users(path: Path) -> FeatureTable:
+    """Read `user_features_pure`: the official columns, numbers as int64.
+
+    Raises:
+        SourceError: Unreadable, or a column is missing.
+    """
+    raw = _read(path, texts=_USER_TEXTS, numbers=(USER_ID, *_USER_NUMBERS))
+    columns = {USER_ID: pc.cast(raw[USER_ID], pa.int64())}
+    columns |= {name: _text(raw[name]) for name in _USER_TEXTS}
+    columns |= {name: _whole(raw[name]) for name in _USER_NUMBERS}
+    return FeatureTable(pa.table(columns), USER_ID)
+
+
+def read_videos(path: Path) -> FeatureTable:
+    """Read `video_features_basic_pure`.
+
+    `video_duration` becomes `duration_s`; it is the log's `duration_ms` wherever that is known. `tag` becomes
+    the list `tags`, and `upload_dt` the day's first millisecond in Beijing, `upload_time_ms`.
+
+    Raises:
+        SourceError: Unreadable, or a column is missing.
+    """
+    raw = _read(
+        path,
+        texts=("upload_dt", "tag", *_VIDEO_TEXTS),
+        numbers=(VIDEO_ID, "video_duration", *_VIDEO_IDS, *_VIDEO_NUMBERS),
+    )
+    duration_s = pc.divide(raw["video_duration"], 1000.0)
+    columns = {VIDEO_ID: pc.cast(raw[VIDEO_ID], pa.int64())}
+    columns |= {name: _whole(raw[name], least=1) for name in _VIDEO_IDS}
+    columns |= {name: _text(raw[name]) for name in _VIDEO_TEXTS}
+    columns |= {name: _whole(raw[name]) for name in _VIDEO_NUMBERS}
+    columns["tags"] = pc.split_pattern(raw["tag"], ",")
+    columns["duration_s"] = pc.if_else(pc.greater(duration_s, 0.0), duration_s, None)
+    uploaded = raw["upload_dt"].cast(pa.date32()).cast(pa.timestamp("ms")).cast(pa.int64())
+    columns["upload_time_ms"] = pc.subtract(uploaded, BEIJING_MS)
+    return FeatureTable(pa.table(columns), VIDEO_ID)
+
+
+def _read(path: Path, *, texts: tuple[str, ...], numbers: tuple[str, ...]) -> pa.Table:
+    # Whole numbers are written as 4.0 in columns with gaps, so all are read as float64, exact up to 2^53.
+    types = dict.fromkeys(texts, pa.string()) | dict.fromkeys(numbers, pa.float64())
+    schema = pa.schema(list(types.items()))
+    return pa.Table.from_batches(csv_blocks(path, types), schema=schema).combine_chunks()
+
+
+def _whole(numbers: pa.ChunkedArray, *, least: int = 0) -> pa.ChunkedArray:
+    return pc.if_else(pc.greater_equal(numbers, least), numbers, None).cast(pa.int64())
+
+
+def _text(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.if_else(pc.equal(texts, "UNKNOWN"), None, texts)

@@ -1,0 +1,1 @@
+"""The simulated world: a log whose truth is known."""
