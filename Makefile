@@ -8,6 +8,7 @@
 #   make quality [DATA=folder]                     one network against boosted trees on real impressions, day by day;
 #                                                  speed and memory of features that learn from the stream
 #   make fuzz                                      every endpoint, tens of thousands of made-up requests
+#   make docs                                      the documentation as pages, in site/
 #   make soak [MINUTES=60]                         hours of load with hot swaps, Redis restarts and a corrupt bundle
 #
 # QUICK=1 keeps bench, quality, fuzz and soak under five minutes each.
@@ -17,7 +18,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
 
-.PHONY: demo test check bench bench-training quality fuzz soak
+.PHONY: demo test check docs bench bench-training quality fuzz soak
 
 demo: $(VENV)/.demo
 	$(BIN)/watchnext demo --port $(PORT) $(if $(DATA),--data $(DATA)) $(if $(ONCE),--once)
@@ -30,6 +31,9 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m load_tests.model_time
