@@ -1,4 +1,4 @@
-"""Hooks of the site: pictures of `load_tests/results` are part of it, where the pages name them as in the repository."""
+"""Hooks of the site: it has the pictures of `load_tests/results`, which pages name as in the repository."""
 
 from pathlib import Path
 from typing import Any

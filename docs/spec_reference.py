@@ -15,8 +15,9 @@ PAGE = Path(__file__).with_name("spec-reference.md")
 INTRODUCTION = """# Spec reference
 
 One YAML file describes a ranker. This page is generated from the models that read it
-(`python docs/spec_reference.py`). A mistake in a spec is answered with the key, what was expected and what was found.
-Durations are numbers of seconds, or texts such as `90s`, `10m`, `12h` and `7d`.
+(`python docs/spec_reference.py`). A mistake in a spec is answered with the key, what was expected and what
+was found. Durations are numbers of seconds, or texts such as `90s`, `10m`, `12h` and
+`7d`.
 """
 
 
