@@ -29,7 +29,8 @@ from ranker.features.encoder import Encoder
 from ranker.features.layout import Group
 from ranker.labels.natural_units import natural_units
 from ranker.networks.inference import InferenceModel
-from ranker.networks.sharing.registry import KINDS
+from ranker.networks.match_multiplications import with_kind
+from ranker.networks.sharing.registry import kind_names
 from ranker.score.formula import ScoreFormula
 from ranker.spec import RankerSpec
 from ranker.spec_file import load_spec
@@ -98,7 +99,7 @@ def requests_of(
 
 def agreement(bundle: Bundle, requests: Iterator[Encoded], dtype: torch.dtype) -> Agreement:
     """Compare the serving form in a type with the plain network in float32."""
-    prepared = InferenceModel(bundle.model, dtype)
+    prepared = InferenceModel.of(bundle.model, dtype)
     formula = ScoreFormula(bundle.spec.score, bundle.spec.tasks)
     binary = np.array([task.kind == "binary" for task in bundle.spec.tasks])
     overlaps: list[float] = []
@@ -157,9 +158,8 @@ def main() -> None:
     cut = time_after(source, QUICK_ROWS) if quick else nine_tenths(source)
     torch.set_num_threads(1)
     found = []
-    for kind in ["mmoe"] if quick else KINDS:
-        spec = base.model_copy(update={"network": base.network.model_copy(update={"kind": kind})})
-        bundle = trained(spec, source, cut)
+    for kind in ["mmoe"] if quick else kind_names():
+        bundle = trained(with_kind(base, kind), source, cut)
         for dtype in (torch.float32, torch.bfloat16):
             requests = requests_of(
                 source,

@@ -39,12 +39,12 @@ def contenders(experts: int) -> tuple[dict[str, Callable[[], object]], int]:
     spec = reference_spec(experts)
     encoder, model = Encoder(spec), RankingModel(spec).eval()
     encoded = encoder.encode_request({}, [{"video_id": str(place)} for place in range(CANDIDATES)])
-    prepared = InferenceModel(model, torch.bfloat16)
+    prepared = InferenceModel.of(model, torch.bfloat16)
     request = prepared.part(Group.REQUEST, encoded.groups[Group.REQUEST])
     candidates = prepared.resident(prepared.part(Group.CANDIDATE, encoded.groups[Group.CANDIDATE]))
     pairs = prepared.part(Group.PAIR, encoded.groups[Group.PAIR])
 
-    first, linear = multiplications(model.first), multiplications(model.linear)  # type: ignore[arg-type]
+    first, linear = multiplications(model.network.first), multiplications(model.network.linear)  # type: ignore[arg-type]
     left = model.multiplications - first - linear
     width = prepared.hidden_width
     x_ch = torch.randn(CANDIDATES, width).bfloat16()

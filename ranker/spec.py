@@ -16,7 +16,8 @@ from ranker.features.kinds.checks import check_cross, check_feature, check_state
 from ranker.features.kinds.columns import ColumnFeature, CrossFeature, Feature, Side
 from ranker.features.kinds.learned import StateFeature
 from ranker.labels.label import Label, Task
-from ranker.networks.sharing.network_spec import NetworkSpec
+from ranker.networks.sharing.mmoe import MMoESpec
+from ranker.networks.sharing.registry import AnyNetworkSpec
 from ranker.score.score_spec import ScoreSpec
 from ranker.spec_model import Duration, Name, SpecModel, refuse_doubles
 
@@ -59,7 +60,7 @@ class RankerSpec(SpecModel):
     labels: tuple[Label, ...] = Field(
         (), description="Further labels, which are not predicted, for features of the state to count."
     )
-    network: NetworkSpec = NetworkSpec()
+    network: AnyNetworkSpec = Field(MMoESpec(), description="The network, by its `kind`.")
     training: TrainingSpec = TrainingSpec()
     score: ScoreSpec
 

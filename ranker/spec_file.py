@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from ranker.errors import SpecError
 from ranker.features.kinds.columns import TABLE_KEYS
+from ranker.networks.sharing.registry import DEFAULT_KIND
 from ranker.spec import RankerSpec
 
 
@@ -94,7 +95,7 @@ def _explain(detail: dict[str, Any], document: dict[str, Any]) -> str:
             node = node[part]
             place.append(str(part))
         elif not (
-            isinstance(node, dict) and part == node.get("kind")
+            isinstance(node, dict) and part == node.get("kind", DEFAULT_KIND)
         ):  # the union's tag is no key of the file
             place.append(str(part))
     where = " > ".join(place)

@@ -14,8 +14,9 @@ from rich.console import Console
 
 from ranker.bundles.registry import Registry
 from ranker.errors import UserError
+from ranker.networks.match_multiplications import with_kind
 from ranker.networks.model import RankingModel
-from ranker.networks.sharing.network_spec import NetworkSpec
+from ranker.networks.sharing.registry import kind_names
 from ranker.spec_file import load_spec
 from ranker.store.connection import connect, default_home
 from training.demo import DemoConfig, run_demo
@@ -98,7 +99,7 @@ def train(
     )
     if dry_run:
         config.spec.check_schema(config.source.schema, where=config.source.name)
-        kinds = {kind: _sized(config, kind) for kind in ("mmoe", "shared_bottom")}
+        kinds = {kind: _sized(config, kind) for kind in kind_names()}
         if as_json:
             console.print_json(json.dumps(kinds))
         else:
@@ -283,8 +284,7 @@ def parse_time(text: str | None, option: str) -> int | None:
 
 
 def _sized(config: RunConfig, kind: str) -> dict[str, int]:
-    network = NetworkSpec.model_validate(config.spec.network.model_dump() | {"kind": kind})
-    model = RankingModel(config.spec.model_copy(update={"network": network}))
+    model = RankingModel(with_kind(config.spec, kind))
     return {
         "dense_parameters": sum(parameter.numel() for parameter in model.dense_parameters()),
         "embedding_parameters": sum(table.numel() for table in model.embedding.tables.values()),

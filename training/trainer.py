@@ -93,7 +93,7 @@ class Trainer:
         self.model.eval()
         try:
             with self.average.applied():  # which puts back the bias that is shifted here
-                self.model.towers.shift(torch.from_numpy(self.correction.shifts()))
+                self.model.network.shift(torch.from_numpy(self.correction.shifts()))
                 yield
         finally:
             self.model.train()
@@ -133,7 +133,7 @@ class Trainer:
         self.sparse.step(rows, gathered, batch.num_rows)
         self.sparse.start_anew(self.encoder.fresh_rows)  # this batch still used them for other ids
         if self.rows == 0:
-            self.model.towers.start_at(self.loss.base_outputs(torch.from_numpy(labels)).to(self.device))
+            self.model.network.start_at(self.loss.base_outputs(torch.from_numpy(labels)).to(self.device))
         self.average.update()
         self.rows += batch.num_rows
         self.watermark_ms = int(time_ms[-1])

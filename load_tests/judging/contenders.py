@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from load_tests.judging.log import Day, Log
 from load_tests.judging.one_pass import FROZEN, LIVE, Predictions, one_pass, second_pass
 from load_tests.judging.trees import TreeDay, settings_of
-from load_tests.judging.variants import KINDS, single_task, with_network, without
+from load_tests.judging.variants import KINDS, single_task, without
+from ranker.networks.match_multiplications import with_kind
 from ranker.spec import RankerSpec
 from training.sources.registry import open_source
 
@@ -62,7 +63,7 @@ class Contest:
     @cached_property
     def networks(self) -> dict[str, RankerSpec]:
         """The specs of all networks for all tasks, by name."""
-        found = {OURS: self.spec, self.other_kind: with_network(self.spec, kind=self.other_kind)}
+        found = {OURS: self.spec, self.other_kind: with_kind(self.spec, self.other_kind)}
         for what in KINDS:
             spec = without(self.spec, what)
             if spec is not None:

@@ -7,8 +7,12 @@ import torch
 
 from ranker.features.kinds.columns import CrossFeature, Feature, IdFeature, IdsFeature, TableFeature
 from ranker.features.kinds.learned import AgeFeature, HistoryFeature, RateFeature
+from ranker.features.layout import Group, Layout
 from ranker.labels.label import Label
+from ranker.networks.match_multiplications import match_multiplications
 from ranker.networks.model import RankingModel
+from ranker.networks.sharing.mmoe import MMoESpec
+from ranker.networks.sharing.shared_bottom import SharedBottomSpec
 from ranker.spec import RankerSpec
 
 KINDS: Final = {
@@ -21,11 +25,6 @@ KINDS: Final = {
 }
 """Kinds of feature by what the ablation calls them."""
 NEVER_ADMITTED: Final = 2**31
-
-
-def with_network(spec: RankerSpec, **network: object) -> RankerSpec:
-    """The same ranker with some of its network's settings changed."""
-    return _changed(spec, network={**spec.network.model_dump(), **network})
 
 
 def single_task(spec: RankerSpec, name: str) -> RankerSpec:
@@ -48,14 +47,18 @@ def single_task(spec: RankerSpec, name: str) -> RankerSpec:
     )
     budget = multiplications(spec) // len(spec.tasks)
 
+    widths = [Layout(alone).input_width(group) for group in Group]
+    one_expert = MMoESpec.like(spec.network).model_copy(update={"experts": 1})
+
     def narrowed(share: float) -> RankerSpec:
-        return with_network(
-            alone,
-            kind="shared_bottom",
-            experts=1,
-            shared=[max(1, round(width * share)) for width in spec.network.shared],
-            expert=[max(1, round(width * share)) for width in spec.network.expert],
+        target = one_expert.model_copy(
+            update={
+                "shared": tuple(max(1, round(width * share)) for width in one_expert.shared),
+                "expert": tuple(max(1, round(width * share)) for width in one_expert.expert),
+            }
         )
+        network = match_multiplications(SharedBottomSpec, target, widths, 1)
+        return alone.model_copy(update={"network": network})
 
     low, high = 0.0, 2.0
     for _ in range(20):

@@ -21,7 +21,7 @@ from ranker.device import fast_bfloat16
 from ranker.features.kinds.columns import IdFeature, Side
 from ranker.labels.label import Task
 from ranker.labels.natural_units import natural_units
-from ranker.networks.sharing.network_spec import NetworkSpec
+from ranker.networks.sharing.mmoe import MMoESpec
 from ranker.score.score_spec import ScoreSpec, ScoreTerm
 from ranker.spec import RankerSpec, TrainingSpec
 from training.trainer import Trainer
@@ -30,7 +30,7 @@ SPEC = RankerSpec(
     name="training_speed",
     features=tuple(IdFeature(name=n, side=Side.CANDIDATE, kind="id", buckets=IDS, dim=DIM) for n in COLUMNS),
     tasks=tuple(Task(name=head, group="engagement", kind="binary") for head in HEADS),
-    network=NetworkSpec(shared=(), experts=EXPERTS, expert=EXPERT, tower=TOWER, linear=False, gate_dropout=0),
+    network=MMoESpec(shared=(), experts=EXPERTS, expert=EXPERT, tower=TOWER, linear=False, gate_dropout=0),
     training=TrainingSpec(batch_size=BATCH, learning_rate=LEARNING_RATE),
     score=ScoreSpec(terms=(ScoreTerm(head=HEADS[0]),)),
 )

@@ -15,6 +15,8 @@ from ranker.bundles.registry import Registry
 from ranker.features.encoder import Encoder
 from ranker.labels.matrix import label_matrix
 from ranker.networks.model import RankingModel
+from ranker.networks.sharing.layered import LayeredNetwork
+from ranker.networks.sharing.mmoe import MMoESpec
 from ranker.spec import RankerSpec
 from ranker.spec_file import parse_spec
 
@@ -101,6 +103,7 @@ def publish(registry: Path, spec: RankerSpec, log: pa.RecordBatch, golden: Reque
     encoder = Encoder(spec)
     encoder.encode_examples(log, observe=True, labels=label_matrix(log, spec.feedback))
     model = RankingModel(spec).eval()
+    assert isinstance(spec.network, MMoESpec)
     expected = MULTIPLICATIONS[spec.network.experts]
     if not spec.state_features and abs(model.multiplications / expected - 1) > 0.01:
         raise ValueError(f"expected {expected:,} multiplications, found {model.multiplications:,}")
@@ -130,7 +133,9 @@ def _spread(model: RankingModel, encoder: Encoder, log: pa.RecordBatch) -> None:
             parameter.normal_(std=(2 / inputs) ** 0.5)
     output_bt = model(encoder.encode_examples(log))
     scale_t = torch.tensor(SPREAD) / output_bt.std(dim=0)
-    assert model.linear is not None
-    model.towers.output.weight.mul_(scale_t[:, None, None])
-    model.linear.linear.weight.mul_(scale_t[:, None])
-    model.linear.linear.bias.copy_(torch.tensor(MEAN) - output_bt.mean(dim=0) * scale_t)
+    network = model.network
+    assert isinstance(network, LayeredNetwork)
+    assert network.linear is not None
+    network.towers.output.weight.mul_(scale_t[:, None, None])
+    network.linear.linear.weight.mul_(scale_t[:, None])
+    network.linear.linear.bias.copy_(torch.tensor(MEAN) - output_bt.mean(dim=0) * scale_t)

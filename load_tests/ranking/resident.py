@@ -18,6 +18,7 @@ from ranker.bundles.bundle import Bundle
 from ranker.bundles.registry import Registry
 from ranker.features.kinds.columns import Side
 from ranker.features.layout import Group
+from ranker.networks.sharing.layered import LayeredNetwork
 
 CHUNK = 2_000
 
@@ -49,8 +50,10 @@ def _inputs(bundle: Bundle, group: Group, columns: dict[str, Any]) -> NDArray[np
         if feature.source_column not in columns:
             given = given.append_column(feature.source_column, pa.nulls(len(given)))
     seen: list[torch.Tensor] = []
-    assert bundle.model.first is not None
-    hook = bundle.model.first.register_forward_pre_hook(
+    network = bundle.model.network
+    assert isinstance(network, LayeredNetwork)
+    assert network.first is not None
+    hook = network.first.register_forward_pre_hook(
         lambda _, groups: seen.append(groups[0][list(Group).index(group)])
     )
     with hook, torch.inference_mode():

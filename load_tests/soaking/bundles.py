@@ -11,6 +11,7 @@ from load_tests.ranking.world import World
 from ranker.bundles.bundle import MANIFEST, MODEL, Request, pack, unpack
 from ranker.bundles.registry import Registry
 from ranker.features.kinds.columns import CategoryFeature, NumberFeature
+from ranker.networks.sharing.layered import LayeredNetwork
 from ranker.spec_file import dump_spec, load_spec
 
 OTHERWISE: Final = ("age", "age_days")
@@ -30,8 +31,10 @@ def varied(world: World, seed: int) -> tuple[str, Files]:
         for name, weight in bundle.model.named_parameters():
             if not name.startswith("embedding"):
                 weight.add_(torch.randn(weight.shape, generator=draw) * weight.std() * NOISE)
-        assert bundle.model.linear is not None
-        bias = bundle.model.linear.linear.bias
+        network = bundle.model.network
+        assert isinstance(network, LayeredNetwork)
+        assert network.linear is not None
+        bias = network.linear.linear.bias
         bias.add_(torch.randn(bias.shape, generator=draw) * SHIFT)
     manifest = bundle.manifest.model_copy(update={"model_version": f"varied-{seed}"})
     files = pack(manifest, bundle.encoder, bundle.model, [_golden(world)])

@@ -1,42 +1,38 @@
-"""The network prepared for serving: the same function, in which nothing is computed twice.
+"""The model prepared for serving: the same function, in which little is computed twice.
 
-Everything before the first ReLU is linear, so it falls apart by sides: W_r·r once a request, W_c·c once a
-video for as long as its features and the bundle stay the same, W_p·p for each pair, and only their sum and
-what comes after it for each candidate. Without shared layers, "the first layer" is the first one of the
-experts and gates.
+A network that splits by sides is linear before its first ReLU, so its first layer falls apart: W_r·r once a
+request, W_c·c once a video for as long as its features and the bundle stay the same, W_p·p for each pair, and
+only their sum and what comes after it for each candidate. In bfloat16, sums, the linear path and what the
+network's `rest` keeps so stay in float32; on CUDA, the rest is recorded once and replayed.
 
-In bfloat16, sums, the linear part, the softmax of the gates and the last product of the towers stay in
-float32; on CUDA, what comes after the sum is recorded once and replayed.
+Of any other network, the embedded input of each side is what is kept, and its plain forward pass does the
+rest, in the precision in which it was trained.
 
-Shape letters: R rows of one side, B rows (candidates of all requests), Q requests, I input width of a side,
-H width of the first layer, T tasks.
+Shape letters: R rows of one side, B rows (candidates of all requests), Q requests, H width of a side's part,
+T tasks.
 """
 
-import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ranker.device import fast_bfloat16
 from ranker.features.batch import Encoded, GroupInputs
 from ranker.features.layout import Group
 from ranker.networks.cuda_graphs import CudaGraphs
 from ranker.networks.model import RankingModel
-
-ROWS_PACKED_FOR: Final = 512
-"""Rows of a product that weights are laid out for; other numbers are computed just as well."""
+from ranker.networks.sharing.base import HeadOutputs, SplitsBySides
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one side adds to the first layer and to the linear part.
+    """What one side gives to the network.
 
     Attributes:
-        hidden: (R, H).
-        linear: (R, T) float32.
+        hidden: (R, H): what it adds to the first layer, or its embedded input.
+        linear: (R, T) float32: what it adds to the outputs on the linear path; (R, 0) where nothing is added.
     """
 
     hidden: Tensor
@@ -47,83 +43,114 @@ class Part:
         return Part(self.hidden[rows], self.linear[rows])
 
 
-class InferenceModel:
-    """A trained network, ready to rank.
-
-    Args:
-        model: The network; its weights are copied where their type changes, else shared.
-        dtype: Of everything after the first layer, and of the videos' resident parts.
+class InferenceModel(ABC):
+    """A trained model, ready to rank.
 
     Attributes:
-        hidden_width: H.
-        tasks: T.
+        dtype: Of the products, and of the videos' resident parts.
+        device: Where it computes.
+        hidden_width: H of a candidate's part.
+        linear_width: Columns of a candidate's linear part.
         has_pairs: Whether any feature belongs to the pair of request and candidate.
     """
 
-    def __init__(self, model: RankingModel, dtype: torch.dtype = torch.float32) -> None:
+    hidden_width: int
+    linear_width: int
+
+    def __init__(self, model: RankingModel, dtype: torch.dtype) -> None:
         self.dtype = dtype
         self.device = model.device
         self.tasks = len(model.spec.tasks)
+        self.has_pairs = dict(zip(Group, model.input_widths, strict=True))[Group.PAIR] > 0
         self._embedding = model.embedding
-        first_layers = [model.first.linear] if model.first else model.sharing.first_layers()
+
+    @classmethod
+    def of(cls, model: RankingModel, dtype: torch.dtype = torch.float32) -> "InferenceModel":
+        """Prepare a model.
+
+        Args:
+            model: Its weights are copied where their type changes, else shared.
+            dtype: Of the products, and of the videos' resident parts.
+        """
+        kind = SplitInference if isinstance(model.network, SplitsBySides) else PlainInference
+        return kind(model, dtype)
+
+    @abstractmethod
+    def part(self, group: Group, inputs: GroupInputs) -> Part:
+        """Compute what a side gives to the network.
+
+        Args:
+            group: The side.
+            inputs: R rows of its features.
+
+        Returns:
+            R rows, float32.
+        """
+
+    def resident(self, part: Part) -> Part:
+        """A videos' part as it is kept: in this model's type, which may halve its memory."""
+        return Part(part.hidden.to(self.dtype), part.linear)
+
+    @abstractmethod
+    def outputs(self, requests: Part, candidates: Sequence[Part], pairs: Part | None = None) -> Tensor:
+        """Compute the heads' outputs for the candidates of some requests.
+
+        Args:
+            requests: Q rows.
+            candidates: For each request its candidates' parts, B rows in all.
+            pairs: B rows; None if the model has no pair features.
+
+        Returns:
+            (B, T) float32 on this model's device: logits of binary tasks, transformed values of regression
+            tasks.
+        """
+
+    def _embedded(self, group: Group, inputs: GroupInputs) -> Tensor:
+        """(R, input width) of one side alone."""
+        alone = Encoded({group: inputs}, bias=None).to(self.device)
+        (x_ri,) = self._embedding.inputs(alone, self._embedding.gather(self._embedding.rows(alone)))
+        return x_ri
+
+
+class SplitInference(InferenceModel):
+    """A model whose network splits its first layer by sides."""
+
+    def __init__(self, model: RankingModel, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__(model, dtype)
+        network = model.network
+        assert isinstance(network, SplitsBySides)
+        first_layers, linear = network.first_layers(), network.linear_path
         weight = torch.cat([layer.weight for layer in first_layers])
-        self.hidden_width = len(weight)
-        linear = model.linear.linear if model.linear else None
+        self.hidden_width, self.linear_width = len(weight), self.tasks
         linear_weight = torch.zeros_like(weight[: self.tasks]) if linear is None else linear.weight
         sides = torch.split(torch.cat([weight, linear_weight]), model.input_widths, dim=1)
         self._weights = {group: side.T.contiguous() for group, side in zip(Group, sides, strict=True)}
-        self.has_pairs = len(self._weights[Group.PAIR]) > 0
         linear_bias = torch.zeros_like(linear_weight[:, 0]) if linear is None else linear.bias
         self._bias = torch.cat([*(layer.bias for layer in first_layers), linear_bias])
-        rest = _Rest(model, dtype)
+        rest = network.rest(dtype)
         self._rest: Callable[[Tensor], Tensor] = rest
         if self.device.type == "cuda":
             self._rest = CudaGraphs(rest, self.hidden_width, dtype, self.device)
 
     @torch.inference_mode()
     def part(self, group: Group, inputs: GroupInputs) -> Part:
-        """Compute what a side adds.
-
-        Args:
-            group: The side; the bias of the layers is added to the request's.
-            inputs: R rows of its features.
-
-        Returns:
-            R rows, float32.
-        """
-        alone = Encoded({group: inputs}, bias=None).to(self.device)
-        gathered = self._embedding.gather(self._embedding.rows(alone))
-        (x_ri,) = self._embedding.inputs(alone, gathered)
-        product = x_ri @ self._weights[group]
+        """See `InferenceModel`; the bias of the layers is added to the request's part."""
+        product = self._embedded(group, inputs) @ self._weights[group]
         if group is Group.REQUEST:
             product += self._bias
         return Part(product[:, : self.hidden_width], product[:, self.hidden_width :])
 
-    def resident(self, part: Part) -> Part:
-        """A videos' part as it is kept: its first layer in this model's type, which halves its memory."""
-        return Part(part.hidden.to(self.dtype), part.linear)
-
     @torch.inference_mode()
     def outputs(self, requests: Part, candidates: Sequence[Part], pairs: Part | None = None) -> Tensor:
-        """Compute the network's outputs for the candidates of some requests.
-
-        Args:
-            requests: Q rows.
-            candidates: For each request its candidates' parts, B rows in all.
-            pairs: B rows; None if the network has no pair features.
-
-        Returns:
-            (B, T) float32 on this model's device: logits of binary tasks, transformed values of regression
-            tasks.
-        """
+        """See `InferenceModel`."""
         counts = [len(part.hidden) for part in candidates]
         hidden = torch.empty((sum(counts), self.hidden_width), dtype=self.dtype, device=self.device)
         linear = torch.empty((len(hidden), self.tasks), device=self.device)
         start = 0
-        for place, part in enumerate(candidates):
-            rows = slice(start, start + counts[place])
-            total = requests.hidden[place] + part.hidden
-            linear[rows] = requests.linear[place] + part.linear
+        for index, part in enumerate(candidates):
+            rows = slice(start, start + counts[index])
+            total = requests.hidden[index] + part.hidden
+            linear[rows] = requests.linear[index] + part.linear
             if pairs is not None:
                 total += pairs.hidden[rows]
             hidden[rows] = total
@@ -133,55 +160,28 @@ class InferenceModel:
         return linear.add_(self._rest(hidden))
 
 
-class _Rest(nn.Module):
-    """What comes after the sum of the parts."""
+class PlainInference(InferenceModel):
+    """A model whose network is called as it is, with the embedded videos resident."""
 
-    def __init__(self, model: RankingModel, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.sharing = copy.deepcopy(model.sharing).eval()
-        self.towers = copy.deepcopy(model.towers)
-        self.shared = model.first is not None
-        self.further = copy.deepcopy(model.further)
-        first_layers = model.sharing.first_layers()
-        self.widths = [layer.out_features for layer in first_layers]
-        self.requires_grad_(False).to(dtype)
-        self.products = [_Product(layer) for layer in self.sharing.first_layers()] if self.shared else []
-        self.towers.output.float()  # a logit in bfloat16 would be off by a hundredth
+    def __init__(self, model: RankingModel, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__(model, dtype)
+        self.hidden_width = dict(zip(Group, model.input_widths, strict=True))[Group.CANDIDATE]
+        self.linear_width = 0
+        self._network = model.network
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """(B, T) float32, outputs of the deep part; the argument is overwritten."""
-        if self.shared:
-            hidden = self.further(hidden.relu_())
-            firsts = [product(hidden) for product in self.products]
-        else:
-            firsts = list(torch.split(hidden, self.widths, dim=1))
-        tower_tbd = self.towers.hidden(self.sharing.represent(*firsts).clean.transpose(0, 1))
-        output_tb1: Tensor = self.towers.output(tower_tbd.float())
-        return output_tb1.squeeze(-1).T
+    @torch.inference_mode()
+    def part(self, group: Group, inputs: GroupInputs) -> Part:
+        """See `InferenceModel`."""
+        x_ri = self._embedded(group, inputs)
+        return Part(x_ri, x_ri.new_empty(len(x_ri), 0))
 
-
-class _Product:
-    """A linear layer whose weight is laid out once as oneDNN wants it, instead of at every call.
-
-    That saves a tenth of the time of 500 candidates. torch's own compiler relies on the
-    same operator, but it is no public interface: without it, or for another type or device, the layer is
-    called as it is.
-    """
-
-    def __init__(self, layer: nn.Linear) -> None:
-        self._layer = layer
-        self._packed: Tensor | None = None
-        weight = layer.weight
-        if weight.device.type == "cpu" and weight.dtype == torch.bfloat16 and fast_bfloat16(weight.device):
-            try:
-                self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS_PACKED_FOR)
-            except (AttributeError, RuntimeError):
-                self._packed = None
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if self._packed is None or not len(x):
-            return self._layer(x)  # type: ignore[no-any-return]
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(
-            x, self._packed, self._layer.bias, "none", [], ""
-        )
-        return product
+    @torch.inference_mode()
+    def outputs(self, requests: Part, candidates: Sequence[Part], pairs: Part | None = None) -> Tensor:
+        """See `InferenceModel`."""
+        counts = torch.tensor([len(part.hidden) for part in candidates], device=self.device)
+        request = requests.hidden.repeat_interleave(counts, dim=0)
+        candidate = torch.cat([part.hidden for part in candidates]).float()
+        pair = request.new_empty(len(request), 0) if pairs is None else pairs.hidden
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype is torch.bfloat16):
+            outputs: HeadOutputs = self._network([request, candidate, pair])
+        return outputs.eval.float()

@@ -1,7 +1,4 @@
-"""The whole network of Zhao et al. (RecSys 2019): embeddings, shared layers, sharing, towers, position tower.
-
-Beside the deep part, a linear one leads from the input straight to every head, as in Wide & Deep (Cheng et
-al. 2016, arXiv 1606.07792): with one pass over the log, it learns who likes and what is liked much sooner.
+"""The whole model of Zhao et al. (RecSys 2019): embeddings, a network of the spec's kind, the position tower.
 
 Shape letters: B rows, T tasks, M gathered rows of one table, W width of an embedding.
 """
@@ -14,11 +11,8 @@ from torch import Tensor, nn
 from ranker.features.batch import Encoded
 from ranker.features.layout import Group, Layout
 from ranker.networks.embedding import FusedEmbedding
-from ranker.networks.layers import SidesLinear, multiplications, relu_layers
 from ranker.networks.position import PositionTower
-from ranker.networks.sharing.base import Representations
-from ranker.networks.sharing.registry import KINDS, Sharing
-from ranker.networks.towers import Towers
+from ranker.networks.sharing.base import HeadOutputs, Network
 from ranker.spec import RankerSpec
 
 
@@ -50,20 +44,13 @@ class RankingModel(nn.Module):
         super().__init__()
         self.spec = spec
         layout = Layout(spec)
-        network = spec.network
         self.input_widths = widths = [layout.input_width(group) for group in Group]
         self.embedding = FusedEmbedding(layout, spec.training.embedding_scale)
-        first, *further = network.shared or (0,)
-        self.first = SidesLinear(widths, first) if network.shared else None
-        self.linear = SidesLinear(widths, len(spec.tasks)) if network.linear else None
-        self.further = relu_layers(first, further)
-        hidden = network.shared[-1] if network.shared else sum(widths)
-        self.sharing: Sharing = KINDS[network.kind](hidden, len(spec.tasks), network)
-        self.towers = Towers(self.sharing.output_width, len(spec.tasks), network.tower)
+        self.network: Network = spec.network.build(widths, len(spec.tasks))
         biased = [place for place, task in enumerate(spec.tasks) if task.position_bias]
         self.biased_heads = biased
         self.position = (
-            PositionTower([f.size for f in layout.bias], len(biased), network.position_dropout)
+            PositionTower([f.size for f in layout.bias], len(biased), spec.network.position_dropout)
             if biased
             else None
         )
@@ -71,14 +58,12 @@ class RankingModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
-        return next(self.towers.parameters()).device
+        return next(self.network.parameters()).device
 
     @property
     def multiplications(self) -> int:
-        """Multiplications per candidate in linear layers, attention, gates and mixing; nothing is reused."""
-        parts = (self.first, self.further, self.towers, self.linear)
-        linear = sum(multiplications(part) for part in parts if part)
-        return linear + self.embedding.multiplications + self.sharing.multiplications
+        """Multiplications per candidate in attention and network; nothing is reused between candidates."""
+        return self.embedding.multiplications + self.network.multiplications
 
     def dense_parameters(self) -> list[nn.Parameter]:
         """All parameters but the embedding tables."""
@@ -96,7 +81,8 @@ class RankingModel(nn.Module):
         """
         gathered = self.embedding.gather(self.embedding.rows(encoded))
         groups = self.embedding.inputs(encoded, gathered)
-        return self._logit(self._represent(groups).clean, self._linear(groups))
+        outputs: HeadOutputs = self.network(groups)
+        return outputs.eval
 
     def training_outputs(self, encoded: Encoded, gathered: dict[int, Tensor]) -> TrainingOutputs:
         """Predict and prepare to learn, sharing all the work that both need.
@@ -106,29 +92,10 @@ class RankingModel(nn.Module):
             gathered: For each width, (M, W), as `embedding.gather` gave them; they may require gradients.
         """
         groups = self.embedding.inputs(encoded, gathered)
-        representations, linear = self._represent(groups), self._linear(groups)
-        logit = self._logit(representations.noisy, linear)
-        with torch.no_grad():
-            same = representations.clean is representations.noisy
-            prediction = logit.detach() if same else self._logit(representations.clean, linear)
+        outputs: HeadOutputs = self.network(groups)
+        logit, prediction = outputs.train, outputs.eval.detach()
         if self.position is not None:
             assert encoded.bias is not None
             places = torch.tensor(self.biased_heads, device=logit.device)
             logit = logit.index_add(1, places, self.position(encoded.bias).to(logit.dtype))
         return TrainingOutputs(prediction, logit)
-
-    def _logit(self, representation_btd: Tensor, linear_bt: Tensor | None) -> Tensor:
-        logit: Tensor = self.towers(representation_btd).float()
-        return logit if linear_bt is None else logit + linear_bt.float()
-
-    def _linear(self, groups: list[Tensor]) -> Tensor | None:
-        return None if self.linear is None else self.linear(groups)
-
-    def _represent(self, groups: list[Tensor]) -> Representations:
-        if self.first is None:
-            count = max({len(group) for group in groups} - {1}, default=1)
-            hidden = torch.cat([group.expand(count, -1) for group in groups], dim=1)
-        else:
-            hidden = self.further(self.first(groups).relu_())
-        representations: Representations = self.sharing(hidden)
-        return representations

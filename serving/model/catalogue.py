@@ -55,7 +55,7 @@ class Catalogue:
         self._used = np.zeros(self.capacity, np.int64)
         self._parts = Part(
             torch.empty((self.capacity, model.hidden_width), dtype=model.dtype, device=model.device),
-            torch.empty((self.capacity, model.tasks), device=model.device),
+            torch.empty((self.capacity, model.linear_width), device=model.device),
         )
         self._slots: dict[str, int] = {}
         self._ids: list[str | None] = []
@@ -65,7 +65,7 @@ class Catalogue:
     @property
     def bytes_per_video(self) -> int:
         """What a resident video takes."""
-        part = self._model.hidden_width * self._model.dtype.itemsize + self._model.tasks * 4
+        part = self._model.hidden_width * self._model.dtype.itemsize + self._model.linear_width * 4
         return self.layout.words * 8 + part + 8 + ID_BYTES
 
     def __len__(self) -> int:

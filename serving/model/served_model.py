@@ -133,7 +133,7 @@ class ServedModel:
         self.formula = ScoreFormula(bundle.spec.score, bundle.spec.tasks)
         self.reader = RequestReader(bundle.encoder)
         self.user_records = user_records(bundle.spec)
-        self._model = InferenceModel(bundle.model, dtype)
+        self._model = InferenceModel.of(bundle.model, dtype)
         self._encoder = bundle.encoder
         self.state = ServedState(bundle.encoder.feature_state, bundle.manifest.watermark_ms)
         self.catalogue = Catalogue(bundle.encoder, self._model, catalogue_bytes)

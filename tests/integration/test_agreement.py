@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from load_tests.agreement import agreement, requests_of, trained
-from ranker.networks.sharing.registry import KINDS
+from ranker.networks.match_multiplications import with_kind
+from ranker.networks.sharing.registry import kind_names
 from ranker.spec_file import load_spec
 from tests.data_location import kuairand_folder
 from training.sources.registry import open_source
@@ -23,11 +24,10 @@ def cut_ms(source):
     return next(iter(source.batches(1))).column("time_ms")[0].as_py() + 48 * HOUR_MS
 
 
-@pytest.fixture(scope="module", params=sorted(KINDS))
+@pytest.fixture(scope="module", params=sorted(kind_names()))
 def bundle(request, source, cut_ms):
     spec = load_spec("kuairand")
-    network = spec.network.model_copy(update={"kind": request.param})
-    return trained(spec.model_copy(update={"network": network}), source, cut_ms)
+    return trained(with_kind(spec, request.param), source, cut_ms)
 
 
 @pytest.mark.parametrize(

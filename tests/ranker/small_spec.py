@@ -7,6 +7,8 @@ import pyarrow as pa
 
 from ranker.features.layout import SIDES, Group
 from ranker.features.values import FeatureValue
+from ranker.networks.match_multiplications import with_kind
+from ranker.networks.sharing.mmoe import MMoESpec
 from ranker.spec import RankerSpec
 from ranker.spec_file import parse_spec
 
@@ -50,8 +52,10 @@ SMALL_SPEC = parse_spec(SMALL_YAML, where="small_spec.py")
 
 
 def small_spec(**network: Any) -> RankerSpec:
-    """The small spec with some of its network's sizes changed."""
-    return SMALL_SPEC.model_copy(update={"network": SMALL_SPEC.network.model_copy(update=network)})
+    """The small spec with other sizes of its network, or with one of another `kind` at their cost."""
+    kind = network.pop("kind", "mmoe")
+    sizes = MMoESpec.model_validate({**SMALL_SPEC.network.model_dump(), **network})
+    return with_kind(SMALL_SPEC.model_copy(update={"network": sizes}), kind)
 
 
 def random_records(rows: int, *, seed: int = 0, nulls: float = 0.2) -> pa.RecordBatch:

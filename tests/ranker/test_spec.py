@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from ranker.errors import SourceError
 from ranker.features.kinds.columns import CategoryFeature, Side
-from ranker.networks.sharing.network_spec import NetworkSpec
+from ranker.networks.sharing.mmoe import MMoESpec
 from ranker.score.score_spec import ScoreTerm
 from ranker.spec import RankerSpec
 from tests.ranker.small_spec import SMALL_SPEC, random_records
@@ -193,7 +193,7 @@ def test_numbers_are_finite(number: float) -> None:
 
 def test_gates_keep_at_least_a_chance_of_experts() -> None:
     with pytest.raises(ValidationError, match="gate_dropout"):
-        NetworkSpec(gate_dropout=1)
+        MMoESpec(gate_dropout=1)
 
 
 def test_records_with_all_columns_fit() -> None:

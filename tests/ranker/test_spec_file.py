@@ -99,8 +99,8 @@ def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
         (
             "experts: 3,",
             "expert_count: 3,",
-            "network: expected the keys kind, shared, experts, expert, tower, linear, gate_dropout, "
-            "position_dropout, found 'expert_count'",
+            "network: expected the keys kind, position_dropout, shared, tower, linear, experts, expert, "
+            "gate_dropout, found 'expert_count'",
         ),
         (
             "name: small\n",

@@ -53,7 +53,7 @@ def test_a_batch_is_predicted_without_its_labels() -> None:
 
     np.testing.assert_array_equal(our_step.predictions, their_step.predictions)
     assert our_step.loss != their_step.loss
-    assert not torch.equal(ours.model.towers.output.bias, theirs.model.towers.output.bias)
+    assert not torch.equal(ours.model.network.towers.output.bias, theirs.model.network.towers.output.bias)
 
 
 def test_the_same_seed_gives_the_same_weights_bit_by_bit() -> None:

@@ -3,17 +3,37 @@
 Shape letters: B rows, H width of the shared layer, E experts, D expert width, T tasks.
 """
 
-from typing import Final
+from typing import ClassVar, Final, Literal
 
 import torch
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from ranker.networks.layers import multiplications, relu_layers
-from ranker.networks.sharing.base import Representations, Sharing
-from ranker.networks.sharing.network_spec import NetworkSpec
+from ranker.networks.sharing.layered import LayeredNetworkSpec
+from ranker.networks.sharing.representations import Representations, Sharing
 
-LEAST_WEIGHT: Final = 1e-6
+MIN_WEIGHT: Final = 1e-6
 """Less weight than this is none: scaling it up to 1 would make rounding errors into gradients."""
+
+
+class MMoESpec(LayeredNetworkSpec):
+    """Multi-gate mixture of experts: experts that all tasks share, mixed by one gate a task."""
+
+    scaled_keys: ClassVar = ("expert",)
+
+    kind: Literal["mmoe"] = "mmoe"
+    experts: PositiveInt = Field(8, description="Experts shared by all tasks.")
+    expert: tuple[PositiveInt, ...] = Field(
+        (128,), min_length=1, description="Widths of each expert's layers."
+    )
+    gate_dropout: float = Field(
+        0.1, ge=0, lt=1, description="Chance that a gate ignores an expert in training."
+    )
+
+    def sharing(self, width: int, tasks: int) -> "MMoE":
+        """See `LayeredNetworkSpec`."""
+        return MMoE(width, tasks, self)
 
 
 class MMoE(Sharing):
@@ -25,7 +45,7 @@ class MMoE(Sharing):
     RecSys 2019, https://doi.org/10.1145/3298689.3346997.
     """
 
-    def __init__(self, width: int, tasks: int, network: NetworkSpec) -> None:
+    def __init__(self, width: int, tasks: int, network: "MMoESpec") -> None:
         super().__init__()
         self.num_experts = network.experts
         self.num_tasks = tasks
@@ -56,11 +76,11 @@ class MMoE(Sharing):
         expert_ebd = self.experts(first)
         gate_bte = self.gate_weights(gate_logit)
         if not self.training or self.gate_dropout == 0:
-            clean = mix(gate_bte, expert_ebd)
-            return Representations(clean, clean)
-        noisy = mix(drop_experts(gate_bte, self.gate_dropout), expert_ebd)
+            mixed = mix(gate_bte, expert_ebd)
+            return Representations(mixed, mixed)
+        train = mix(drop_experts(gate_bte, self.gate_dropout), expert_ebd)
         with torch.no_grad():
-            return Representations(mix(gate_bte, expert_ebd), noisy)
+            return Representations(train, mix(gate_bte, expert_ebd))
 
     def experts(self, first: Tensor) -> Tensor:
         """(E, B, D): what each expert makes of every row, from (B, the width of all their first layers)."""
@@ -92,4 +112,4 @@ def drop_experts(gate_bte: Tensor, chance: float) -> Tensor:
     """
     kept = gate_bte * (torch.rand_like(gate_bte) >= chance)
     total = kept.sum(dim=-1, keepdim=True)
-    return torch.where(total > LEAST_WEIGHT, kept / total.clamp_min(LEAST_WEIGHT), gate_bte)
+    return torch.where(total > MIN_WEIGHT, kept / total.clamp_min(MIN_WEIGHT), gate_bte)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from load_tests.judging.variants import KINDS, multiplications, single_task, with_network, without
+from load_tests.judging.variants import KINDS, multiplications, single_task, without
 from ranker.features.encoder import Encoder
 from ranker.features.layout import Group
 from ranker.labels.matrix import label_matrix
@@ -30,7 +30,7 @@ def test_a_network_for_one_task_learns_it_alone_and_reads_the_same_features() ->
     assert [task.name for task in alone.tasks] == ["like"]
     assert [label.name for label in alone.labels] == ["click", "watch_time", "rating"]
     assert alone.features == SPEC.features
-    assert RankingModel(alone).towers.output.weight.shape[0] == 1
+    assert RankingModel(alone).network.towers.output.weight.shape[0] == 1
     batch = small_log().records
     mine, all_tasks = (
         Encoder(spec).encode_examples(batch, labels=label_matrix(batch, spec.feedback))
@@ -38,13 +38,6 @@ def test_a_network_for_one_task_learns_it_alone_and_reads_the_same_features() ->
     )
     for group in Group:
         assert torch.equal(mine.groups[group].numbers, all_tasks.groups[group].numbers)
-
-
-def test_other_settings_of_the_network_leave_the_rest_alone() -> None:
-    changed = with_network(SPEC, kind="shared_bottom")
-
-    assert changed.network.kind == "shared_bottom"
-    assert changed.model_copy(update={"network": SPEC.network}) == SPEC
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ def test_contents_that_do_not_recompute_the_golden_predictions_are_refused(name:
 
 def test_one_weight_that_changed_a_little_is_refused() -> None:
     tensors = load_tensors(CONTENTS[MODEL])
-    tensors["towers.output.bias"][2] += 0.01
+    tensors["network.towers.output.bias"][2] += 0.01
 
     message = refusal(resealed({**CONTENTS, MODEL: save_tensors(tensors)}))
 
@@ -194,7 +194,7 @@ def test_another_processors_rounding_is_accepted() -> None:
 
 def test_a_model_of_nan_is_refused() -> None:
     encoder, model = ranker(seed=1)
-    torch.nn.init.constant_(model.towers.output.bias, torch.nan)
+    torch.nn.init.constant_(model.network.towers.output.bias, torch.nan)
     manifest = Manifest.model_validate_json(CONTENTS[MANIFEST])
 
     contents = pack(manifest, encoder, model, [Request(request=REQUEST, candidates=CANDIDATES)])

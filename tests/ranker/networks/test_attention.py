@@ -8,7 +8,7 @@ from torch import Tensor
 from ranker.features.layout import Group
 from ranker.networks.attention import HIDDEN, ActivationUnit
 from ranker.networks.model import RankingModel
-from ranker.networks.sharing.registry import KINDS
+from ranker.networks.sharing.registry import kind_names
 from tests.ranker.networks.attending import NOW_MS, attending_encoder, attending_spec
 from tests.ranker.networks.random_model import build
 from tests.ranker.small_spec import random_records, request_of, shown_to, small_spec
@@ -99,7 +99,7 @@ def predictions(model: RankingModel, records: pa.RecordBatch, row: int, places: 
     return model(ENCODER.encode_request(request, candidates[places], time_ms=NOW_MS))
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", kind_names())
 def test_a_log_a_request_and_a_candidate_alone_get_the_same_prediction(kind: str) -> None:
     model = build(attending_spec(kind=kind))
     row = 5

@@ -12,7 +12,7 @@ from ranker.features.encoder import Encoder
 from ranker.features.kinds.columns import Side
 from ranker.features.layout import Group
 from ranker.networks.model import RankingModel, TrainingOutputs
-from ranker.networks.sharing.registry import KINDS
+from ranker.networks.sharing.registry import kind_names
 from tests.ranker.networks.random_model import SHAPES, build
 from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of, shown_to, small_spec
 
@@ -24,7 +24,7 @@ REQUEST, CANDIDATES = request_of(RECORDS, 5)
 TASKS = len(SMALL_SPEC.tasks)
 
 
-@pytest.fixture(params=sorted(KINDS))
+@pytest.fixture(params=kind_names())
 def kind(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
@@ -167,19 +167,19 @@ def test_every_dense_parameter_learns(kind: str, shape: dict[str, Any]) -> None:
 
 def test_the_linear_part_leads_from_the_input_to_every_head(kind: str) -> None:
     model = build(small_spec(kind=kind))
-    assert model.linear is not None
-    torch.nn.init.zeros_(model.towers.output.weight)
-    torch.nn.init.zeros_(model.towers.output.bias)
+    assert model.network.linear is not None
+    torch.nn.init.zeros_(model.network.towers.output.weight)
+    torch.nn.init.zeros_(model.network.towers.output.bias)
     inputs = model.embedding.inputs(ENCODED, model.embedding.gather(model.embedding.rows(ENCODED)))
 
-    torch.testing.assert_close(model(ENCODED), model.linear.linear(torch.cat(inputs, dim=1)))
+    torch.testing.assert_close(model(ENCODED), model.network.linear.linear(torch.cat(inputs, dim=1)))
 
 
 def test_the_linear_part_can_be_left_out(kind: str) -> None:
     with_linear, without = build(small_spec(kind=kind)), build(small_spec(kind=kind, linear=False))
 
     width = sum(ENCODER.layout.input_width(group) for group in Group)
-    assert without.linear is None
+    assert without.network.linear is None
     assert with_linear.multiplications - without.multiplications == width * TASKS
 
 

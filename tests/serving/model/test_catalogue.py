@@ -9,7 +9,7 @@ from serving.model.catalogue import LEAST_VIDEOS, Catalogue
 from tests.serving.small_ranker import packed_ranker
 
 BUNDLE = unpack(packed_ranker(), where="test")
-MODEL = InferenceModel(BUNDLE.model)
+MODEL = InferenceModel.of(BUNDLE.model)
 
 
 def catalogue_of(capacity, monkeypatch, *, evicted=4):
@@ -144,12 +144,12 @@ def test_the_capacity_is_what_the_memory_holds():
     assert Catalogue(BUNDLE.encoder, MODEL, 1).capacity == LEAST_VIDEOS
     catalogue = Catalogue(BUNDLE.encoder, MODEL, 100_000_000)
     assert catalogue.capacity == 100_000_000 // catalogue.bytes_per_video
-    held = catalogue.layout.words * 8 + MODEL.hidden_width * 4 + MODEL.tasks * 4
+    held = catalogue.layout.words * 8 + MODEL.hidden_width * 4 + MODEL.linear_width * 4
     assert catalogue.bytes_per_video > held
 
 
 def test_in_bfloat16_a_video_takes_half_the_room_for_its_first_layer():
-    small = Catalogue(BUNDLE.encoder, InferenceModel(BUNDLE.model, torch.bfloat16), 1)
+    small = Catalogue(BUNDLE.encoder, InferenceModel.of(BUNDLE.model, torch.bfloat16), 1)
     wide = Catalogue(BUNDLE.encoder, MODEL, 1)
     assert wide.bytes_per_video - small.bytes_per_video == MODEL.hidden_width * 2
 

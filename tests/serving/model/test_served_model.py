@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ranker.features.kinds.columns import CrossFeature, Side
-from ranker.networks.sharing.registry import KINDS
+from ranker.networks.sharing.registry import kind_names
 from ranker.score.formula import ScoreFormula
 from serving.model import catalogue as catalogue_module
 from serving.model.served_model import EvictedError, Query, ServedModel, Stored
@@ -74,7 +74,7 @@ def test_a_request_is_ranked_the_same_alone_and_among_others(name):
         close(predictions(ranked), world.expected(columns))
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", kind_names())
 def test_bfloat16_is_near_the_bundle(kind):
     world = World(bundle_of(small_spec(kind=kind)), seed=4, count=30)
     world.model = ServedModel(world.bundle, 1, torch.bfloat16)

@@ -27,7 +27,7 @@ from tests.serving.small_ranker import packed_ranker, store_rows
 from tests.serving.waiting import until
 
 BUNDLE = unpack(packed_ranker(), where="test")
-MODEL = InferenceModel(BUNDLE.model)
+MODEL = InferenceModel.of(BUNDLE.model)
 TIMEOUT_S = 0.2
 
 

@@ -4,10 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ranker.networks.sharing.mmoe import MMoE, drop_experts
-from ranker.networks.sharing.network_spec import NetworkSpec
+from ranker.networks.sharing.mmoe import MMoE, MMoESpec, drop_experts
 
-NETWORK = NetworkSpec(experts=3, expert=(5, 4), gate_dropout=0.5)
+NETWORK = MMoESpec(experts=3, expert=(5, 4), gate_dropout=0.5)
 ROWS, WIDTH, TASKS = 6, 7, 2
 
 
@@ -40,7 +39,7 @@ def test_equal_gates_average_the_experts(model: MMoE, hidden: Tensor) -> None:
     nn.init.zeros_(model.gates.weight)
     nn.init.zeros_(model.gates.bias)
 
-    representation = model(hidden).clean
+    representation = model(hidden).eval
 
     for task in range(TASKS):
         torch.testing.assert_close(representation[:, task], model.experts(model.first(hidden)).mean(dim=0))
@@ -51,7 +50,7 @@ def test_each_task_has_a_gate_of_its_own(model: MMoE, hidden: Tensor) -> None:
     with torch.no_grad():
         model.gates.bias.copy_(torch.tensor([100.0, 0, 0, 0, 0, 100.0]))
 
-    representation = model(hidden).clean
+    representation = model(hidden).eval
     experts = model.experts(model.first(hidden))
 
     torch.testing.assert_close(representation[:, 0], experts[0])
@@ -68,22 +67,22 @@ def test_gates_depend_on_the_row(model: MMoE, hidden: Tensor) -> None:
 def test_no_expert_is_left_out_when_ranking(model: MMoE, hidden: Tensor) -> None:
     first, second = model(hidden), model(hidden)
 
-    assert first.clean is first.noisy
-    torch.testing.assert_close(first.clean, second.clean, rtol=0, atol=0)
+    assert first.eval is first.train
+    torch.testing.assert_close(first.eval, second.eval, rtol=0, atol=0)
 
 
 def test_training_leaves_experts_out_of_what_is_learned_from_but_not_of_predictions(
     model: MMoE, hidden: Tensor
 ) -> None:
-    ranking = model(hidden).clean
+    ranking = model(hidden).eval
     model.train()
 
     training = model(hidden)
 
-    torch.testing.assert_close(training.clean, ranking)
-    assert (training.noisy - training.clean).abs().max() > 1e-3
-    assert training.noisy.requires_grad
-    assert not training.clean.requires_grad
+    torch.testing.assert_close(training.eval, ranking)
+    assert (training.train - training.eval).abs().max() > 1e-3
+    assert training.train.requires_grad
+    assert not training.eval.requires_grad
 
 
 def test_experts_that_agree_are_heard_whoever_is_left_out(model: MMoE, hidden: Tensor) -> None:
@@ -94,7 +93,7 @@ def test_experts_that_agree_are_heard_whoever_is_left_out(model: MMoE, hidden: T
 
     training = model.train()(hidden)
 
-    torch.testing.assert_close(training.noisy, training.clean)
+    torch.testing.assert_close(training.train, training.eval)
 
 
 def test_without_gate_dropout_training_is_as_ranking(hidden: Tensor) -> None:
@@ -102,7 +101,7 @@ def test_without_gate_dropout_training_is_as_ranking(hidden: Tensor) -> None:
 
     training = model(hidden)
 
-    assert training.clean is training.noisy
+    assert training.eval is training.train
 
 
 def gates_of(logits: list[list[float]]) -> Tensor:
