@@ -1,8 +1,8 @@
-"""What all parts of a spec have in common: refusing unknown keys, names, durations."""
+"""What all parts of a spec share: keys that are checked by name, names, durations."""
 
 import re
 from collections import Counter
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import (
     BaseModel,
@@ -18,14 +18,21 @@ _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 
 
 class SpecModel(BaseModel):
-    """A frozen part of the spec that refuses unknown keys."""
+    """A frozen part of the spec that refuses unknown keys.
+
+    Attributes:
+        renamed_keys: The present name of each key that was called otherwise in an earlier version.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    renamed_keys: ClassVar[dict[str, str]] = {}
 
     @model_validator(mode="before")
     @classmethod
     def _name_the_known_keys(cls, given: Any) -> Any:
         unknown = [key for key in given if key not in cls.model_fields] if isinstance(given, dict) else []
+        if unknown and unknown[0] in cls.renamed_keys:
+            raise ValueError(f"'{unknown[0]}' is now called '{cls.renamed_keys[unknown[0]]}'")
         if unknown:
             raise ValueError(f"expected the keys {', '.join(cls.model_fields)}, found '{unknown[0]}'")
         return given

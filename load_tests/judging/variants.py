@@ -110,7 +110,7 @@ def _without_identity(feature: Feature) -> dict[str, object]:
     if not isinstance(feature, TableFeature) or feature.shares is not None:
         return given
     if isinstance(feature, IdFeature) and feature.capacity is not None:
-        return given | {"capacity": 1, "admit": NEVER_ADMITTED}
+        return given | {"capacity": 1, "admission_threshold": NEVER_ADMITTED}
     assert isinstance(feature, IdFeature | IdsFeature)
     return given | {"buckets": 1}
 

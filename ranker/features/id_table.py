@@ -34,8 +34,8 @@ class IdTable:
 
     def __init__(self, feature: IdFeature) -> None:
         assert feature.capacity is not None
-        self._admit = feature.admit
-        self._expire_ms = _FOREVER_MS if feature.expire is None else round(feature.expire * 1000)
+        self._admit = feature.admission_threshold
+        self._expire_ms = _FOREVER_MS if feature.expire_after is None else round(feature.expire_after * 1000)
         self._own = KeyTable(feature.capacity, words=2)
         self._waiting = KeyTable(feature.capacity, words=1)
         self._latest_ms = 0

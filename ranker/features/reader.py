@@ -120,9 +120,11 @@ class GroupReader:
         first = self._records.place(feature)
         lengths = words[:, first]
         missing = lengths == MISSING_LIST
-        kept = np.where(missing, np.uint64(1), np.minimum(lengths, np.uint64(feature.most))).astype(np.int64)
-        keys = words[:, first + 1 : first + 1 + feature.most]
-        inside = np.arange(feature.most) < kept[:, None]
+        kept = np.where(missing, np.uint64(1), np.minimum(lengths, np.uint64(feature.max_items))).astype(
+            np.int64
+        )
+        keys = words[:, first + 1 : first + 1 + feature.max_items]
+        inside = np.arange(feature.max_items) < kept[:, None]
         keys = np.where(missing[:, None], MISSING_KEY, keys)[inside]
         rows = self._ids.rows(feature, keys) + self._layout.first_row(feature)
         return Bag(

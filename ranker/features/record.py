@@ -6,7 +6,7 @@ read or a video is stored, and every later bundle of the same spec reads it with
 
     id, category   one word: the hash, 0 where missing
     number         one word: the bits of a float64, NaN where missing
-    ids            1 + `most` words: how many (all ones where the list is missing), then their hashes
+    ids            1 + `max_items` words: how many (all ones where the list is missing), then their hashes
 
 Shape letters: R rows, W words.
 """
@@ -57,7 +57,7 @@ class RecordLayout:
         self.words = 0
         for name, feature in self._fields.items():
             self._first[name] = self.words
-            self.words += 1 + feature.most if isinstance(feature, IdsFeature) else 1
+            self.words += 1 + feature.max_items if isinstance(feature, IdsFeature) else 1
 
     def place(self, feature: ColumnFeature) -> int:
         """The first word that holds a feature's column."""
@@ -101,7 +101,7 @@ class RecordLayout:
         for (column, form), feature in self._fields.items():
             name = (column.removeprefix(prefix), form)
             if column.startswith(prefix) and name in other._first:
-                width = 1 + feature.most if isinstance(feature, IdsFeature) else 1
+                width = 1 + feature.max_items if isinstance(feature, IdsFeature) else 1
                 mine += range(self._first[column, form], self._first[column, form] + width)
                 theirs += range(other._first[name], other._first[name] + width)
         return np.array(mine, np.int64), np.array(theirs, np.int64)
@@ -154,7 +154,7 @@ class RecordLayout:
             if isinstance(feature, NUMERIC):
                 words[:, first] = values.to_numpy(zero_copy_only=False).view(np.uint64)
             elif isinstance(feature, IdsFeature):
-                _fill_bags(words[:, first : first + 1 + feature.most], values, keys[name])
+                _fill_bags(words[:, first : first + 1 + feature.max_items], values, keys[name])
             else:
                 words[:, first] = keys[name]
         return words
@@ -198,12 +198,12 @@ def _field(feature: ColumnFeature) -> tuple[str, str]:
     if isinstance(feature, NUMERIC):
         form = "number"
     elif isinstance(feature, IdsFeature):
-        form = f"bag of {feature.most}"
+        form = f"bag of {feature.max_items}"
     return feature.source_column, form
 
 
 def _fill_bags(words: Words, lists: pa.Array, keys: Words) -> None:
-    """Write lists into their words: (R, 1 + most); what is past `most` is left out."""
+    """Write lists into their words: (R, 1 + most); what is past `max_items` is left out."""
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy().astype(np.int64)
     starts = np.cumsum(lengths) - lengths
     kept = np.minimum(lengths, words.shape[1] - 1)

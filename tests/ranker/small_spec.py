@@ -24,7 +24,8 @@ features:
   - {name: query_tags, side: query, kind: ids, shares: tags}
   - {name: query_duration_s, side: query, kind: number, transform: log1p}
   - {name: hour, side: context, kind: category, capacity: 24, dim: 2}
-  - {name: video_id, side: candidate, kind: id, capacity: 40, admit: 2, expire: 10m, dim: 4}
+  - {name: video_id, side: candidate, kind: id, capacity: 40, dim: 4,
+     admission_threshold: 2, expire_after: 10m}
   - {name: tags, side: candidate, kind: ids, buckets: 32, dim: 4}
   - {name: topic, side: candidate, kind: category, values: [news, music, 7], dim: 4}
   - {name: duration_s, side: candidate, kind: number, transform: log1p}

@@ -94,7 +94,22 @@ def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
             "buckets: 48, dim: 4}",
             "bucket: 48, dim: 4}",
             "features > 0 ('user_id'): expected the keys name, side, column, kind, buckets, dim, shares, "
-            "capacity, admit, expire, found 'bucket'",
+            "capacity, admission_threshold, expire_after, found 'bucket'",
+        ),
+        (
+            "admission_threshold: 2",
+            "admit: 2",
+            "features > 8 ('video_id'): 'admit' is now called 'admission_threshold'",
+        ),
+        (
+            "expire_after: 10m",
+            "expire: 10m",
+            "features > 8 ('video_id'): 'expire' is now called 'expire_after'",
+        ),
+        (
+            "kind: ids, buckets: 32",
+            "kind: ids, most: 3",
+            "features > 9 ('tags'): 'most' is now called 'max_items'",
         ),
         (
             "experts: 3,",

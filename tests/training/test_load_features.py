@@ -37,7 +37,7 @@ features:
   - {name: age, side: user, kind: number}
   - {name: query_topic, side: query, kind: category}
   - {name: video_id, side: candidate, kind: id}
-  - {name: tags, side: candidate, kind: ids, most: 4}
+  - {name: tags, side: candidate, kind: ids, max_items: 4}
   - {name: duration_s, side: candidate, kind: number, transform: log1p}
 tasks: [{name: click, group: engagement, kind: binary}]
 score: {terms: [{head: click}]}

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from itertools import pairwise
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
@@ -43,6 +43,8 @@ class IdFeature(FeatureBase):
     Source of the latter: Liu et al. 2022 (Monolith), arXiv 2209.07663.
     """
 
+    renamed_keys: ClassVar = {"admit": "admission_threshold", "expire": "expire_after"}
+
     kind: Literal["id"]
     buckets: PositiveInt = Field(65536, description="Rows of the table that ids are hashed into.")
     dim: PositiveInt = Field(16, description="Width of the embedding.")
@@ -52,10 +54,10 @@ class IdFeature(FeatureBase):
         description="In place of `buckets`: so many ids have a row each, without collisions; of more, the "
         "least recently seen loses its row.",
     )
-    admit: PositiveInt = Field(
+    admission_threshold: PositiveInt = Field(
         1, description="With `capacity`: sightings after which an id has a row; before, ids share one."
     )
-    expire: Duration | None = Field(
+    expire_after: Duration | None = Field(
         None, description="With `capacity`: time after which an id that was not seen loses its row."
     )
 
@@ -63,18 +65,23 @@ class IdFeature(FeatureBase):
     def _own_rows_or_buckets(self) -> Self:
         if self.capacity is not None and self.buckets != type(self).model_fields["buckets"].default:
             raise ValueError(f"feature '{self.name}': expected either 'buckets' or 'capacity', found both")
-        if self.capacity is None and (self.admit > 1 or self.expire is not None):
-            raise ValueError(f"feature '{self.name}': 'admit' and 'expire' expect 'capacity', found none")
+        if self.capacity is None and (self.admission_threshold > 1 or self.expire_after is not None):
+            raise ValueError(
+                f"feature '{self.name}': 'admission_threshold' and 'expire_after' expect 'capacity', "
+                "found none"
+            )
         return self
 
 
 class IdsFeature(FeatureBase):
     """A bag of ids, such as tags; the mean of their embeddings."""
 
+    renamed_keys: ClassVar = {"most": "max_items"}
+
     kind: Literal["ids"]
     buckets: PositiveInt = Field(1024, description="Rows of the table that ids are hashed into.")
     dim: PositiveInt = Field(16, description="Width of the embedding.")
-    most: PositiveInt = Field(
+    max_items: PositiveInt = Field(
         16,
         le=1024,
         description="Ids of a list that are used, the first ones; stored lists take room for as many.",
@@ -156,7 +163,7 @@ class CrossFeature(SpecModel):
 ColumnFeature = IdFeature | IdsFeature | CategoryFeature | NumberFeature | BinFeature
 Feature = Annotated[ColumnFeature | CrossFeature | StateFeature, Field(discriminator="kind")]
 TableFeature = IdFeature | IdsFeature
-TABLE_KEYS: Final = frozenset({"buckets", "dim", "capacity", "admit", "expire"})
+TABLE_KEYS: Final = frozenset({"buckets", "dim", "capacity", "admission_threshold", "expire_after"})
 """What is said of a table where it is owned, and not where it is shared."""
 NUMERIC: Final = (NumberFeature, BinFeature)
 """Features whose columns hold numbers."""

@@ -29,7 +29,9 @@ def state_digest(spec: RankerSpec, layout: Layout) -> str:
         "seed": spec.hash_seed,
         "features": [f.model_dump(mode="json", exclude={"strength", "toward", "pool"}) for f in kept],
         "parts": {
-            name: layout.feature(name).model_dump(mode="json", include={"kind", "column", "most", "edges"})
+            name: layout.feature(name).model_dump(
+                mode="json", include={"kind", "column", "max_items", "edges"}
+            )
             for name in sorted(names)
         },
         "labels": [

@@ -23,7 +23,7 @@ class RowKeys:
 
     def __init__(self, parts: Sequence[KeyPart]) -> None:
         self._parts = parts
-        widths = [part.most if isinstance(part, IdsFeature) else 1 for part in parts]
+        widths = [part.max_items if isinstance(part, IdsFeature) else 1 for part in parts]
         self._width = max(widths)
         self._steps = np.array([int(width > 1) for width in widths])
         self._side_by_side = np.cumsum([0, *widths[:-1]])
@@ -68,7 +68,7 @@ def part_keys(part: KeyPart, words: Words, records: RecordLayout) -> Words:
     """(R, K) the keys of one feature: one, or those of a list's items."""
     place = records.place(part)
     if isinstance(part, IdsFeature):
-        return words[:, place + 1 : place + 1 + part.most]
+        return words[:, place + 1 : place + 1 + part.max_items]
     if isinstance(part, BinFeature):
         keys = np.empty((len(words), 1), np.uint64)
         ranges = bins(part, words, records).astype(np.uint64)

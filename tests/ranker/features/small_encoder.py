@@ -12,7 +12,7 @@ from ranker.spec import RankerSpec
 
 ONE_OF_EACH: dict[str, dict[str, Any]] = {
     "id": {"kind": "id", "buckets": 8, "dim": 2},
-    "ids": {"kind": "ids", "buckets": 8, "dim": 2, "most": 1000},
+    "ids": {"kind": "ids", "buckets": 8, "dim": 2, "max_items": 1000},
     "given": {"kind": "category", "values": ["a", "b"], "dim": 2},
     "learned": {"kind": "category", "capacity": 2, "dim": 2},
     "number": {"kind": "number"},

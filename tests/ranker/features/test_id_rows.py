@@ -9,7 +9,7 @@ from ranker.features.encoder import Encoder
 from ranker.features.layout import Group
 from ranker.spec import RankerSpec
 
-OWN = {"capacity": 8, "admit": 2, "dim": 2}
+OWN = {"capacity": 8, "admission_threshold": 2, "dim": 2}
 FEATURES: list[dict[str, Any]] = [
     {"name": "topic", "side": "candidate", "kind": "category", "values": ["a"], "dim": 2},
     {"name": "query_video_id", "side": "query", "kind": "id", "shares": "video_id"},

@@ -44,7 +44,7 @@ def same(one: Arrays, other: Arrays) -> bool:
 
 
 def test_an_id_has_a_row_from_its_nth_sighting_on() -> None:
-    ids = table(admit=3)
+    ids = table(admission_threshold=3)
 
     assert see(ids, 7, 8, 7) == []
     assert rows(ids, 7, 8, 9, 0) == [SHARED, SHARED, SHARED, MISSING]
@@ -56,7 +56,7 @@ def test_an_id_has_a_row_from_its_nth_sighting_on() -> None:
 
 
 def test_every_column_of_a_row_is_a_sighting() -> None:
-    ids = table(admit=2)
+    ids = table(admission_threshold=2)
     ids.observe(np.stack([keys(5, 6), keys(5, 0)], axis=1), np.array([0, 0]))
 
     assert rows(ids, 5, 6, 0) == [2, SHARED, MISSING]
@@ -70,7 +70,7 @@ def test_no_two_ids_share_a_row() -> None:
 
 
 def test_an_id_that_was_not_seen_for_a_while_is_counted_anew() -> None:
-    ids = table(admit=2, expire="10s")
+    ids = table(admission_threshold=2, expire_after="10s")
     see(ids, 1, 1, 2, 2, at_s=[0, 0, 5, 5])
     see(ids, 3, at_s=10)
     assert rows(ids, 1, 2) == [2, 3]
@@ -84,7 +84,7 @@ def test_an_id_that_was_not_seen_for_a_while_is_counted_anew() -> None:
 
 
 def test_a_gap_within_one_batch_expires_as_well() -> None:
-    ids = table(expire="10s")
+    ids = table(expire_after="10s")
 
     assert see(ids, 1, 1, 1, at_s=[0, 10, 21]) == [2, 2]
 
@@ -106,7 +106,7 @@ def test_of_too_many_the_least_recently_seen_loses_its_row() -> None:
 
 
 def test_an_expired_row_is_given_out_before_one_that_is_in_use() -> None:
-    ids = table(capacity=2, expire="10s")
+    ids = table(capacity=2, expire_after="10s")
     see(ids, 1, 2, at_s=[0, 9])
 
     assert see(ids, 3, at_s=15) == [2]
@@ -114,7 +114,7 @@ def test_an_expired_row_is_given_out_before_one_that_is_in_use() -> None:
 
 
 def test_looking_up_is_no_sighting() -> None:
-    ids = table(admit=2)
+    ids = table(admission_threshold=2)
     see(ids, 1)
     before = ids.state()
     for _ in range(3):
@@ -135,7 +135,7 @@ def test_what_is_looked_up_may_have_any_shape() -> None:
 
 @pytest.mark.parametrize("admit", [1, 2])
 def test_ten_times_as_many_ids_take_no_more_memory(admit: int) -> None:
-    ids = table(capacity=500, admit=admit, expire="1h")
+    ids = table(capacity=500, admission_threshold=admit, expire_after="1h")
 
     def after(first: int, last: int) -> int:
         for start in range(first, last, 50):
@@ -188,7 +188,7 @@ class Plain:
 def test_it_is_what_plain_dictionaries_say_however_often_it_is_saved(
     capacity: int, admit: int, expire_s: int, batches: list[list[tuple[int, int]]]
 ) -> None:
-    settings: dict[str, Any] = {"capacity": capacity, "admit": admit, "expire": expire_s}
+    settings: dict[str, Any] = {"capacity": capacity, "admission_threshold": admit, "expire_after": expire_s}
     ids, plain, saved = table(**settings), Plain(capacity, admit, expire_s), table(**settings)
     now_s, held = 0, dict[int, int]()
     for batch in batches:

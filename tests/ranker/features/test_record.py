@@ -13,8 +13,8 @@ from tests.ranker.small_spec import SMALL_SPEC, random_records
 CANDIDATE, QUERY = Side.CANDIDATE, Side.QUERY
 VIDEO = IdFeature(kind="id", name="video_id", side=CANDIDATE)
 QUERY_VIDEO = IdFeature(kind="id", name="query_video_id", side=QUERY)
-TAGS = IdsFeature(kind="ids", name="tags", side=CANDIDATE, most=3)
-QUERY_TAGS = IdsFeature(kind="ids", name="query_tags", side=QUERY, most=3)
+TAGS = IdsFeature(kind="ids", name="tags", side=CANDIDATE, max_items=3)
+QUERY_TAGS = IdsFeature(kind="ids", name="query_tags", side=QUERY, max_items=3)
 DURATION = NumberFeature(kind="number", name="duration_s", side=CANDIDATE)
 LOG_DURATION = NumberFeature(
     kind="number", name="log", column="duration_s", side=CANDIDATE, transform="log1p"
@@ -80,7 +80,7 @@ def test_the_digest_tells_layouts_apart() -> None:
             layout(TAGS, VIDEO),
             layout(VIDEO),
             layout(VIDEO, TAGS, seed=1),
-            layout(VIDEO, TAGS.model_copy(update={"most": 4})),
+            layout(VIDEO, TAGS.model_copy(update={"max_items": 4})),
         )
     }
 

@@ -40,7 +40,7 @@ def keys_of(row: Row, of: Sequence[str], layout: Layout) -> list[tuple[Any, ...]
     for name in of:
         feature = layout.feature(name)
         if isinstance(feature, IdsFeature):
-            values = (row[feature.source_column] or [])[: feature.most]
+            values = (row[feature.source_column] or [])[: feature.max_items]
         elif isinstance(feature, BinFeature):
             number = row[feature.source_column]
             values = [] if number is None else [bisect_right(feature.edges, number)]

@@ -29,7 +29,7 @@ features:
   - {name: tab, side: context, kind: category, capacity: 4, dim: 2}
   - {name: video_id, side: candidate, kind: id, buckets: 32, dim: 4}
   - {name: author_id, side: candidate, kind: id, buckets: 16, dim: 4}
-  - {name: tags, side: candidate, kind: ids, buckets: 8, dim: 2, most: 3}
+  - {name: tags, side: candidate, kind: ids, buckets: 8, dim: 2, max_items: 3}
   - {name: uploaded_ms, side: candidate, kind: number}
   - {name: length, column: duration_s, side: candidate, kind: bin, edges: [10, 60], dim: 2}
   - {name: user_rates, kind: rate, of: [user_id], labels: [click, watch_time], half_lives: [2s, 1h]}

@@ -22,7 +22,7 @@ def digest_of(yaml: str) -> str:
         ("label_wait: 60s", "label_wait: 61s"),
         ("transform: log1p, unit: s", "unit: s"),
         ("edges: [10, 60]", "edges: [10, 61]"),
-        ("most: 3", "most: 2"),
+        ("max_items: 3", "max_items: 2"),
         ("column: duration_s", "column: length_s"),
         ("above: 5, length: 2", "above: 6, length: 2"),
         ("length: 3}", "length: 5}"),
