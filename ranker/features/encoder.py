@@ -20,13 +20,13 @@ from torch import Tensor
 from ranker.events import TIME_MS
 from ranker.features.batch import Encoded, GroupInputs
 from ranker.features.id_rows import IdRows
+from ranker.features.key_loops import Times
 from ranker.features.kinds.columns import CategoryFeature, ColumnFeature, Side
 from ranker.features.layout import SIDES, Group, Layout
 from ranker.features.reader import GroupReader
 from ranker.features.record import RecordLayout, Words
 from ranker.features.standardise import Standardiser, Statistics
 from ranker.features.state.feature_state import FeatureState, Labels
-from ranker.features.state.kernels import Times
 from ranker.features.state.known import Known
 from ranker.features.state.tracker import Arrays
 from ranker.features.values import FeatureValue, canonical

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ranker.features.id_table import IdTable
+from ranker.features.key_loops import Times
 from ranker.features.kinds.columns import CrossFeature, IdFeature, TableFeature
 from ranker.features.layout import Layout
 from ranker.features.record import MISSING_KEY, RecordLayout, Words
-from ranker.features.state.kernels import Times
 from ranker.features.state.row_keys import part_keys
 from ranker.features.state.tracker import Arrays
 from ranker.features.vocabularies import MISSING

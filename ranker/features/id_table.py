@@ -15,14 +15,20 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ranker.compiled import compiled
+from ranker.features.key_loops import KNOWN, NO_KEY, NO_ROW, Keys, Times, Words, find, use
 from ranker.features.key_table import KeyTable
 from ranker.features.kinds.columns import IdFeature
-from ranker.features.record import Words
-from ranker.features.state import kernels
-from ranker.features.state.kernels import Times
 from ranker.features.state.tracker import Arrays
 
 _FOREVER_MS: Final = 2**62
+OWN_ROW: Final = KNOWN
+SEEN: Final = KNOWN + 1
+"""Words of an id with a row of its own: the row, 0 before there is one, and when the id was last seen."""
+SIGHTINGS: Final = KNOWN
+"""The word of an id without one that counts how often it was seen."""
+FIRST_OWN: Final = 2
+"""The first row that belongs to one id alone: behind those of missing ids and of ids without a row."""
 
 
 class IdTable:
@@ -52,7 +58,7 @@ class IdTable:
         found = np.empty(keys.size, np.int64)
         since_ms = self._latest_ms - self._expire_ms
         flat = np.ascontiguousarray(keys).reshape(-1)
-        kernels.find_ids(self._own.arrays, since_ms, flat, found)
+        find_ids(self._own.arrays, since_ms, flat, found)
         return found.reshape(keys.shape)
 
     def observe(self, keys: Words, times: Times) -> NDArray[np.int64]:
@@ -71,7 +77,7 @@ class IdTable:
         if self._admit > 1:
             self._waiting.reserve(keys.size)
         given = np.empty(keys.size, np.int64)
-        count = kernels.see_ids(
+        count = see_ids(
             self._own.arrays,
             self._waiting.arrays,
             np.ascontiguousarray(keys),
@@ -99,3 +105,77 @@ class IdTable:
         self._own.load(state["own"].view(np.uint64), state["rows_and_times"])
         self._waiting.load(state["waiting"].view(np.uint64), state["sightings"])
         self._latest_ms = int(state["latest_ms"][0])
+
+
+@compiled
+def find_ids(own: Keys, since_ms: int, ids: Words, found: NDArray[np.int64]) -> None:
+    """Look up the rows of ids.
+
+    Args:
+        own: The ids that have a row, and when each was last seen.
+        since_ms: Those last seen before have lost their row.
+        ids: (R,), NO_KEY where missing.
+        found: (R,) to write to: 0 where missing, 1 where an id has no row of its own.
+    """
+    for index in range(len(ids)):
+        found[index] = 0
+        if ids[index] != NO_KEY:
+            row = find(own, ids[index])
+            there = row != NO_ROW and own.rows[row, SEEN] >= since_ms
+            found[index] = own.rows[row, OWN_ROW] if there else 1
+
+
+@compiled
+def see_ids(
+    own: Keys,
+    waiting: Keys,
+    rows_ids: Words,
+    rows_ms: Times,
+    admit: int,
+    expire_ms: int,
+    given: NDArray[np.int64],
+) -> int:
+    """Count the sightings of ids, and give a row to those that had enough.
+
+    A row that expired stays with its id, out of use, until another one or the same one is given it.
+
+    Args:
+        own: The ids that have a row, and when each was last seen.
+        waiting: The ids that have none, and how often each was seen.
+        rows_ids: (R, K), NO_KEY where missing.
+        rows_ms: (R,) when they were seen, in order.
+        admit: Sightings that are enough.
+        expire_ms: An id last seen longer ago than that has lost its row.
+        given: (R K,) to write the rows to that were given out, in order.
+
+    Returns:
+        How many were.
+    """
+    count = 0
+    for index in range(len(rows_ms)):
+        for key in rows_ids[index]:
+            if key == NO_KEY:
+                continue
+            row = find(own, key)
+            lacks = row == NO_ROW or own.rows[row, SEEN] < rows_ms[index] - expire_ms
+            if lacks and not _admitted(waiting, key, admit):
+                continue
+            row, _ = use(own, key)
+            own.rows[row, SEEN] = rows_ms[index]
+            if lacks:
+                if own.rows[row, OWN_ROW] == 0:  # the table has never used it; others have all rows before
+                    own.rows[row, OWN_ROW] = FIRST_OWN + row
+                given[count] = own.rows[row, OWN_ROW]
+                count += 1
+    return count
+
+
+@compiled
+def _admitted(waiting: Keys, key: np.uint64, admit: int) -> bool:
+    """Whether an id's sightings are enough with this one; then they are counted from 0 again."""
+    if admit == 1:
+        return True
+    row, fresh = use(waiting, key)
+    sightings = 1 if fresh else waiting.rows[row, SIGHTINGS] + 1
+    waiting.rows[row, SIGHTINGS] = sightings % admit
+    return sightings >= admit

@@ -5,10 +5,21 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ranker.features.state import kernels
-from ranker.features.state.kernels import CLOCK, COUNTS, KEY, KNOWN, LAST_USE, MOST, USED, Keys, Times, Words
+from ranker.features.key_loops import (
+    CAPACITY,
+    CLOCK,
+    COUNTS,
+    KEY,
+    KNOWN,
+    LAST_USE,
+    USED,
+    Keys,
+    Times,
+    Words,
+    insert_all,
+)
 
-_FIRST_ROOM: Final = 64
+_FIRST_CAPACITY: Final = 64
 
 
 class KeyTable:
@@ -18,12 +29,12 @@ class KeyTable:
         arrays: The table, as compiled code takes it; others take their place when it grows.
 
     Args:
-        most: Keys that it may hold.
+        capacity: Keys that it may hold.
         words: Words of 64 bits that are known of each.
     """
 
-    def __init__(self, most: int, words: int) -> None:
-        self.arrays = _empty(min(_FIRST_ROOM, most), most, words)
+    def __init__(self, capacity: int, words: int) -> None:
+        self.arrays = _empty(min(_FIRST_CAPACITY, capacity), capacity, words)
 
     def __len__(self) -> int:
         return int(self.arrays.counts[USED])
@@ -35,15 +46,15 @@ class KeyTable:
 
     def reserve(self, further: int) -> None:
         """Make room for so many further keys, as far as the table may grow; the rows stay the same."""
-        old, used, most = self.arrays, len(self), int(self.arrays.counts[MOST])
-        wanted = min(used + further, most)
+        old, used, capacity = self.arrays, len(self), int(self.arrays.counts[CAPACITY])
+        wanted = min(used + further, capacity)
         if wanted <= self.room:
             return
-        fresh = _empty(min(max(wanted, 2 * self.room), most), most, old.rows.shape[1] - KNOWN)
+        fresh = _empty(min(max(wanted, 2 * self.room), capacity), capacity, old.rows.shape[1] - KNOWN)
         fresh.rows[:used] = old.rows[:used]
         fresh.oldest[:used] = old.oldest[:used]
         fresh.counts[:] = old.counts
-        kernels.place_all(fresh)
+        insert_all(fresh)
         self.arrays = fresh
 
     def by_recency(self) -> NDArray[np.int64]:
@@ -66,19 +77,19 @@ class KeyTable:
             keys: (C,) different keys, no more than the table may hold.
             known: (C, words) int64 what is known of each.
         """
-        most, words = int(self.arrays.counts[MOST]), self.arrays.rows.shape[1] - KNOWN
-        self.arrays = _empty(min(_FIRST_ROOM, most), most, words)
+        capacity, words = int(self.arrays.counts[CAPACITY]), self.arrays.rows.shape[1] - KNOWN
+        self.arrays = _empty(min(_FIRST_CAPACITY, capacity), capacity, words)
         self.reserve(len(keys))
         rows = self.arrays.rows[: len(keys)]
         rows[:, KEY] = keys.view(np.int64)
         rows[:, LAST_USE] = np.arange(len(keys))
         rows[:, KNOWN:] = known
         self.arrays.counts[[USED, CLOCK]] = len(keys)
-        kernels.place_all(self.arrays)
+        insert_all(self.arrays)
 
 
-def _empty(rows: int, most: int, words: int) -> Keys:
+def _empty(rows: int, capacity: int, words: int) -> Keys:
     counts = np.zeros(COUNTS, np.int64)
-    counts[MOST] = most
+    counts[CAPACITY] = capacity
     slots = np.zeros(1 << (2 * rows - 1).bit_length(), np.uint64)
     return Keys(slots, np.zeros((rows, KNOWN + words), np.int64), np.zeros(rows, np.int32), counts)

@@ -15,17 +15,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ranker.features.key_loops import Times
 from ranker.features.kinds.columns import IdFeature, IdsFeature, NumberFeature
 from ranker.features.kinds.learned import AgeFeature, HistoryFeature, RateFeature, StateFeature
 from ranker.features.layout import Group, Layout
 from ranker.features.record import RecordLayout, Words
 from ranker.features.state.digest import state_digest
 from ranker.features.state.histories import HistoryTracker
-from ranker.features.state.kernels import Times
 from ranker.features.state.known import Known, NumberColumns, Reading
 from ranker.features.state.pending import Pending
 from ranker.features.state.rates import RateTracker
-from ranker.features.state.sightings import SightingTracker
+from ranker.features.state.recency import RecencyTracker
 from ranker.features.state.tracker import SHOWN, Arrays, Replay, Tracker
 from ranker.spec import RankerSpec
 
@@ -61,7 +61,7 @@ class FeatureState:
                 assert isinstance(of, IdFeature | IdsFeature)
                 tracker = HistoryTracker(feature, of, spec.feedback)
             elif feature.of:
-                tracker = SightingTracker(feature, layout.key_parts(feature))
+                tracker = RecencyTracker(feature, layout.key_parts(feature))
             else:
                 continue
             self._trackers[feature.name] = tracker

@@ -1,23 +1,34 @@
 """The last videos of each viewer by kind of feedback.
 
-Shape letters: R rows, N videos of a history, T tasks.
+Shape letters: R rows, M rows of the log that may still be applied, I items of a list, N entries of a history,
+F labels.
 """
 
+import math
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ranker.compiled import compiled
+from ranker.features.key_loops import KNOWN, NO_KEY, NO_ROW, Keys, Times, Words, find, use
 from ranker.features.kinds.columns import IdFeature, IdsFeature
 from ranker.features.kinds.learned import HistoryFeature
 from ranker.features.layout import VIEWER
-from ranker.features.record import RecordLayout, Words
-from ranker.features.state import kernels
-from ranker.features.state.kernels import Cells, Times
+from ranker.features.record import RecordLayout
 from ranker.features.state.known import History, Reading
+from ranker.features.state.rate_loops import Cells
+from ranker.features.state.recency import age_s
 from ranker.features.state.row_keys import part_keys
 from ranker.features.state.tracker import SHOWN, Arrays, Replay, Tracker
 from ranker.labels.label import Label
+
+Ages = NDArray[np.float64]
+WRITTEN: Final = KNOWN
+"""The word that counts the entries that were written to a history in all."""
+ENTRIES: Final = WRITTEN + 1
+"""Where a history's entries begin: value, time, value, time and so on."""
 
 
 class HistoryTracker(Tracker):
@@ -55,7 +66,7 @@ class HistoryTracker(Tracker):
         until, applied = log.until[self._wait], log.applied[self._wait]
         self.table.reserve(int(until[-1]) - applied)
         history = self._room_for(len(until))
-        kernels.replay_histories(
+        replay_histories(
             self.table.arrays,
             log.columns[f"{self.name}/viewers"],
             log.columns[f"{self.name}/values"],
@@ -73,7 +84,7 @@ class HistoryTracker(Tracker):
         """See `Tracker`."""
         history = self._room_for(len(times))
         viewers = _viewers(words, records)
-        kernels.read_histories(self.table.arrays, viewers, times, history.values, history.ages_s)
+        read_histories(self.table.arrays, viewers, times, history.values, history.ages_s)
         reading.histories[self.name] = history
 
     def observe(self, columns: Arrays, times: Times) -> None:
@@ -97,7 +108,7 @@ class HistoryTracker(Tracker):
     def _write(self, columns: Arrays, times: Times) -> None:
         viewers, values = columns[f"{self.name}/viewers"], columns[f"{self.name}/values"]
         self.table.reserve(len(viewers))
-        kernels.write_histories(self.table.arrays, viewers, values, times)
+        write_histories(self.table.arrays, viewers, values, times)
 
     def _room_for(self, rows: int) -> History:
         shape = (rows, self._length)
@@ -106,3 +117,86 @@ class HistoryTracker(Tracker):
 
 def _viewers(words: Words, records: RecordLayout) -> Words:
     return np.ascontiguousarray(words[:, records.place(VIEWER)])
+
+
+@compiled
+def _write_entries(keys: Keys, key: np.uint64, values: Words, at_ms: int) -> None:
+    """Add entries, (I,), to a history, each in place of its oldest if there is no room left."""
+    if key == NO_KEY:
+        return
+    row, fresh = use(keys, key)
+    written = 0 if fresh else keys.rows[row, WRITTEN]
+    for value in values:
+        if value != NO_KEY:
+            spot = ENTRIES + 2 * (written % ((keys.rows.shape[1] - ENTRIES) // 2))
+            keys.rows[row, spot] = np.int64(value)
+            keys.rows[row, spot + 1] = at_ms
+            written += 1
+    keys.rows[row, WRITTEN] = written
+
+
+@compiled
+def _read_entries(keys: Keys, key: np.uint64, now_ms: int, values: Words, ages_s: Ages) -> None:
+    """Write a key's entries into (N,) and (N,), the newest first, NO_KEY and NaN where there are fewer."""
+    length, there = len(values), 0
+    row = find(keys, key) if key != NO_KEY else NO_ROW
+    if row != NO_ROW:
+        written = keys.rows[row, WRITTEN]
+        there = min(written, length)
+        spot = written % length
+        for entry in range(there):
+            spot = (spot if spot else length) - 1
+            values[entry] = np.uint64(keys.rows[row, ENTRIES + 2 * spot])
+            ages_s[entry] = age_s(keys.rows[row, ENTRIES + 2 * spot + 1], now_ms)
+    values[there:] = NO_KEY
+    ages_s[there:] = math.nan
+
+
+@compiled
+def replay_histories(
+    keys: Keys,
+    log_keys: Words,
+    log_values: Words,
+    log_ms: Times,
+    log_enters: NDArray[np.bool_],
+    first: int,
+    applied: int,
+    until: NDArray[np.int64],
+    values: Words,
+    ages_s: Ages,
+) -> None:
+    """Read each row of a batch when its request was made, as `replay_rates` does.
+
+    Args:
+        keys: The table, with room for N entries in a row.
+        log_keys: (M,).
+        log_values: (M, I) entries, NO_KEY where missing.
+        log_ms: (M,).
+        log_enters: (rows that become known,) which of them become entries; the first is row `applied`.
+        first: Where the batch begins in the log.
+        applied: How many rows of the log are known already.
+        until: (R,) how many are when each row's request is made.
+        values: (R, N) to write to.
+        ages_s: (R, N) to write to.
+    """
+    done = applied
+    for row in range(len(until)):
+        for past in range(done, until[row]):
+            if log_enters[past - applied]:
+                _write_entries(keys, log_keys[past], log_values[past], log_ms[past])
+        done = max(done, until[row])
+        _read_entries(keys, log_keys[first + row], log_ms[first + row], values[row], ages_s[row])
+
+
+@compiled
+def write_histories(keys: Keys, rows_keys: Words, rows_values: Words, rows_ms: Times) -> None:
+    """Add entries, (R,), (R, I) and (R,)."""
+    for row in range(len(rows_keys)):
+        _write_entries(keys, rows_keys[row], rows_values[row], rows_ms[row])
+
+
+@compiled
+def read_histories(keys: Keys, rows_keys: Words, rows_ms: Times, values: Words, ages_s: Ages) -> None:
+    """Read rows, (R,) and (R,), into (R, N) and (R, N)."""
+    for row in range(len(rows_keys)):
+        _read_entries(keys, rows_keys[row], rows_ms[row], values[row], ages_s[row])

@@ -8,12 +8,20 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ranker.features.key_loops import KNOWN, Times
 from ranker.features.kinds.learned import RateFeature
 from ranker.features.layout import KeyPart
 from ranker.features.record import RecordLayout, Words
-from ranker.features.state import kernels
-from ranker.features.state.kernels import KNOWN, Cells, Rates, Times
-from ranker.features.state.known import Floats, Place, Reading
+from ranker.features.state.known import Place, Reading
+from ranker.features.state.rate_loops import (
+    Cells,
+    Prior,
+    RateLog,
+    Rates,
+    learn_rates_of,
+    read_rates,
+    replay_rates,
+)
 from ranker.features.state.row_keys import RowKeys
 from ranker.features.state.tracker import Arrays, Replay, Tracker
 from ranker.labels.label import Label
@@ -71,27 +79,16 @@ class RateTracker(Tracker):
         applied = np.array([log.applied[wait] for wait in waits])
         self.table.reserve(int((until[-1] - applied).sum()) * keys.shape[1])
         place = reading.places[self.name]
-        kernels.replay_rates(
-            self._rates(),
-            keys,
-            log.times,
-            log.labels,
-            log.first,
-            np.array([waits.index(wait) for wait in self._waits]),
-            applied,
-            until,
-            *self._drawn_towards(reading),
-            place.numbers,
-            place.first,
-        )
+        wait_of_label = np.array([waits.index(wait) for wait in self._waits])
+        rows = RateLog(keys, log.times, log.labels, log.first, wait_of_label, applied, until)
+        replay_rates(self._rates(), rows, self._prior(reading), place.numbers, place.first)
 
     def look_up(self, words: Words, records: RecordLayout, times: Times, reading: Reading) -> None:
         """See `Tracker`."""
         if self._toward is not None and self._toward.name not in reading.places:
             reading.places[self._toward.name] = self._toward._apart(words, records, times)
         keys, place = self._keys(words, records), reading.places[self.name]
-        towards = self._drawn_towards(reading)
-        kernels.read_rates(self._rates(), keys, times, *towards, place.numbers, place.first)
+        read_rates(self._rates(), keys, times, self._prior(reading), place.numbers, place.first)
 
     def observe(self, columns: Arrays, times: Times) -> None:
         """Nothing: a rate counts rows with a label."""
@@ -100,7 +97,7 @@ class RateTracker(Tracker):
         """See `Tracker`."""
         keys = columns[f"{self.name}/keys"]
         self.table.reserve(keys.size)
-        kernels.learn_rates_of(self._rates(), keys, times, labels)
+        learn_rates_of(self._rates(), keys, times, labels)
 
     def state(self) -> Arrays:
         """See `Tracker`; beside the keys, there is what is known of everything."""
@@ -129,16 +126,15 @@ class RateTracker(Tracker):
         begins = np.ones(len(times), np.bool_)
         begins[1:] = (times[1:] != times[:-1]) | (keys[1:] != keys[:-1]).any(axis=1)
         numbers = np.empty((np.count_nonzero(begins), self._toward_columns.max() + 2), np.float32)
-        nothing = self._drawn_towards(Reading({}))
-        kernels.read_rates(self._rates(), keys[begins], times[begins], *nothing, numbers, 0)
+        read_rates(self._rates(), keys[begins], times[begins], self._prior(Reading({})), numbers, 0)
         return Place(numbers, 0, begins.cumsum() - 1)
 
-    def _drawn_towards(self, reading: Reading) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
-        """What its rates are drawn towards, rows and columns of it; nothing for the rates of everything."""
+    def _prior(self, reading: Reading) -> Prior:
+        """What its rates are drawn towards; nothing for the rates of everything."""
         if self._toward is None:
-            return np.empty((0, 0), np.float32), np.empty(0, np.int64), self._toward_columns
+            return Prior(np.empty((0, 0), np.float32), np.empty(0, np.int64), self._toward_columns)
         place = reading.places[self._toward.name]
-        return place.numbers, place.rows, self._toward_columns + place.first
+        return Prior(place.numbers, place.rows, self._toward_columns + place.first)
 
 
 def _columns(feature: RateFeature, of: RateFeature) -> NDArray[np.int64]:

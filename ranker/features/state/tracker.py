@@ -11,10 +11,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ranker.features.key_loops import Times
 from ranker.features.key_table import KeyTable
 from ranker.features.record import RecordLayout, Words
-from ranker.features.state.kernels import Cells, Times
 from ranker.features.state.known import Reading
+from ranker.features.state.rate_loops import Cells
 
 Arrays = dict[str, NDArray[Any]]
 SHOWN: Final = 0.0

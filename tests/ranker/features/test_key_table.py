@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ranker.features.key_loops import KNOWN, NO_ROW, find, use
 from ranker.features.key_table import KeyTable
-from ranker.features.state import kernels
-from ranker.features.state.kernels import KNOWN, NONE
 
 SLOTS = 2**40
 COLLIDING = [np.uint64(place + high * SLOTS) for place in (0, 1, SLOTS - 1) for high in range(1, 6)]
@@ -17,9 +16,9 @@ ALIKE_ABOVE = [np.uint64((7 << 32) + place) for place in range(1, 5)]
 keys = st.lists(st.sampled_from(COLLIDING + ALIKE_ABOVE) | st.integers(1, 2**64 - 1).map(np.uint64))
 
 
-def use(table: KeyTable, key: np.uint64) -> tuple[int, bool]:
+def touch(table: KeyTable, key: np.uint64) -> tuple[int, bool]:
     table.reserve(1)
-    return kernels.use(table.arrays, key)
+    return use(table.arrays, key)
 
 
 def held(table: KeyTable) -> list[int]:
@@ -33,7 +32,7 @@ def test_the_least_recently_used_key_gives_its_row_to_a_new_one(used: list[np.ui
     table, rows = KeyTable(most, 0), OrderedDict[int, int]()
 
     for key in used:
-        row, fresh = use(table, key)
+        row, fresh = touch(table, key)
         assert fresh == (int(key) not in rows)
         if fresh and len(rows) == most:
             _, of_forgotten = rows.popitem(last=False)
@@ -44,13 +43,13 @@ def test_the_least_recently_used_key_gives_its_row_to_a_new_one(used: list[np.ui
         assert held(table) == list(rows)
         assert len(table) == len(rows)
         for other in {*used, *COLLIDING}:
-            assert kernels.find(table.arrays, other) == rows.get(int(other), NONE)
+            assert find(table.arrays, other) == rows.get(int(other), NO_ROW)
 
 
 def test_a_table_grows_to_its_bound_and_keeps_rows_and_what_is_known() -> None:
     table = KeyTable(1000, words=1)
     for key in range(1, 2001):
-        row, _ = use(table, np.uint64(key * 2**33 + 5))
+        row, _ = touch(table, np.uint64(key * 2**33 + 5))
         table.arrays.rows[row, KNOWN] = key
         assert table.room <= 1000
 
@@ -74,15 +73,15 @@ def test_a_loaded_table_goes_on_like_the_one_that_was_saved(
 ) -> None:
     table, loaded = KeyTable(most, words=2), KeyTable(most, words=2)
     for number, key in enumerate(before):
-        row, _ = use(table, key)
+        row, _ = touch(table, key)
         table.arrays.rows[row, KNOWN:] = number, -number
 
     rows = table.by_recency()
     loaded.load(table.keys(rows), table.known(rows))
 
     for key in after:
-        use(table, key)
-        use(loaded, key)
+        touch(table, key)
+        touch(loaded, key)
     assert held(loaded) == held(table)
     np.testing.assert_array_equal(
         loaded.known(loaded.by_recency()), table.known(table.by_recency()), strict=True
@@ -97,4 +96,4 @@ def test_an_empty_table_can_be_saved_and_loaded(words: int) -> None:
     table.load(table.keys(rows), table.known(rows))
 
     assert held(table) == []
-    assert kernels.find(table.arrays, np.uint64(1)) == NONE
+    assert find(table.arrays, np.uint64(1)) == NO_ROW

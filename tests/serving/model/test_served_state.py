@@ -15,14 +15,20 @@ SERVES = """
 import sys
 import redis
 from ranker.bundles.registry import Registry
-from ranker.features.state import kernels
+from ranker.features import hashing, id_table, key_loops
+from ranker.features.state import histories, rate_loops, recency
 from ranker.store.state_store import StateStore
 from serving.model.request_records import RequestRecords
 from serving.model.served_model import Query, ServedModel, Stored
 from serving.model.served_state import ServedState
 
 def compiled():
-    return {name: found.signatures for name, found in vars(kernels).items() if hasattr(found, "signatures")}
+    return {
+        name: found.signatures
+        for module in (hashing, id_table, key_loops, histories, rate_loops, recency)
+        for name, found in vars(module).items()
+        if hasattr(found, "signatures")
+    }
 
 model = ServedModel(Registry(sys.argv[1]).read(), 1)
 model.warm_up()
@@ -49,7 +55,7 @@ def test_nothing_is_compiled_once_a_model_is_warm(tmp_path, server):
     state = unpack(packed_state_ranker(LOG), where="test").encoder.feature_state
     with server.client() as client:
         StateStore(client, state.digest).write(state.state(), 1)
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     said = subprocess.run(
         [sys.executable, "-c", SERVES, str(tmp_path), server.url],
         cwd=root,

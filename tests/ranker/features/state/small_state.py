@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ranker.features.hashing import hash_strings
+from ranker.features.key_loops import Times
 from ranker.features.kinds.columns import Side
 from ranker.features.kinds.learned import HistoryFeature
 from ranker.features.layout import VIEWER, Group, Layout
 from ranker.features.record import RecordLayout, Words
 from ranker.features.state.feature_state import FeatureState
-from ranker.features.state.kernels import Times
 from ranker.features.state.known import History, Known
 from ranker.labels.label import Label
 from ranker.spec import RankerSpec
