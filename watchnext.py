@@ -1,8 +1,16 @@
-"""The command `watchnext`: the subcommands of every installed package under one roof."""
+"""watchnext for Python, and the command `watchnext`: the subcommands of every installed package.
+
+    from watchnext import Ranker, Registry, evaluate, load_spec, train
+
+`train` and `evaluate` need the extra `train`, `Ranker` needs the extra `serve`; each is imported when it is
+first asked for.
+"""
 
 import os
 import sys
+from importlib import import_module
 from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -10,7 +18,34 @@ from rich.text import Text
 
 from ranker.errors import UserError, WatchnextError
 
+if TYPE_CHECKING:
+    from ranker.bundles.registry import Registry
+    from ranker.spec_file import load_spec
+    from serving.in_process import Ranker
+    from training.api import evaluate, train
+
+__all__ = ["Ranker", "Registry", "evaluate", "load_spec", "main", "train"]
+
 OWN_PACKAGES = ("ranker", "training", "serving")
+HOMES = {
+    "Ranker": "serving.in_process",
+    "Registry": "ranker.bundles.registry",
+    "evaluate": "training.api",
+    "load_spec": "ranker.spec_file",
+    "train": "training.api",
+}
+"""Where what is offered to Python stands."""
+
+
+def __getattr__(name: str) -> Any:
+    """What Python is offered, imported when it is first asked for."""
+    if name not in HOMES:
+        raise AttributeError(f"module 'watchnext' has no attribute '{name}'; it offers {', '.join(HOMES)}")
+    return getattr(import_module(HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 def main() -> None:

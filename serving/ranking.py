@@ -112,7 +112,7 @@ class RankingService:
             "took_ms": round((scored - arrival.started) * 1000, 3),
             "unknown": _unknown(body, stored),
             "degraded": degraded,
-            "items": _items(model, body, ranked),
+            "items": ranked_items(model, body, ranked),
         }
 
     async def put_user(self, record: RecordInput) -> None:
@@ -193,7 +193,8 @@ def _unknown(body: RankRequest, stored: Stored) -> dict[str, Any]:
     return {"user": stored.user is None and not body.user.features, "videos": videos}
 
 
-def _items(model: ServedModel, body: RankRequest, ranked: Ranked) -> list[dict[str, Any]]:
+def ranked_items(model: ServedModel, body: RankRequest, ranked: Ranked) -> list[dict[str, Any]]:
+    """The items of an answer, best first, as `RankedVideo` describes them."""
     tasks, heads = [task.name for task in model.spec.tasks], model.formula.heads
     rows = zip(ranked.order.tolist(), ranked.scores.tolist(), ranked.predictions.tolist(), strict=True)
     items = [

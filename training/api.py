@@ -1,0 +1,89 @@
+"""Training and evaluation for callers in Python: what the commands do, with results in place of tables."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ranker.bundles.registry import Registry
+from ranker.spec import RankerSpec
+from ranker.spec_file import load_spec
+from training.evaluate import EvaluationReport, FeatureMode
+from training.evaluate import evaluate as evaluate_bundle
+from training.run import RunConfig, RunResult, run
+from training.sources.base import Source
+from training.sources.registry import open_source
+
+
+def train(
+    spec: str | Path | RankerSpec,
+    data: str | Path | Source | None,
+    registry: str | Path,
+    *,
+    since_ms: int | None = None,
+    until_ms: int | None = None,
+    resume: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+) -> RunResult:
+    """Train on a log in temporal order and publish the bundle, as `watchnext train` does.
+
+    Args:
+        spec: A preset's name, a YAML file, or a spec.
+        data: A folder, file, glob or fsspec URL; None for the simulated world; or an opened source.
+        registry: Folder or fsspec URL to publish the bundle in.
+        since_ms: First event time to learn from, Unix epoch in milliseconds; None for the log's first.
+        until_ms: First event time to leave out; None for none.
+        resume: Go on from the last checkpoint of this run, if there is one.
+        seed: Of initial weights and dropout.
+        device: auto, cpu or cuda.
+
+    Raises:
+        SpecError: The spec has a mistake.
+        SourceError: The log is unreadable, or lacks what the spec needs.
+    """
+    described = spec if isinstance(spec, RankerSpec) else load_spec(str(spec))
+    config = RunConfig(
+        spec=described,
+        source=_opened(data),
+        registry=str(registry),
+        since_ms=since_ms,
+        until_ms=until_ms,
+        resume=resume,
+        seed=seed,
+        device=device,
+    )
+    return run(config, Console(quiet=True), live=False)
+
+
+def evaluate(
+    registry: str | Path | Registry,
+    data: str | Path | Source | None,
+    *,
+    version: str | None = None,
+    **options: Any,
+) -> EvaluationReport:
+    """Judge a bundle on rows after its training, as `watchnext evaluate` does.
+
+    Args:
+        registry: A registry, or its folder or URL.
+        data: As of `train`.
+        version: The bundle's version; the current one if left out.
+        options: `since_ms`, `until_ms`, `features`, `with_baseline` and `replicates` of
+            `training.evaluate.evaluate`.
+
+    Raises:
+        RegistryError: No such registry or version.
+        SourceError: The range has no rows, or overlaps with the training range.
+    """
+    opened = registry if isinstance(registry, Registry) else Registry(str(registry))
+    return evaluate_bundle(opened.read(version), _opened(data), **options)
+
+
+def _opened(data: str | Path | Source | None) -> Source:
+    if isinstance(data, Source):
+        return data
+    return open_source(None if data is None else str(data))
+
+
+__all__ = ["EvaluationReport", "FeatureMode", "RunResult", "evaluate", "train"]
