@@ -1,58 +1,56 @@
-"""A module recorded on CUDA for a few sizes and replayed, so that starting its kernels costs next to nothing.
+"""A module recorded on CUDA for a few batch sizes and replayed, so that its kernels launch at almost no cost.
 
 Source: CUDA graphs, https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs.
 
-Shape letters: B rows, H width of the input.
+Shape letters: B rows, H width of the input, O width of the output.
 """
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
 
 SIZES: Final = (64, 128, 256, 512, 1024, 2048, 4096)
-"""Rows that are recorded; a batch is padded to the next one, and a larger one than all runs unrecorded."""
-WARMING_RUNS: Final = 3
-"""Runs before recording, in which libraries choose their kernels."""
+"""Numbers of rows that are recorded; a batch is padded to the next one, and a larger one runs unrecorded."""
 
 
 class CudaGraphs:
-    """Replays a module whose rows do not depend on each other.
+    """Replays a module whose rows do not depend on each other. Calls must not overlap.
 
     Args:
-        module: Takes (B, H) and may overwrite it.
+        module: Maps (B, H) to (B, O), and may overwrite its input.
         width: H.
         dtype: Of the input.
-        device: A CUDA device.
+        device: The current CUDA device.
     """
 
     def __init__(self, module: nn.Module, width: int, dtype: torch.dtype, device: torch.device) -> None:
         self._module = module
-        self._recorded = {size: self._record(size, width, dtype, device) for size in SIZES}
+        self._recorded = {
+            size: self._record(torch.zeros((size, width), dtype=dtype, device=device)) for size in SIZES
+        }
 
     @torch.inference_mode()
-    def _record(
-        self, size: int, width: int, dtype: torch.dtype, device: torch.device
-    ) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
-        inputs = torch.zeros((size, width), dtype=dtype, device=device)
-        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(stream):
-            for _ in range(WARMING_RUNS):
-                self._module(inputs)
-        torch.cuda.current_stream(device).wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            outputs = self._module(inputs)
-        return graph, inputs, outputs
+    def _record(self, input_bh: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        # Given the module itself, torch would replace its forward by the graph of this one size.
+        replay = torch.cuda.make_graphed_callables(self._module.forward, (input_bh,))
+        return input_bh, cast(Callable[[Tensor], Tensor], replay)
 
     @torch.inference_mode()
     def __call__(self, hidden_bh: Tensor) -> Tensor:
-        """The module's output for B rows."""
-        size = next((size for size in SIZES if size >= len(hidden_bh)), None)
+        """Apply the module.
+
+        Args:
+            hidden_bh: (B, H) of the dtype and on the device that were recorded.
+
+        Returns:
+            (B, O), in memory of its own.
+        """
+        rows = len(hidden_bh)
+        size = next((size for size in SIZES if size >= rows), None)
         if size is None:
             return self._module(hidden_bh)  # type: ignore[no-any-return]
-        graph, inputs, outputs = self._recorded[size]
-        inputs[: len(hidden_bh)] = hidden_bh
-        graph.replay()
-        return outputs[: len(hidden_bh)].clone()
+        recorded_bh, replay = self._recorded[size]
+        recorded_bh[:rows] = hidden_bh
+        return replay(recorded_bh)[:rows].clone()  # the next replay overwrites what this one returned
