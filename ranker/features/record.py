@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ranker.errors import FeatureError
 from ranker.features.hashing import MAX_BYTES, hash_strings
-from ranker.features.kinds.columns import NUMERIC, ColumnFeature, IdsFeature
+from ranker.features.kinds.columns import ColumnFeature, Form
 from ranker.features.values import FeatureValue, canonical, column_of
 
 Words = NDArray[np.uint64]
@@ -57,7 +57,7 @@ class RecordLayout:
         self.words = 0
         for name, feature in self._fields.items():
             self._first[name] = self.words
-            self.words += 1 + feature.max_items if isinstance(feature, IdsFeature) else 1
+            self.words += feature.words
 
     def place(self, feature: ColumnFeature) -> int:
         """The first word that holds a feature's column."""
@@ -78,9 +78,9 @@ class RecordLayout:
         """(count, W): records of which nothing is known."""
         words = np.full((count, self.words), MISSING_KEY)
         for name, feature in self._fields.items():
-            if isinstance(feature, IdsFeature):
+            if feature.form is Form.BAG:
                 words[:, self._first[name]] = MISSING_LIST
-            elif isinstance(feature, NUMERIC):
+            elif feature.form is Form.NUMBER:
                 words[:, self._first[name]] = np.float64(np.nan).view(np.uint64)
         return words
 
@@ -101,7 +101,7 @@ class RecordLayout:
         for (column, form), feature in self._fields.items():
             name = (column.removeprefix(prefix), form)
             if column.startswith(prefix) and name in other._first:
-                width = 1 + feature.max_items if isinstance(feature, IdsFeature) else 1
+                width = feature.words
                 mine += range(self._first[column, form], self._first[column, form] + width)
                 theirs += range(other._first[name], other._first[name] + width)
         return np.array(mine, np.int64), np.array(theirs, np.int64)
@@ -144,17 +144,17 @@ class RecordLayout:
         columns = {name: column(feature) for name, feature in self._fields.items()}
         words = self.missing(count)
         strings = {
-            name: values.flatten() if isinstance(self._fields[name], IdsFeature) else values
+            name: values.flatten() if self._fields[name].form is Form.BAG else values
             for name, values in columns.items()
-            if not isinstance(self._fields[name], NUMERIC)
+            if self._fields[name].form is not Form.NUMBER
         }
         keys = self._hash(strings, columns)
         for name, values in columns.items():
             feature, first = self._fields[name], self._first[name]
-            if isinstance(feature, NUMERIC):
+            if feature.form is Form.NUMBER:
                 words[:, first] = values.to_numpy(zero_copy_only=False).view(np.uint64)
-            elif isinstance(feature, IdsFeature):
-                _fill_bags(words[:, first : first + 1 + feature.max_items], values, keys[name])
+            elif feature.form is Form.BAG:
+                _fill_bags(words[:, first : first + feature.words], values, keys[name])
             else:
                 words[:, first] = keys[name]
         return words
@@ -177,9 +177,9 @@ class RecordLayout:
     def _refuse_long_ids(self, columns: dict[tuple[str, str], pa.Array]) -> None:
         for name, values in columns.items():
             feature = self._fields[name]
-            if isinstance(feature, NUMERIC):
+            if feature.form is Form.NUMBER:
                 continue
-            bag = isinstance(feature, IdsFeature)
+            bag = feature.form is Form.BAG
             lengths = pc.fill_null(pc.binary_length(values.flatten() if bag else values), 0).to_numpy()
             if len(lengths) and lengths.max() > MAX_BYTES:
                 place = int(lengths.argmax())
@@ -194,12 +194,7 @@ class RecordLayout:
 
 def _field(feature: ColumnFeature) -> tuple[str, str]:
     """What makes two features read the same words: the column, and how it is kept."""
-    form = "key"
-    if isinstance(feature, NUMERIC):
-        form = "number"
-    elif isinstance(feature, IdsFeature):
-        form = f"bag of {feature.max_items}"
-    return feature.source_column, form
+    return feature.source_column, feature.record_form
 
 
 def _fill_bags(words: Words, lists: pa.Array, keys: Words) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ranker.errors import FeatureError
-from ranker.features.kinds.columns import NUMERIC, ColumnFeature, IdsFeature
+from ranker.features.kinds.columns import ColumnFeature, Form
 
 INTEGER_LIMIT: Final = 2.0**63
 """Whole floats below it are written as integers, others as Arrow writes floats."""
@@ -41,9 +41,9 @@ def canonical(column: pa.Array | pa.ChunkedArray, feature: ColumnFeature) -> pa.
         column = column.dictionary_decode()
     if pa.types.is_null(column.type):
         return pa.nulls(len(column), _form(feature))
-    if isinstance(feature, IdsFeature):
+    if feature.form is Form.BAG:
         return _lists(column, feature)
-    if isinstance(feature, NUMERIC):
+    if feature.form is Form.NUMBER:
         return _numbers(column, feature)
     return _strings(column, feature)
 
@@ -64,9 +64,9 @@ def column_of(values: Sequence[FeatureValue], feature: ColumnFeature) -> pa.Arra
 def _column_at_once(values: Sequence[FeatureValue], feature: ColumnFeature) -> pa.Array | None:
     """The column, if every value has the usual type; None if one needs a closer look."""
     usual: tuple[type, ...] = (str,)
-    if isinstance(feature, NUMERIC):
+    if feature.form is Form.NUMBER:
         usual = (float, int)
-    elif isinstance(feature, IdsFeature):
+    elif feature.form is Form.BAG:
         usual = (list,)
     if not {type(value) for value in values} <= {*usual, type(None)}:
         return None
@@ -74,16 +74,16 @@ def _column_at_once(values: Sequence[FeatureValue], feature: ColumnFeature) -> p
         column = pa.array(values, _form(feature))
     except (pa.ArrowException, UnicodeError, OverflowError):
         return None
-    if isinstance(feature, NUMERIC):
+    if feature.form is Form.NUMBER:
         finite = np.isfinite(column.drop_null().to_numpy()).all()
         return column if finite else None
-    return column if not isinstance(feature, IdsFeature) or column.flatten().null_count == 0 else None
+    return column if feature.form is not Form.BAG or column.flatten().null_count == 0 else None
 
 
 def _form(feature: ColumnFeature) -> pa.DataType:
-    if isinstance(feature, IdsFeature):
+    if feature.form is Form.BAG:
         return pa.list_(pa.string())
-    return pa.float64() if isinstance(feature, NUMERIC) else pa.string()
+    return pa.float64() if feature.form is Form.NUMBER else pa.string()
 
 
 def _strings(column: pa.Array, feature: ColumnFeature) -> pa.Array:
@@ -143,11 +143,11 @@ def _numbers(column: pa.Array, feature: ColumnFeature) -> pa.Array:
 def _scalar(value: Any, feature: ColumnFeature, row: int) -> Any:
     if value is None:
         return None
-    if isinstance(feature, IdsFeature):
+    if feature.form is Form.BAG:
         if not isinstance(value, list):
             raise _wrong_type(feature, repr(value), row)
         return [_text(item, feature, row) for item in value if item is not None]
-    if not isinstance(feature, NUMERIC):
+    if feature.form is not Form.NUMBER:
         return _text(value, feature, row)
     if not isinstance(value, int | float):
         raise _wrong_type(feature, repr(value), row)
@@ -175,16 +175,9 @@ def _text(value: Any, feature: ColumnFeature, row: int) -> str:
 
 
 def _wrong_type(feature: ColumnFeature, found: str, row: int | None) -> FeatureError:
-    expected = {
-        "id": "an id (a string or a whole number)",
-        "ids": "a list of ids",
-        "category": "a string, a number or true/false",
-        "number": "a finite number",
-        "bin": "a finite number",
-    }[feature.kind]
     place = "" if row is None else f" in row {row}"
     return FeatureError(
-        f"{feature.source_column}: expected {expected}, found {found:.80}{place}",
+        f"{feature.source_column}: expected {feature.expected}, found {found:.80}{place}",
         feature=feature.source_column,
         row=row,
     )

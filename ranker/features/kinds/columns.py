@@ -1,6 +1,6 @@
 """The features of a spec: when each is known, what it holds, and which table it uses."""
 
-from enum import StrEnum
+from enum import Enum, StrEnum
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
@@ -21,8 +21,27 @@ class Side(StrEnum):
     BIAS = "bias"
 
 
+class Form(Enum):
+    """How a column's values are kept in a record."""
+
+    KEY = "key"
+    """One word: the hash of a string."""
+    NUMBER = "number"
+    """One word: the bits of a float64."""
+    BAG = "bag"
+    """The length of a list, then the hashes of its first items."""
+
+
 class FeatureBase(SpecModel):
-    """What every feature has."""
+    """What every feature with a column of its own has.
+
+    Attributes:
+        form: How its values are kept in a record.
+        expected: The values that its column may hold, in the words of an error message.
+    """
+
+    form: ClassVar[Form]
+    expected: ClassVar[str]
 
     name: Name = Field(description="Unique name; the column of the records unless `column` is given.")
     side: Side = Field(
@@ -36,6 +55,16 @@ class FeatureBase(SpecModel):
         """The records' column that holds the feature."""
         return self.column or self.name
 
+    @property
+    def words(self) -> int:
+        """Words of 64 bits that its value takes in a record."""
+        return 1
+
+    @property
+    def record_form(self) -> str:
+        """Names the words: two features of one column and one such name read the same."""
+        return self.form.value
+
 
 class IdFeature(FeatureBase):
     """One id out of many: hashed into a table of embeddings, or with a row of its own (`capacity`).
@@ -44,6 +73,9 @@ class IdFeature(FeatureBase):
     """
 
     renamed_keys: ClassVar = {"admit": "admission_threshold", "expire": "expire_after"}
+
+    form = Form.KEY
+    expected = "an id (a string or a whole number)"
 
     kind: Literal["id"]
     buckets: PositiveInt = Field(65536, description="Rows of the table that ids are hashed into.")
@@ -78,6 +110,9 @@ class IdsFeature(FeatureBase):
 
     renamed_keys: ClassVar = {"most": "max_items"}
 
+    form = Form.BAG
+    expected = "a list of ids"
+
     kind: Literal["ids"]
     buckets: PositiveInt = Field(1024, description="Rows of the table that ids are hashed into.")
     dim: PositiveInt = Field(16, description="Width of the embedding.")
@@ -88,9 +123,22 @@ class IdsFeature(FeatureBase):
     )
     shares: Name | None = Field(None, description="Use the table of this other `id` or `ids` feature.")
 
+    @property
+    def words(self) -> int:
+        """A word for the length, and one an id."""
+        return 1 + self.max_items
+
+    @property
+    def record_form(self) -> str:
+        """Lists that are cut at different lengths are kept apart."""
+        return f"bag of {self.max_items}"
+
 
 class CategoryFeature(FeatureBase):
     """One of a few values, each with an embedding of its own; further values share the one of `other`."""
+
+    form = Form.KEY
+    expected = "a string, a number or true/false"
 
     kind: Literal["category"]
     values: tuple[str | int, ...] | None = Field(
@@ -119,6 +167,9 @@ class CategoryFeature(FeatureBase):
 class NumberFeature(FeatureBase):
     """A number, standardised with running statistics; an indicator says that it is missing."""
 
+    form = Form.NUMBER
+    expected = "a finite number"
+
     kind: Literal["number"]
     transform: Literal["identity", "log1p"] = Field(
         "identity", description="log1p for counts and durations, before standardising."
@@ -127,6 +178,9 @@ class NumberFeature(FeatureBase):
 
 class BinFeature(FeatureBase):
     """A number as one of a few ranges, each with an embedding of its own; a missing one has one too."""
+
+    form = Form.NUMBER
+    expected = "a finite number"
 
     kind: Literal["bin"]
     edges: tuple[float, ...] = Field(min_length=1, description="Where a new range begins, in rising order.")
@@ -165,7 +219,5 @@ Feature = Annotated[ColumnFeature | CrossFeature | StateFeature, Field(discrimin
 TableFeature = IdFeature | IdsFeature
 TABLE_KEYS: Final = frozenset({"buckets", "dim", "capacity", "admission_threshold", "expire_after"})
 """What is said of a table where it is owned, and not where it is shared."""
-NUMERIC: Final = (NumberFeature, BinFeature)
-"""Features whose columns hold numbers."""
 SingleKey = IdFeature | CategoryFeature | BinFeature
 """A feature that has one value out of a few or many: what can be combined, and counted by."""
