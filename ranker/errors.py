@@ -5,15 +5,21 @@
     │   ├── SpecError          a ranker's description is wrong
     │   ├── SourceError        a log is missing, unreadable or lacks what the spec needs
     │   ├── FeatureError       a feature's value has the wrong type or range
-    │   └── RegistryError      no such registry or bundle version
+    │   ├── RegistryError      no such registry or bundle version
+    │   └── InvalidRequestError  a ranking request carries what the model cannot read
     ├── BundleError            a bundle is damaged, incomplete or of a newer format
     ├── CheckpointError        a checkpoint is damaged or belongs to another run
     ├── NonFiniteLossError     training met a loss that is not a number
-    └── StoreError             Redis cannot be started or reached
+    ├── StoreError             Redis cannot be started or reached
+    ├── ModelError             the model failed on a request that was valid
+    └── DeadlinePassedError    a request's deadline passed before its work began
 
 A message says what was expected, what was found, and where. HTTP status codes are given to these in
-`serving/http/problems.py` and nowhere else.
+`serving/http/problem_handlers.py` and nowhere else.
 """
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 
 class WatchnextError(Exception):
@@ -50,6 +56,25 @@ class RegistryError(UserError):
     """No such registry, or no such bundle version in it."""
 
 
+class Mistake(NamedTuple):
+    """One mistake in a request: where, as a JSON pointer (RFC 6901), and what was expected there."""
+
+    pointer: str
+    detail: str
+
+
+class InvalidRequestError(UserError):
+    """A ranking request carries what the model cannot read.
+
+    Attributes:
+        mistakes: Every mistake and where it is; at least one.
+    """
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        super().__init__("; ".join(f"{m.pointer or 'the request'}: {m.detail}" for m in mistakes))
+        self.mistakes = mistakes
+
+
 class BundleError(WatchnextError):
     """A bundle is damaged, incomplete, or written by a newer watchnext."""
 
@@ -64,3 +89,11 @@ class NonFiniteLossError(WatchnextError):
 
 class StoreError(WatchnextError):
     """Redis cannot be started or reached."""
+
+
+class ModelError(WatchnextError):
+    """The model failed on a request that was valid; other requests go on."""
+
+
+class DeadlinePassedError(WatchnextError):
+    """A request's deadline passed before its work began."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
-from ranker.errors import FeatureError, StoreError
+from ranker.errors import FeatureError, InvalidRequestError, Mistake, StoreError
 from ranker.events import USER_ID, VIDEO_ID
 from ranker.features.record import RecordLayout, Words
+from serving.http.json_pointer import json_pointer
 from serving.http.metrics import Metrics, Phase
-from serving.http.problems import InvalidRequestError, Place, pointer
 from serving.model.request_records import message
 from serving.model.served_model import EvictedError, Query, Ranked, ServedModel, Stored
 from serving.model.worker import ModelWorker
@@ -170,7 +170,7 @@ def _record(layout: RecordLayout, record: RecordInput, id_column: str, columns: 
         expected = ", ".join(sorted(columns)) or "none: the model uses no such feature"
         raise InvalidRequestError(
             [
-                Place(pointer(("features", name)), f"expected one of the model's columns ({expected})")
+                Mistake(json_pointer(("features", name)), f"expected one of the model's columns ({expected})")
                 for name in unknown
             ]
         )
@@ -178,7 +178,7 @@ def _record(layout: RecordLayout, record: RecordInput, id_column: str, columns: 
         return layout.of_rows([{**record.features, id_column: record.id}])
     except FeatureError as error:
         where = ("id",) if error.feature == id_column else ("features", error.feature)
-        raise InvalidRequestError([Place(pointer(where), message(error))]) from error
+        raise InvalidRequestError([Mistake(json_pointer(where), message(error))]) from error
 
 
 def _unknown(body: RankRequest, stored: Stored) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from ranker.features.kinds.columns import CrossFeature, Side
 from ranker.features.kinds.learned import AgeFeature, HistoryFeature, StateFeature
 from serving.http import problems
 from serving.http.json_body import JsonRoute
+from serving.http.problem_documents import described
 from serving.ranking import Arrival, RankingService
 from serving.schemas import (
     FeatureInfo,
@@ -36,7 +37,7 @@ def ranking_service(request: Request) -> RankingService:
 Ranking = Annotated[RankingService, Depends(ranking_service)]
 
 
-@router.post("/v1/rank", response_model=RankResponse, responses=problems.described(400, 413, 415, 422))
+@router.post("/v1/rank", response_model=RankResponse, responses=described(400, 413, 415, 422))
 async def rank(body: RankRequest, request: Request, ranking: Ranking) -> Response:
     """Rank candidate videos for one viewer.
 
@@ -51,13 +52,13 @@ async def rank(body: RankRequest, request: Request, ranking: Ranking) -> Respons
     return Response(content, media_type="application/json")
 
 
-@router.put("/v1/users", status_code=204, responses=problems.described(400, 413, 415, 422, 503))
+@router.put("/v1/users", status_code=204, responses=described(400, 413, 415, 422, 503))
 async def put_user(body: RecordInput, ranking: Ranking) -> None:
     """Store a viewer's features in place of what is there: columns that are left out are missing."""
     await ranking.put_user(body)
 
 
-@router.put("/v1/videos", status_code=204, responses=problems.described(400, 413, 415, 422, 503))
+@router.put("/v1/videos", status_code=204, responses=described(400, 413, 415, 422, 503))
 async def put_video(body: RecordInput, ranking: Ranking) -> None:
     """Store a video's features in place of what is there: columns that are left out are missing.
 
@@ -95,7 +96,7 @@ async def healthz() -> Health:
     return Health()
 
 
-@router.get("/readyz", responses=problems.described(503))
+@router.get("/readyz", responses=described(503))
 async def readyz(ranking: Ranking) -> Readiness:
     """Whether requests are ranked with a model and stored features; the process starts only with a model."""
     try:

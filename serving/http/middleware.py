@@ -4,12 +4,13 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from serving.http import metrics, problems
+from serving.http import metrics, problem_handlers
 from serving.http.admission import MOST_TIMEOUT_MS, RANK_PATH, TIMEOUT_HEADER, Admission, AdmissionMiddleware
 from serving.http.auth import NEEDED, OPEN, ApiKeyMiddleware
 from serving.http.defects import DefectMiddleware
 from serving.http.metrics import Metrics, MetricsMiddleware
 from serving.http.pace import Pace
+from serving.http.problem_documents import described
 from serving.http.request_id import RequestIdMiddleware
 from serving.settings import ServingSettings
 
@@ -34,7 +35,7 @@ def install(app: FastAPI, settings: ServingSettings) -> None:
     app.add_middleware(DefectMiddleware)
     app.add_middleware(MetricsMiddleware, metrics=counted)
     app.add_middleware(RequestIdMiddleware)
-    problems.install(app)
+    problem_handlers.install(app)
     app.include_router(metrics.router)
     _describe(app, has_keys=bool(settings.api_keys))
 
@@ -58,7 +59,7 @@ def _describe(app: FastAPI, *, has_keys: bool) -> None:
                     if path == RANK_PATH:
                         operation.setdefault("parameters", []).append(_timeout_parameter())
                         statuses += 408, 503
-                    for status, answer in problems.described(*statuses).items():
+                    for status, answer in described(*statuses).items():
                         operation["responses"].setdefault(str(status), answer)
         assert app.openapi_schema is not None
         return app.openapi_schema

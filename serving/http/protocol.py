@@ -12,8 +12,9 @@ from uuid import uuid4
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from serving.http import problems
 from serving.http.admission import RANK_PATH, Admission, timeout_of
+from serving.http.problem_documents import MEDIA_TYPE, document
+from serving.http.problems import RETRY_AFTER
 from serving.http.request_id import HEADER
 
 MOST_HEAD_BYTES: Final = 16 * 1024
@@ -34,7 +35,7 @@ def bounded_protocol(admission: Admission) -> type["BoundedHttpProtocol"]:
 
     class Protocol(BoundedHttpProtocol):
         _admission = admission
-        _refusal = _answer(503, "overloaded", admission.detail, _NO_REQUEST, problems.RETRY_AFTER)
+        _refusal = _answer(503, "overloaded", admission.detail, _NO_REQUEST, RETRY_AFTER)
 
     return Protocol
 
@@ -145,9 +146,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
 
 def _answer(status: int, kind: str, detail: str, request_id: str, headers: Mapping[str, str]) -> bytes:
-    body = problems.document(request_id, kind, detail)
+    body = document(request_id, kind, detail)
     all_headers = {
-        "Content-Type": problems.MEDIA_TYPE,
+        "Content-Type": MEDIA_TYPE,
         "Content-Length": str(len(body)),
         HEADER: request_id,
         **headers,

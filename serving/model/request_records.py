@@ -10,14 +10,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ranker.errors import FeatureError
+from ranker.errors import FeatureError, InvalidRequestError, Mistake
 from ranker.events import QUERY_PREFIX, QUERY_VIDEO_ID, USER_ID, VIDEO_ID
 from ranker.features.encoder import Encoder
 from ranker.features.kinds.columns import ColumnFeature, Side
 from ranker.features.layout import SIDES, Group
 from ranker.features.record import RecordLayout, Words
 from ranker.features.values import FeatureValue
-from serving.http.problems import InvalidRequestError, Place, pointer
+from serving.http.json_pointer import json_pointer
 from serving.schemas import RankRequest
 
 Columns = Mapping[str, FeatureValue]
@@ -117,7 +117,7 @@ class RequestReader:
             except FeatureError as error:
                 row = places[error.row or 0]
                 where = ("candidates", row, "features", error.feature)
-                raise InvalidRequestError([Place(pointer(where), message(error))]) from error
+                raise InvalidRequestError([Mistake(json_pointer(where), message(error))]) from error
         return RequestRecords(mine, tuple(candidates), tuple(pairs))
 
     def _check(self, body: RankRequest) -> None:
@@ -164,23 +164,23 @@ def _by_columns(body: RankRequest, carrying: Iterable[int]) -> dict[frozenset[st
     return groups
 
 
-def _doubles(body: RankRequest) -> Iterable[Place]:
+def _doubles(body: RankRequest) -> Iterable[Mistake]:
     first: dict[str, int] = {}
     for index, candidate in enumerate(body.candidates):
         before = first.setdefault(candidate["id"], index)
         if before != index:
-            place = pointer(("candidates", index, "id"))
-            yield Place(place, f"expected each video once, found /candidates/{before}/id again")
+            place = json_pointer(("candidates", index, "id"))
+            yield Mistake(place, f"expected each video once, found /candidates/{before}/id again")
 
 
-def _unknown(features: Columns, known: frozenset[str], where: Path) -> Iterable[Place]:
+def _unknown(features: Columns, known: frozenset[str], where: Path) -> Iterable[Mistake]:
     for name in features:
         if name not in known:
             expected = ", ".join(sorted(known)) or "none: the model uses no such feature"
-            yield Place(pointer((*where, name)), f"expected one of the model's columns ({expected})")
+            yield Mistake(json_pointer((*where, name)), f"expected one of the model's columns ({expected})")
 
 
-def _place_of(body: RankRequest, error: FeatureError) -> Place:
+def _place_of(body: RankRequest, error: FeatureError) -> Mistake:
     """Where the request carries a value of its own that the model refused."""
     column, query_column = error.feature, error.feature.removeprefix(QUERY_PREFIX)
     where: Path = ("query_features", query_column)
@@ -192,7 +192,7 @@ def _place_of(body: RankRequest, error: FeatureError) -> Place:
         where = ("context", column)
     elif column in body.user.features:
         where = ("user", "features", column)
-    return Place(pointer(where), message(error))
+    return Mistake(json_pointer(where), message(error))
 
 
 def message(error: FeatureError) -> str:

@@ -16,18 +16,14 @@ from typing import Any, TypeVar
 
 import torch
 
+from ranker.errors import DeadlinePassedError, ModelError
 from serving.http.metrics import Metrics
 from serving.http.pace import Pace
-from serving.http.problems import DeadlinePassedError
 from serving.model.served_model import Query, Ranked, ServedModel
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-class ModelError(Exception):
-    """The model failed on a batch; its requests are answered as failed, all others go on."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from fastapi.responses import StreamingResponse
 
 from ranker.errors import StoreError, WatchnextError
 from serving.http import middleware as shell
-from serving.http.problems import DeadlinePassedError
+from ranker.errors import DeadlinePassedError
 from serving.settings import ServingSettings
 from tests.serving.conftest import serving
 from tests.serving.http.test_problems import check_problem

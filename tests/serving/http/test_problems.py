@@ -5,8 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, ValidationError
 
-from serving.http import problems
-from serving.http.problems import pointer
+from serving.http.json_pointer import json_pointer
+from serving.http.problem_documents import MEDIA_TYPE
 from serving.http.wordings import worded
 
 BODY = {"user": {"id": "u"}, "candidates": [{"id": "a"}, {"id": "b"}]}
@@ -165,7 +165,7 @@ def test_mistakes_are_told_in_words_of_json(client, changes, pointer, detail):
     ("parts", "expected"), [((), ""), (("a", 0, "b"), "/a/0/b"), (("a/b", "~1"), "/a~1b/~01")]
 )
 def test_pointers_are_escaped(parts, expected):
-    assert pointer(parts) == expected
+    assert json_pointer(parts) == expected
 
 
 class Texts(BaseModel):
@@ -242,7 +242,7 @@ def test_the_interface_describes_its_problems(client):
     operation = client.get("/openapi.json").json()["paths"]["/v1/rank"]["post"]
     for status in ("400", "413", "415", "422"):
         [(media_type, content)] = operation["responses"][status]["content"].items()
-        assert media_type == problems.MEDIA_TYPE
+        assert media_type == MEDIA_TYPE
         properties = content["schema"]["properties"]
         assert set(properties) == {"type", "title", "status", "detail", "request_id", "errors"}
         assert set(properties["errors"]["items"]["properties"]) == {"pointer", "detail"}

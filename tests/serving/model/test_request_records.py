@@ -3,7 +3,7 @@ import pytest
 
 from ranker.features.encoder import Encoder
 from ranker.features.layout import Group
-from serving.http.problems import InvalidRequestError
+from ranker.errors import InvalidRequestError
 from serving.model import request_records
 from serving.model.request_records import RequestReader
 from serving.schemas import RankRequest
@@ -21,7 +21,7 @@ def request(**changes):
 def refused(**changes):
     with pytest.raises(InvalidRequestError) as caught:
         READER.read(request(**changes))
-    return caught.value.places
+    return caught.value.mistakes
 
 
 def put_into(carried, words):

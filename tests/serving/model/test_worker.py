@@ -8,9 +8,9 @@ import pytest
 
 from serving.http.metrics import Metrics
 from serving.http.pace import Pace
-from serving.http.problems import DeadlinePassedError
+from ranker.errors import DeadlinePassedError, ModelError
 from serving.model.served_model import EvictedError
-from serving.model.worker import ModelError, ModelWorker
+from serving.model.worker import ModelWorker
 
 
 class Recorder:
