@@ -4,9 +4,8 @@ import pytest
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 
-from ranker.errors import StoreError, WatchnextError
+from ranker.errors import DeadlinePassedError, StoreError, WatchnextError
 from serving.http import middleware as shell
-from ranker.errors import DeadlinePassedError
 from serving.settings import ServingSettings
 from tests.serving.conftest import serving
 from tests.serving.http.test_problems import check_problem

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from ranker.errors import InvalidRequestError
 from ranker.features.encoder import Encoder
 from ranker.features.layout import Group
-from ranker.errors import InvalidRequestError
 from serving.model import request_records
 from serving.model.request_records import RequestReader
 from serving.schemas import RankRequest
