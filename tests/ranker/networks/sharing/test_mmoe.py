@@ -5,9 +5,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ranker.networks.sharing.mmoe import MMoE, MMoESpec, drop_experts
+from tests.ranker.networks.network_contract import NetworkContract
 
 NETWORK = MMoESpec(experts=3, expert=(5, 4), gate_dropout=0.5)
 ROWS, WIDTH, TASKS = 6, 7, 2
+
+
+class TestMMoE(NetworkContract):
+    network = MMoESpec(shared=(12,), experts=3, expert=(8, 6), tower=(5,), gate_dropout=0.5)
 
 
 @pytest.fixture

@@ -1,6 +1,11 @@
 import torch
 
-from ranker.networks.sharing.shared_bottom import SharedBottom
+from ranker.networks.sharing.shared_bottom import SharedBottom, SharedBottomSpec
+from tests.ranker.networks.network_contract import NetworkContract
+
+
+class TestSharedBottom(NetworkContract):
+    network = SharedBottomSpec(shared=(12,), bottom=(16, 10), tower=(5,))
 
 
 def test_every_task_sees_the_same_representation() -> None:
