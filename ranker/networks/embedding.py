@@ -78,7 +78,7 @@ class FusedEmbedding(nn.Module):
         return {width: self.tables[str(width)].index_select(0, wanted) for width, wanted in rows.items()}
 
     def inputs(self, encoded: Encoded, gathered: dict[int, Tensor]) -> list[Tensor]:
-        """Put the gathered rows in their features' places.
+        """Arrange the gathered rows as the input of each group.
 
         Args:
             encoded: The batch.
@@ -103,8 +103,8 @@ class FusedEmbedding(nn.Module):
         ]
         for bag in inputs.bags:
             embeddings = take(bag.width, len(bag.rows))
-            places = torch.arange(len(bag.rows), device=embeddings.device)
-            parts.append(functional.embedding_bag(places, embeddings, bag.offsets, mode="mean"))
+            indices = torch.arange(len(bag.rows), device=embeddings.device)
+            parts.append(functional.embedding_bag(indices, embeddings, bag.offsets, mode="mean"))
         if inputs.attended:  # only the pairs attend to anything
             units = zip(self.attention, inputs.attended, strict=True)
             parts += [self._attended(unit, seen, take) for unit, seen in units]

@@ -5,8 +5,8 @@ request, W_c·c once a video for as long as its features and the bundle stay the
 only their sum and what comes after it for each candidate. In bfloat16, sums, the linear path and what the
 network's `rest` keeps so stay in float32; on CUDA, the rest is recorded once and replayed.
 
-Of any other network, the embedded input of each side is what is kept, and its plain forward pass does the
-rest, in the precision in which it was trained.
+Of any other network, the embedded input of each side is kept, and its plain forward pass does the rest; in
+bfloat16 under autocast, as in training.
 
 Shape letters: R rows of one side, B rows (candidates of all requests), Q requests, H width of a side's part,
 T tasks.

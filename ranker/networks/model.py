@@ -23,7 +23,7 @@ class TrainingOutputs:
     Attributes:
         prediction: (B, T) float32 without dropout and without position, not differentiable: what the
             service would have predicted before learning from these rows.
-        logit: (B, T) float32 with gate dropout and the position tower's logit: what the loss is taken of.
+        logit: (B, T) float32 with the network's noise and the position's logit: what the loss is taken of.
     """
 
     prediction: Tensor
@@ -47,7 +47,7 @@ class RankingModel(nn.Module):
         self.input_widths = widths = [layout.input_width(group) for group in Group]
         self.embedding = FusedEmbedding(layout, spec.training.embedding_scale)
         self.network: Network = spec.network.build(widths, len(spec.tasks))
-        biased = [place for place, task in enumerate(spec.tasks) if task.position_bias]
+        biased = [index for index, task in enumerate(spec.tasks) if task.position_bias]
         self.biased_heads = biased
         self.position = (
             PositionTower([f.size for f in layout.bias], len(biased), spec.network.position_dropout)
@@ -96,6 +96,6 @@ class RankingModel(nn.Module):
         logit, prediction = outputs.train, outputs.eval.detach()
         if self.position is not None:
             assert encoded.bias is not None
-            places = torch.tensor(self.biased_heads, device=logit.device)
-            logit = logit.index_add(1, places, self.position(encoded.bias).to(logit.dtype))
+            heads = torch.tensor(self.biased_heads, device=logit.device)
+            logit = logit.index_add(1, heads, self.position(encoded.bias).to(logit.dtype))
         return TrainingOutputs(prediction, logit)

@@ -1,4 +1,4 @@
-"""The shallow tower that takes the bias of the position upon itself.
+"""The shallow tower that learns the bias of the position, so that the rest of the network need not.
 
 Shape letters: B rows, K bias features, P heads with a position bias, C cells of the cross.
 """
@@ -45,7 +45,7 @@ class PositionTower(nn.Module):
             known = known & (torch.rand(known.shape, device=known.device) >= self.dropout)
         cell = torch.zeros_like(bias_bk[:, 0])
         logit = torch.zeros(len(bias_bk), self.cross.shape[1], device=bias_bk.device)
-        for place, table in enumerate(self.values):
-            logit = logit + table[bias_bk[:, place]]
-            cell = cell * len(table) + bias_bk[:, place]
+        for column, table in enumerate(self.values):
+            logit = logit + table[bias_bk[:, column]]
+            cell = cell * len(table) + bias_bk[:, column]
         return (logit + self.cross[cell]) * known
