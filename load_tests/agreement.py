@@ -75,7 +75,7 @@ def requests_of(
     draw = np.random.default_rng(0)
     catalogue = pa.Table.from_batches(source.videos()).combine_chunks().to_batches()[0]
     candidates = encoder.records[Group.CANDIDATE].of_batch(catalogue)
-    rows = pa.Table.from_batches(source.batches(4096, since_ms=since_ms)).combine_chunks()
+    rows = pa.Table.from_batches(source.records(4096, since_ms=since_ms)).combine_chunks()
     rows = rows.take(np.sort(draw.choice(len(rows), min(count, len(rows)), replace=False)))
     batch = rows.to_batches()[0]
     requests = encoder.records[Group.REQUEST].of_batch(batch)
@@ -136,13 +136,13 @@ def trained(spec: RankerSpec, source: Source, until_ms: int) -> Bundle:
 
 def nine_tenths(source: Source) -> int:
     """The time before which nine tenths of a log lie."""
-    times = np.concatenate([batch.column(TIME_MS).to_numpy() for batch in source.batches(65_536)])
+    times = np.concatenate([batch.column(TIME_MS).to_numpy() for batch in source.records(65_536)])
     return int(times[len(times) * 9 // 10])
 
 
 def time_after(source: Source, rows: int) -> int:
     """The time of a log's row of that number."""
-    return int(next(iter(source.batches(rows))).column(TIME_MS)[-1].as_py())
+    return int(next(iter(source.records(rows))).column(TIME_MS)[-1].as_py())
 
 
 def main() -> None:

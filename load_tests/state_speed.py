@@ -46,7 +46,7 @@ def main() -> None:
     given = parser.parse_args()
 
     spec, source = load_spec("kuairand"), KuaiRandSource(demand(given.data))
-    batches = list(source.batches(BATCH))[: 5 if quick else None]
+    batches = list(source.records(BATCH))[: 5 if quick else None]
     rows = Rows(spec, batches)
     small = spec.training.batch_size
     step_batches = pa.Table.from_batches(batches).combine_chunks().to_batches(small)

@@ -1,4 +1,4 @@
-"""An exponential average of the dense weights: what is exported in place of the last step's weights.
+"""An exponential average of the dense weights: what is exported instead of the last step's weights.
 
 Source: Polyak and Juditsky, SIAM J. Control Optim. 30, 1992, https://doi.org/10.1137/0330046.
 """
@@ -44,13 +44,13 @@ class WeightAverage:
         finally:
             self._fill(kept)
 
-    def state(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         """The averages, in the parameters' order, and the number of steps."""
-        return {"steps": self.steps} | {str(place): tensor for place, tensor in enumerate(self.average)}
+        return {"steps": self.steps} | {str(index): tensor for index, tensor in enumerate(self.average)}
 
-    def load(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on from saved averages."""
-        for name, tensor in self.state().items():
+        for name, tensor in self.state_dict().items():
             tensor.copy_(state[name])
 
     @torch.no_grad()

@@ -1,16 +1,19 @@
 """A checkpoint: everything that a run needs to go on as if it had never stopped, in one file.
 
-The file is a safetensors file: model, optimisers, random state and metric state as tensors, the rest (spec,
-encoder, position in the source) as JSON in its header, with a digest of all that. It is written beside the
-old one and then renamed.
+The file is a safetensors file: model, optimisers, feature state, metrics and random state as tensors, the rest
+(which run it is, its offset in the source, the encoder's vocabularies) as JSON in its header, with a digest
+of all that. So what was learned and how far the source was read always belong together. The file is written
+beside the old one and then renamed.
 """
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -20,14 +23,17 @@ from torch import Tensor
 
 from ranker.errors import CheckpointError
 from ranker.features.encoder import EncoderState
+from ranker.spec import RankerSpec
 from ranker.spec_file import dump_spec
-from training.trainer import Trainer
+from training.loop import TrainingLoop
+from training.sources.base import Offset
 
-FORMAT = 2
+FORMAT = 3
+"""Raised whenever an older watchnext could not go on from what a newer one writes, or the reverse."""
 
 
-class Position(BaseModel):
-    """Which run this is, and how far it has come.
+class RunIdentity(BaseModel):
+    """Which run this is: what must be the same for it to go on.
 
     Attributes:
         source: Name of the source.
@@ -35,33 +41,57 @@ class Position(BaseModel):
         until_ms: The first event time after the run; None for no bound.
         seed: Of the run.
         spec: As YAML.
-        rows: Examples learned from.
-        watermark_ms: Event time of the newest of them.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: int = FORMAT
     source: str
     since_ms: int | None
     until_ms: int | None
     seed: int
     spec: str
-    rows: int = 0
-    watermark_ms: int | None = None
+
+    @classmethod
+    def of(
+        cls, spec: RankerSpec, *, source: str, since_ms: int | None, until_ms: int | None, seed: int
+    ) -> Self:
+        """The identity of a run that learns this spec."""
+        return cls(source=source, since_ms=since_ms, until_ms=until_ms, seed=seed, spec=dump_spec(spec))
 
 
-def save(path: Path, trainer: Trainer, run: Position) -> None:
+class Reached(BaseModel):
+    """How far a run has come.
+
+    Attributes:
+        rows: Examples learned from.
+        watermark_ms: Event time of the newest of them; None before the first.
+        offset: The place in the source that follows them; None before the first.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    rows: int
+    watermark_ms: int | None
+    offset: Offset | None
+
+
+def save(path: Path, loop: TrainingLoop, run: RunIdentity) -> None:
     """Write a checkpoint, replacing the one at `path` in one step.
 
     Args:
         path: The file.
-        trainer: What to save.
-        run: Which run it is; its position is taken from the trainer.
+        loop: What to save, with its trainer.
+        run: Which run it is.
     """
-    position = run.model_copy(update={"rows": trainer.rows, "watermark_ms": trainer.watermark_ms})
-    header = {"position": position.model_dump_json(), "encoder": trainer.encoder.state().model_dump_json()}
-    tensors = {name: tensor.contiguous() for name, tensor in _tensors(trainer).items()}
+    trainer = loop.trainer
+    reached = Reached(rows=trainer.rows, watermark_ms=trainer.watermark_ms, offset=loop.offset)
+    header = {
+        "format": str(FORMAT),
+        "run": run.model_dump_json(),
+        "reached": reached.model_dump_json(),
+        "encoder": trainer.encoder.state().model_dump_json(),
+    }
+    tensors = {name: tensor.contiguous() for name, tensor in _tensors(loop).items()}
     fresh = path.with_name(path.name + ".new")
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, fresh, metadata={**header, "digest": _digest(header, tensors)})
@@ -70,55 +100,65 @@ def save(path: Path, trainer: Trainer, run: Position) -> None:
     sync(path.parent)
 
 
-def restore(path: Path, trainer: Trainer, run: Position) -> Position:
-    """Bring a fresh trainer to where a checkpoint was written.
+def restore(path: Path, loop: TrainingLoop, run: RunIdentity) -> Reached:
+    """Bring a fresh loop to where a checkpoint was written.
 
     Args:
         path: The file.
-        trainer: A fresh trainer of the same spec and seed.
+        loop: A fresh loop, with a fresh trainer of the same spec and seed.
         run: The run that is to go on.
 
     Returns:
-        The checkpoint's position.
+        How far it had come.
 
     Raises:
-        CheckpointError: The file is damaged, or it is of another run; the message says in what.
+        CheckpointError: The file is damaged, of another format or of another run; the message says in what.
     """
+    header, tensors = _read(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        position = Position.model_validate_json(header["position"])
+        found_run = RunIdentity.model_validate_json(header["run"])
+        reached = Reached.model_validate_json(header["reached"])
         encoder = EncoderState.model_validate_json(header["encoder"])
-        digest = header.pop("digest")
-    except (SafetensorError, KeyError, ValidationError, OSError) as error:
+    except (KeyError, ValidationError) as error:
         raise CheckpointError(
             f"{path}: expected a checkpoint, found {' '.join(str(error).split())}"
         ) from error
-    if digest != _digest(header, tensors):
-        raise CheckpointError(
-            f"{path}: expected digest {digest}, found {_digest(header, tensors)}: the file was changed"
-        )
-    for field in ("format", "source", "since_ms", "until_ms", "seed", "spec"):
-        expected, found = getattr(run, field), getattr(position, field)
+    for field in RunIdentity.model_fields:
+        expected, found = getattr(run, field), getattr(found_run, field)
         if expected != found:
             raise CheckpointError(
                 f"{path}: is of another run: expected {field} {expected!r:.120}, found {found!r:.120}; "
                 "train without --resume to start anew"
             )
+    trainer = loop.trainer
     trainer.encoder.load(encoder)
-    _load_tensors(trainer, tensors)
-    trainer.rows, trainer.watermark_ms = position.rows, position.watermark_ms
-    return position
+    _load_tensors(loop, tensors)
+    trainer.rows, trainer.watermark_ms, loop.offset = reached.rows, reached.watermark_ms, reached.offset
+    return reached
 
 
-def new_run(
-    trainer: Trainer, *, source: str, since_ms: int | None, until_ms: int | None, seed: int
-) -> Position:
-    """The position of a run that has not begun."""
-    return Position(
-        source=source, since_ms=since_ms, until_ms=until_ms, seed=seed, spec=dump_spec(trainer.spec)
-    )
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The header and tensors of a checkpoint of this format, with its digest checked."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header: dict[str, str] = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        digest = header.pop("digest")
+    except (SafetensorError, KeyError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: expected a checkpoint, found {' '.join(str(error).split())}"
+        ) from error
+    if header.get("format") != str(FORMAT):
+        raise CheckpointError(
+            f"{path}: expected a checkpoint of format {FORMAT}, "
+            f"found {header.get('format', 'an older one')}; "
+            "train without --resume to start anew"
+        )
+    if digest != _digest(header, tensors):
+        raise CheckpointError(
+            f"{path}: expected digest {digest}, found {_digest(header, tensors)}: the file was changed"
+        )
+    return header, tensors
 
 
 def sync(path: Path) -> None:
@@ -130,21 +170,23 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _tensors(trainer: Trainer) -> dict[str, Tensor]:
+def _tensors(loop: TrainingLoop) -> dict[str, Tensor]:
+    trainer = loop.trainer
     parts: dict[str, Mapping[str, Any]] = {
         "model": trainer.model.state_dict(),
-        "sparse": trainer.sparse.state(),
-        "average": trainer.average.state(),
+        "sparse": trainer.sparse.state_dict(),
+        "average": trainer.average.state_dict(),
         "metrics": _as_tensors(trainer.metrics.state()),
         "correction": _as_tensors(trainer.correction.state()),
         "features": _as_tensors(trainer.encoder.arrays()),
+        "recent": _as_tensors(_packed(loop.recent)),
         "random": {"cpu": torch.get_rng_state()},
     }
     if trainer.device.type == "cuda":
         parts["random"] = {**parts["random"], "cuda": torch.cuda.get_rng_state(trainer.device)}
     tensors = {f"{part}/{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
-    for place, state in trainer.dense.state_dict()["state"].items():
-        tensors |= {f"dense/{place}/{name}": tensor for name, tensor in state.items()}
+    for index, state in trainer.dense.state_dict()["state"].items():
+        tensors |= {f"dense/{index}/{name}": tensor for name, tensor in state.items()}
     return tensors
 
 
@@ -159,18 +201,19 @@ def _digest(header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _load_tensors(trainer: Trainer, tensors: Mapping[str, Tensor]) -> None:
+def _load_tensors(loop: TrainingLoop, tensors: Mapping[str, Tensor]) -> None:
+    trainer = loop.trainer
     trainer.model.load_state_dict(_part(tensors, "model"))
-    trainer.sparse.load(_part(tensors, "sparse"))
-    trainer.average.load(_part(tensors, "average"))
+    trainer.sparse.load_state_dict(_part(tensors, "sparse"))
+    trainer.average.load_state_dict(_part(tensors, "average"))
     trainer.metrics.load_state(_as_arrays(_part(tensors, "metrics")))
     trainer.correction.load(_as_arrays(_part(tensors, "correction")))
     trainer.encoder.load_arrays(_as_arrays(_part(tensors, "features")))
     dense = trainer.dense.state_dict()
-    dense["state"] = {
-        int(place): _part(tensors, f"dense/{place}") for place in _places(_part(tensors, "dense"))
-    }
+    indices = {name.split("/")[0] for name in _part(tensors, "dense")}
+    dense["state"] = {int(index): _part(tensors, f"dense/{index}") for index in indices}
     trainer.dense.load_state_dict(dense)
+    loop.recent = _unpacked(_as_arrays(_part(tensors, "recent")))
     random = _part(tensors, "random")
     torch.set_rng_state(random["cpu"])
     if "cuda" in random and trainer.device.type == "cuda":
@@ -189,5 +232,18 @@ def _part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
     return {n.removeprefix(f"{part}/"): t for n, t in tensors.items() if n.startswith(f"{part}/")}
 
 
-def _places(names: Iterable[str]) -> set[str]:
-    return {name.split("/")[0] for name in names}
+def _packed(records: pa.RecordBatch | None) -> dict[str, NDArray[np.uint8]]:
+    """Records as bytes."""
+    if records is None:
+        return {}
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, records.schema) as stream:
+        stream.write_batch(records)
+    return {"records": np.frombuffer(sink.getvalue(), np.uint8).copy()}
+
+
+def _unpacked(arrays: Mapping[str, NDArray[Any]]) -> pa.RecordBatch | None:
+    if "records" not in arrays:
+        return None
+    with pa.ipc.open_stream(arrays["records"].tobytes()) as stream:
+        return stream.read_next_batch()

@@ -34,9 +34,7 @@ from training.load_features import load_features
 from training.report import metrics_table
 from training.run import RunConfig, RunResult, run
 from training.sources.base import Source
-from training.sources.kuairand.source import KuaiRandSource
 from training.sources.registry import open_source
-from training.sources.simulated.source import SimulatedSource
 
 HOUR_MS = 3_600_000
 READY_S = 60
@@ -128,18 +126,16 @@ def _short(prediction: float) -> str:
 
 
 def _preset(source: Source) -> str:
-    if isinstance(source, SimulatedSource):
-        return "simulated"
-    if isinstance(source, KuaiRandSource):
-        return "kuairand"
-    raise UserError(f"{source.name}: expected --spec with a spec for these columns, found none")
+    if source.preset is None:
+        raise UserError(f"{source.name}: expected --spec with a spec for these columns, found none")
+    return source.preset
 
 
 def _requests(spec: RankerSpec, source: Source, result: RunResult) -> Iterator[dict[str, Any]]:
     """Requests of the log's last viewers, each with videos drawn from the catalogue."""
     watermark = result.trainer.watermark_ms
     assert watermark is not None
-    recent = pa.Table.from_batches(source.batches(8192, since_ms=watermark - HOUR_MS)).to_pylist()
+    recent = pa.Table.from_batches(source.records(8192, since_ms=watermark - HOUR_MS)).to_pylist()
     catalogue = [str(i) for batch in source.videos() for i in batch.column(VIDEO_ID).to_pylist()]
     rng = np.random.default_rng(0)
     context = [f.source_column for f in spec.side(Side.CONTEXT)]

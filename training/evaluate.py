@@ -136,9 +136,9 @@ def evaluate(
     encoder = bundle.encoder.with_own_state() if live else bundle.encoder
     if live and since_ms is not None and (watermark is None or since_ms > watermark + 1):
         after = None if watermark is None else watermark + 1
-        for batch in source.batches(BATCH_ROWS, since_ms=after, until_ms=since_ms):
+        for batch in source.records(BATCH_ROWS, since_ms=after, until_ms=since_ms):
             encoder.replay(batch, label_matrix(batch, bundle.spec.feedback))
-    batches = source.batches(BATCH_ROWS, since_ms=since_ms, until_ms=until_ms)
+    batches = source.records(BATCH_ROWS, since_ms=since_ms, until_ms=until_ms)
     rows = _gather(bundle, encoder, batches, baseline, live=live)
     if rows is None:
         raise SourceError(f"{source.name}: expected examples within --since and --until, found none")
@@ -197,7 +197,7 @@ def _fitted_baseline(bundle: Bundle, source: Source) -> SmoothedRates:
     rates = SmoothedRates([USER_ID, VIDEO_ID, *context], labels)
     manifest = bundle.manifest
     until = None if manifest.watermark_ms is None else manifest.watermark_ms + 1
-    rates.fit(source.batches(BATCH_ROWS, since_ms=manifest.since_ms, until_ms=until))
+    rates.fit(source.records(BATCH_ROWS, since_ms=manifest.since_ms, until_ms=until))
     return rates
 
 

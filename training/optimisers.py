@@ -45,8 +45,8 @@ class RowwiseAdagrad:
         for width, copies in gathered.items():
             if copies.grad is None:
                 continue
-            used, places = torch.unique(rows[width], return_inverse=True)
-            gradient = copies.grad.new_zeros(len(used), width).index_add_(0, places, copies.grad)
+            used, indices = torch.unique(rows[width], return_inverse=True)
+            gradient = copies.grad.new_zeros(len(used), width).index_add_(0, indices, copies.grad)
             gradient *= batch_rows
             squares = self.squares[width][used] + gradient.square().mean(dim=1)
             self.squares[width][used] = squares
@@ -65,11 +65,11 @@ class RowwiseAdagrad:
             self.embedding.tables[str(width)][fresh] = 0
             self.squares[width][fresh] = self.damping
 
-    def state(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         """For each width, (R,) float32 sums of squared gradients."""
         return {str(width): squares for width, squares in self.squares.items()}
 
-    def load(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on from saved sums."""
         for width, squares in state.items():
             self.squares[int(width)].copy_(squares)

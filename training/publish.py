@@ -1,7 +1,8 @@
-"""From a trainer to a published bundle."""
+"""From a training loop to a published bundle."""
 
 import time
 from datetime import UTC, datetime
+from typing import Final
 
 import pyarrow as pa
 import torch
@@ -12,46 +13,69 @@ from ranker.bundles.registry import Registry
 from ranker.features.layout import SIDES, Group
 from ranker.features.values import FeatureValue, canonical
 from ranker.spec import RankerSpec
-from training.checkpoint import Position
-from training.trainer import Trainer
+from training.checkpoint import RunIdentity
+from training.loop import RECENT_ROWS, TrainingLoop
 
-GOLDEN_REQUESTS = 3
-GOLDEN_CANDIDATES = 8
+GOLDEN_CANDIDATES: Final = 8
+"""Candidates of a golden request, if the rows suffice."""
+GOLDEN_REQUESTS: Final = RECENT_ROWS // GOLDEN_CANDIDATES
 
 
-def publish(trainer: Trainer, registry: Registry, run: Position, sample: pa.RecordBatch) -> str:
-    """Export what a trainer has learned and make it the registry's current bundle.
+def publish(loop: TrainingLoop, registry: Registry, run: RunIdentity) -> str:
+    """Add what a loop has learned to a registry and make it the current bundle.
 
     Args:
-        trainer: After its run.
+        loop: After at least one step.
         registry: Where to.
         run: Which run it was.
-        sample: Examples to make golden requests of.
 
     Returns:
         The model version.
+
+    Raises:
+        BundleError: The bundle does not verify; nothing was added.
     """
-    total = trainer.metrics.total()
+    contents = export(loop, run, parent=registry.current_or_none())
+    with torch.random.fork_rng(devices=[]):
+        # Verifying builds a second network; keep it from advancing the training RNG.
+        version = registry.add(contents)
+    registry.make_current(version)
+    return version
+
+
+def export(loop: TrainingLoop, run: RunIdentity, *, parent: str | None) -> dict[str, bytes]:
+    """Turn what a loop has learned into a bundle's files.
+
+    Golden requests are made of the rows that were learned last, at the time of the last one: so they reach
+    the ids and the feature state that the bundle has.
+
+    Args:
+        loop: After at least one step.
+        run: Which run it was.
+        parent: The version that is current; None for none.
+
+    Returns:
+        The content of every file; the manifest names the version.
+    """
+    trainer = loop.trainer
+    assert loop.recent is not None
+    assert trainer.watermark_ms is not None
     manifest = Manifest(
         model_version=f"{trainer.spec.name}-{_stamp(trainer.watermark_ms)}",
         name=trainer.spec.name,
-        parent=registry.current_or_none(),
+        parent=parent,
         created_ms=time.time_ns() // 1_000_000,
         watermark_ms=trainer.watermark_ms,
         since_ms=run.since_ms,
         until_ms=run.until_ms,
         rows=trainer.rows,
         source=run.source,
-        metrics={head: dict(metrics) for head, metrics in total.items()},
+        metrics={head: dict(metrics) for head, metrics in trainer.metrics.total().items()},
         files={},
     )
-    golden = golden_requests(sample, trainer.spec, trainer.watermark_ms or 0)
+    golden = golden_requests(loop.recent, trainer.spec, trainer.watermark_ms)
     with trainer.exported():
-        contents = pack(manifest, trainer.encoder, trainer.model, golden)
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # the bundle is verified, and a network that is made draws numbers
-        return registry.publish(contents)
+        return pack(manifest, trainer.encoder, trainer.model, golden)
 
 
 def golden_requests(sample: pa.RecordBatch, spec: RankerSpec, time_ms: int) -> list[Request]:
@@ -68,10 +92,10 @@ def golden_requests(sample: pa.RecordBatch, spec: RankerSpec, time_ms: int) -> l
     return [
         Request(
             time_ms=time_ms,
-            request=request[place],
-            candidates=candidate[place : place + GOLDEN_CANDIDATES * count : count],
+            request=request[index],
+            candidates=candidate[index : index + GOLDEN_CANDIDATES * count : count],
         )
-        for place in range(count)
+        for index in range(count)
     ]
 
 
@@ -86,7 +110,5 @@ def _values(
     return rows
 
 
-def _stamp(watermark_ms: int | None) -> str:
-    if watermark_ms is None:
-        return "untrained"
+def _stamp(watermark_ms: int) -> str:
     return datetime.fromtimestamp(watermark_ms / 1000, UTC).strftime("%Y%m%dT%H%M%SZ")

@@ -89,7 +89,7 @@ def refresh_state(
         first = None if watermark_ms is None else watermark_ms + 1
         if since_ms is not None:
             first = since_ms if first is None else max(first, since_ms)
-        for batch in source.batches(BATCH_ROWS, since_ms=first, until_ms=until_ms):
+        for batch in source.records(BATCH_ROWS, since_ms=first, until_ms=until_ms):
             bundle.encoder.replay(batch, label_matrix(batch, bundle.spec.feedback))
             watermark_ms = batch.column(TIME_MS)[-1].as_py()
             rows += batch.num_rows

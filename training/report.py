@@ -19,6 +19,7 @@ from training.trainer import Trainer
 
 METRICS_FILE = "metrics.parquet"
 REFRESH_S = 0.5
+"""Seconds between two updates of the live table."""
 PLOTTED = ("auc", "log_loss", "rmse", "calibration")
 
 
@@ -38,7 +39,7 @@ class Report:
         self._written = trainer.metrics.rows().num_rows
         self._writer = SummaryWriter(str(folder), purge_step=self._written // len(trainer.spec.tasks))
         self._live = Live(console=console, auto_refresh=False, transient=True) if live else None
-        self._started, self._start_rows, self._shown = time.monotonic(), trainer.rows, 0.0
+        self._started, self._start_rows = time.monotonic(), trainer.rows
 
     def __enter__(self) -> Self:
         if self._live:
@@ -53,10 +54,9 @@ class Report:
         self._writer.close()
 
     def update(self) -> None:
-        """Show the trainer's state, at most every REFRESH_S."""
-        now = time.monotonic()
-        if self._live and now - self._shown >= REFRESH_S:
-            self._shown = now
+        """Show how far the trainer has come."""
+        if self._live:
+            now = time.monotonic()
             self._live.update(Group(self._headline(now), metrics_table(self._trainer)), refresh=True)
 
     def write(self) -> None:

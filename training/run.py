@@ -3,19 +3,20 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-import pyarrow as pa
 from rich.console import Console
 
 from ranker.bundles.registry import Registry, is_local
 from ranker.device import choose_device, fast_bfloat16
 from ranker.errors import RegistryError, SourceError
 from ranker.spec import RankerSpec
-from training import checkpoint
-from training.publish import GOLDEN_CANDIDATES, GOLDEN_REQUESTS, publish
-from training.report import Report
-from training.sources.base import Source
+from training.checkpoint import RunIdentity, restore, save
+from training.loop import Every, TrainingLoop
+from training.publish import publish
+from training.report import REFRESH_S, Report
+from training.sources.base import Source, SourceBatch
 from training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,9 @@ class RunConfig:
     """What to train, on what, and where to put it.
 
     Attributes:
+        spec: The ranker.
+        source: The log to learn from.
+        registry: Folder or fsspec URL where the bundle is published.
         since_ms: First event time to learn from; None for the source's first.
         until_ms: First event time to leave out; None for none.
         resume: Go on from the run's checkpoint, if there is one.
@@ -49,6 +53,17 @@ class RunConfig:
         base = Path(self.registry.removeprefix("file://")) if is_local(self.registry) else Path()
         return base / "runs" / self.spec.name
 
+    @property
+    def identity(self) -> RunIdentity:
+        """What a checkpoint must agree with for the run to go on from it."""
+        return RunIdentity.of(
+            self.spec,
+            source=self.source.name,
+            since_ms=self.since_ms,
+            until_ms=self.until_ms,
+            seed=self.seed,
+        )
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -67,54 +82,53 @@ def run(config: RunConfig, console: Console, *, live: bool = True) -> RunResult:
         live: Whether to show progress.
 
     Raises:
-        SourceError: The source lacks what the spec needs, or has no rows within the bounds.
+        SourceError: The source lacks what the spec needs, has no rows within the bounds, or no longer begins
+            with what the checkpoint has learned.
         RegistryError: The run's folder cannot be written.
         CheckpointError: The checkpoint to resume from is damaged or of another run.
         NonFiniteLossError: The loss became infinite or NaN; the last good checkpoint stays.
     """
-    spec, source = config.spec, config.source
-    spec.check_schema(source.schema, where=source.name)
-    sample = _sample(config)
+    spec, identity = config.spec, config.identity
+    spec.check_schema(config.source.schema, where=config.source.name)
     device = choose_device(config.device)
     trainer = Trainer(spec, seed=config.seed, device=device, bfloat16=fast_bfloat16(device))
-    position = checkpoint.new_run(
-        trainer, source=source.name, since_ms=config.since_ms, until_ms=config.until_ms, seed=config.seed
-    )
+    loop = TrainingLoop(trainer)
+    path = config.folder / CHECKPOINT_FILE
+    if config.resume and path.exists():
+        restore(path, loop, identity)
+        logger.info("resumed %s after %d rows", path, trainer.rows)
+    batches = _batches(config, loop)
     try:
         config.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RegistryError(f"{config.folder}: expected a folder to write to, found: {error}") from error
-    path = config.folder / CHECKPOINT_FILE
-    if config.resume and path.exists():
-        checkpoint.restore(path, trainer, position)
-        logger.info("resumed %s after %d rows", path, trainer.rows)
     with Report(config.folder, trainer, console, live=live) as report:
-        saved = trainer.rows
-        for batch in _batches(config, trainer.rows):
-            trainer.step(batch)
-            report.update()
-            if trainer.rows - saved >= spec.training.checkpoint_rows:
-                report.write()
-                checkpoint.save(path, trainer, position)
-                saved = trainer.rows
-        report.write()
-        checkpoint.save(path, trainer, position)
-    version = publish(trainer, Registry(config.registry), position, sample)
-    return RunResult(version, trainer)
+
+        def checkpoint() -> None:
+            report.write()
+            save(path, loop, identity)
+
+        loop.run(
+            batches,
+            [
+                Every(report.update, seconds=REFRESH_S),
+                Every(checkpoint, rows=spec.training.checkpoint_rows, at_end=True),
+            ],
+        )
+    return RunResult(publish(loop, Registry(config.registry), identity), trainer)
 
 
-def _batches(config: RunConfig, skip_rows: int) -> Iterator[pa.RecordBatch]:
-    return config.source.batches(
+def _batches(config: RunConfig, loop: TrainingLoop) -> Iterator[SourceBatch]:
+    """What the loop has not learned yet; there must be something to learn from, now or before."""
+    batches = config.source.batches(
         config.spec.training.batch_size,
         since_ms=config.since_ms,
         until_ms=config.until_ms,
-        skip_rows=skip_rows,
+        resume_from=loop.offset,
     )
-
-
-def _sample(config: RunConfig) -> pa.RecordBatch:
-    """The run's first rows."""
-    rows = GOLDEN_REQUESTS * GOLDEN_CANDIDATES
-    for batch in config.source.batches(rows, since_ms=config.since_ms, until_ms=config.until_ms):
-        return batch
-    raise SourceError(f"{config.source.name}: expected examples within --since and --until, found none")
+    first = next(batches, None)
+    if first is not None:
+        return chain([first], batches)
+    if not loop.trainer.rows:
+        raise SourceError(f"{config.source.name}: expected examples within --since and --until, found none")
+    return iter(())

@@ -60,7 +60,7 @@ class Log:
     """
 
     def __init__(self, source: Source) -> None:
-        batches = source.batches(READ_ROWS, since_ms=FIRST.since_ms)
+        batches = source.records(READ_ROWS, since_ms=FIRST.since_ms)
         (self.records,) = pa.Table.from_batches(batches, source.schema).combine_chunks().to_batches()
         self.times: NDArray[np.int64] = self.records.column(TIME_MS).to_numpy()
 

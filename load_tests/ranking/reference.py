@@ -117,7 +117,10 @@ def publish(registry: Path, spec: RankerSpec, log: pa.RecordBatch, golden: Reque
         source="load_tests",
         files={},
     )
-    return Registry(str(registry)).publish(pack(manifest, encoder, model, [golden]))
+    bundles = Registry(str(registry))
+    version = bundles.add(pack(manifest, encoder, model, [golden]))
+    bundles.make_current(version)
+    return version
 
 
 @torch.no_grad()

@@ -170,9 +170,8 @@ class Stage:
     def _swap(self, event: Event, version: str) -> None:
         event.version = version
         if version in self._unpublished:
-            self._registry.publish(self._unpublished.pop(version))
-        else:
-            self._registry.make_current(version)
+            self._registry.add(self._unpublished.pop(version))
+        self._registry.make_current(version)
         event.at = time.monotonic()
         event.seconds = self._wait_for("model_version", version)
 

@@ -83,7 +83,7 @@ class Stream:
         source = open_source(str(self._folder))
         for part in range(PARTS):
             since_ms, until_ms = self.watermark_ms(part) + 1, self.watermark_ms(part + 1) + 1
-            for batch in source.batches(READ_ROWS, since_ms=since_ms, until_ms=until_ms):
+            for batch in source.records(READ_ROWS, since_ms=since_ms, until_ms=until_ms):
                 bundle.encoder.replay(batch, label_matrix(batch, bundle.spec.feedback))
             yield bundle.encoder.feature_state.state()
 

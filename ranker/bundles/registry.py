@@ -27,7 +27,7 @@ class Registry:
     """Versions of a ranker.
 
     Args:
-        url: A folder or an fsspec URL such as `s3://bucket/ranker`; made when the first bundle is published.
+        url: A folder or an fsspec URL such as `s3://bucket/ranker`; made when the first bundle is added.
 
     Raises:
         RegistryError: fsspec cannot reach such a URL.
@@ -114,27 +114,25 @@ class Registry:
             raise BundleError(f"{where}: expected version {version}, found {manifest.model_version}")
         return unpack(contents, where=where)
 
-    def publish(self, contents: Mapping[str, bytes]) -> str:
-        """Add a bundle and make it the current one.
+    def add(self, contents: Mapping[str, bytes]) -> str:
+        """Add a bundle without serving it yet.
 
         Args:
             contents: The files, as `bundle.pack` made them. They are verified by reading them back first.
 
         Returns:
-            The version.
+            The version, for `make_current`.
 
         Raises:
-            BundleError: The bundle does not verify; nothing was published.
+            BundleError: The bundle does not verify; nothing was added.
         """
-        bundle = unpack(contents, where="the new bundle")
-        version = bundle.manifest.model_version
+        version = unpack(contents, where="the new bundle").manifest.model_version
         if not self._files.exists(f"{self._root}/bundles/{version}/{MANIFEST}"):
             self._write(f"{self._root}/bundles/{version}", contents)
-        self.make_current(version)
         return version
 
     def make_current(self, version: str) -> None:
-        """Serve this version from now on: after publishing, or to roll back.
+        """Serve this version from now on: one that was added, or an earlier one to roll back.
 
         Raises:
             RegistryError: No such version.

@@ -21,7 +21,7 @@ def source():
 @pytest.fixture(scope="module")
 def cut_ms(source):
     """Two days after the log's beginning: enough to learn from."""
-    return next(iter(source.batches(1))).column("time_ms")[0].as_py() + 48 * HOUR_MS
+    return next(iter(source.records(1))).column("time_ms")[0].as_py() + 48 * HOUR_MS
 
 
 @pytest.fixture(scope="module", params=sorted(kind_names()))

@@ -31,10 +31,12 @@ from serving.sync.feature_store import FeatureStore
 from serving.sync.state_follower import StateFollower
 from tests.data_location import kuairand_folder
 from tests.training.record_source import RecordSource
-from training import checkpoint
+from training.checkpoint import RunIdentity
 from training.load_features import load_features
+from training.loop import TrainingLoop
 from training.publish import publish
 from training.refresh_state import refresh_state
+from training.sources.base import SourceBatch
 from training.sources.registry import open_source
 from training.trainer import Trainer
 
@@ -61,18 +63,17 @@ def source():
 @pytest.fixture(scope="module")
 def rows(source):
     """The rows to learn from, and those of the requests."""
-    batch = next(iter(source.batches(LEARNED + MOMENTS * REQUESTS + FURTHER)))
+    batch = next(iter(source.records(LEARNED + MOMENTS * REQUESTS + FURTHER)))
     return batch.slice(0, LEARNED), batch.slice(LEARNED)
 
 
 @pytest.fixture(scope="module")
 def registry(rows, source, tmp_path_factory):
-    trainer = Trainer(SPEC, seed=0)
-    for start in range(0, LEARNED, 256):
-        trainer.step(rows[0].slice(start, 256))
+    loop = TrainingLoop(Trainer(SPEC, seed=0))
+    loop.run((SourceBatch(rows[0].slice(start, 256), {}) for start in range(0, LEARNED, 256)), [])
     registry = Registry(str(tmp_path_factory.mktemp("registry")))
-    run = checkpoint.new_run(trainer, source=source.name, since_ms=None, until_ms=None, seed=0)
-    publish(trainer, registry, run, rows[0].slice(0, 24))
+    run = RunIdentity.of(SPEC, source=source.name, since_ms=None, until_ms=None, seed=0)
+    publish(loop, registry, run)
     return registry
 
 

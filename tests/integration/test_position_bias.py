@@ -39,7 +39,7 @@ def measure(days: int, seed: int = 0) -> Figures:
     last_day = EPOCH_MS + (days - 1) * DAY_MS
     with_tower, without = (_trained(s, source, last_day) for s in (spec, without_position(spec)))
     truth, scores = [], {"with": [], "without": []}
-    for batch in source.batches(8192, since_ms=last_day):
+    for batch in source.records(8192, since_ms=last_day):
         truth.append(batch.column("true_relevance").to_numpy())
         scores["with"].append(click_logits(with_tower, batch))
         scores["without"].append(click_logits(without, batch))
@@ -104,7 +104,7 @@ def test_the_position_tower_learns_the_examination_curve_and_ranks_by_relevance(
 
 def _trained(spec: RankerSpec, source: SimulatedSource, until_ms: int) -> Trainer:
     trainer = Trainer(spec, seed=0)
-    for batch in source.batches(spec.training.batch_size, until_ms=until_ms):
+    for batch in source.records(spec.training.batch_size, until_ms=until_ms):
         trainer.step(batch)
     return trainer
 

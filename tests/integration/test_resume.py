@@ -105,7 +105,7 @@ def _kill_once(folder: Path, draw: random.Random) -> int:
     if not checkpoint.exists():
         return 0
     with safe_open(checkpoint, framework="pt") as file:
-        return int(json.loads(file.metadata()["position"])["rows"])
+        return int(json.loads(file.metadata()["reached"])["rows"])
 
 
 def _inode(path: Path) -> int | None:

@@ -12,6 +12,7 @@ from ranker.features.encoder import Encoder
 from ranker.features.stored import user_records, video_records
 from ranker.spec_file import parse_spec
 from ranker.store.records import RecordWriter
+from tests.ranker.bundles.small_bundle import publish
 from tests.ranker.networks.random_model import build
 
 YAML = """
@@ -88,7 +89,7 @@ def packed_ranker(*, seed=1, spec=SPEC, records=None):
 
 def publish_small_ranker(folder: Path, **changes) -> str:
     """Publish the ranker to a registry in the folder; return its version."""
-    return Registry(str(folder)).publish(packed_ranker(**changes))
+    return publish(Registry(str(folder)), packed_ranker(**changes))
 
 
 def store_rows(client, *, videos=(), users=(), spec=SPEC):

@@ -11,6 +11,7 @@ from ranker.bundles.registry import Registry
 from ranker.features.encoder import Encoder
 from ranker.labels.matrix import label_matrix
 from ranker.spec_file import parse_spec
+from tests.ranker.bundles.small_bundle import publish
 from tests.ranker.networks.random_model import build
 from tests.serving.small_ranker import YAML
 
@@ -74,4 +75,4 @@ def packed_state_ranker(log, *, seed=1, spec=STATE_SPEC):
 
 def publish_state_ranker(folder: Path, log, **changes) -> str:
     """Publish such a bundle to a registry in the folder; return its version."""
-    return Registry(str(folder)).publish(packed_state_ranker(log, **changes))
+    return publish(Registry(str(folder)), packed_state_ranker(log, **changes))

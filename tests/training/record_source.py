@@ -6,8 +6,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ranker.events import TIME_MS, USER_ID, VIDEO_ID
-from training.sources.base import Source
+from training.sources.base import Offset, Source, SourceBatch
 from training.sources.merge import rebatch
+from training.sources.offsets import counted, rows_to_skip
 
 
 class RecordSource(Source):
@@ -27,14 +28,20 @@ class RecordSource(Source):
         return self.records.schema
 
     def batches(
-        self, rows: int, *, since_ms: int | None = None, until_ms: int | None = None, skip_rows: int = 0
-    ) -> Iterator[pa.RecordBatch]:
-        table = pa.Table.from_batches([self.records])
+        self,
+        rows: int,
+        *,
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+        resume_from: Offset | None = None,
+    ) -> Iterator[SourceBatch]:
+        table, marks = pa.Table.from_batches([self.records]), {self.name: self.records.num_rows}
         if since_ms is not None:
             table = table.filter(pc.field(TIME_MS) >= since_ms)
         if until_ms is not None:
             table = table.filter(pc.field(TIME_MS) < until_ms)
-        yield from rebatch([table], rows, skip_rows=skip_rows)
+        taken = rows_to_skip(resume_from, marks, since_ms=since_ms, where=self.name)
+        yield from counted(rebatch([table], rows, skip_rows=taken), marks, since_ms=since_ms, taken=taken)
 
     def users(self) -> Iterator[pa.RecordBatch]:
         yield self.records.select([USER_ID]).slice(0, 1)

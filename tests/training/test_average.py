@@ -40,7 +40,7 @@ def test_the_average_is_in_place_only_while_applied() -> None:
 
 def test_a_loaded_average_goes_on_as_the_saved_one() -> None:
     (ours, our_parameter), (theirs, their_parameter) = follow(0.9, [1.0, 4.0, 2.0]), follow(0.9, [])
-    theirs.load({name: tensor.clone() for name, tensor in ours.state().items()})
+    theirs.load_state_dict({name: tensor.clone() for name, tensor in ours.state_dict().items()})
     for average, parameter in ((ours, our_parameter), (theirs, their_parameter)):
         parameter.fill_(7.0)
         average.update()

@@ -14,10 +14,12 @@ from ranker.labels.natural_units import natural_units
 from tests.ranker.small_spec import SMALL_SPEC, random_records
 from tests.training.record_source import RecordSource
 from training.baseline import SmoothedRates
-from training.checkpoint import new_run
+from training.checkpoint import RunIdentity
 from training.evaluate import EvaluationReport, FeatureMode, HeadReport, evaluate
+from training.loop import TrainingLoop
 from training.publish import publish
 from training.show import comparison_table, evaluation_table
+from training.sources.base import SourceBatch
 from training.trainer import Trainer
 
 RECORDS = random_records(9_000, nulls=0.1)
@@ -29,11 +31,10 @@ REPLICATES = 50
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     registry = Registry(str(tmp_path_factory.mktemp("registry")))
-    trainer = Trainer(SMALL_SPEC, seed=0)
-    for start in range(0, 300, 50):
-        trainer.step(LEARNED.slice(start, 50))
-    run = new_run(trainer, source="records", since_ms=None, until_ms=None, seed=0)
-    publish(trainer, registry, run, LEARNED)
+    loop = TrainingLoop(Trainer(SMALL_SPEC, seed=0))
+    loop.run((SourceBatch(LEARNED.slice(start, 50), {}) for start in range(0, 300, 50)), [])
+    run = RunIdentity.of(SMALL_SPEC, source="records", since_ms=None, until_ms=None, seed=0)
+    publish(loop, registry, run)
     return registry.read()
 
 

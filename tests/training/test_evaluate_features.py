@@ -8,9 +8,11 @@ from ranker.bundles.bundle import Bundle
 from ranker.bundles.registry import Registry
 from ranker.spec_file import parse_spec
 from tests.training.record_source import RecordSource
-from training.checkpoint import new_run
+from training.checkpoint import RunIdentity
 from training.evaluate import EvaluationReport, FeatureMode, evaluate
+from training.loop import TrainingLoop
 from training.publish import publish
+from training.sources.base import SourceBatch
 from training.trainer import Trainer
 
 SPEC = parse_spec(
@@ -52,11 +54,10 @@ HALF_MS = 3 * DAY_MS + 30 * MINUTE_MS
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     registry = Registry(str(tmp_path_factory.mktemp("registry")))
-    trainer = Trainer(SPEC, seed=0)
-    for start in range(0, len(LEARNED), 30):
-        trainer.step(LEARNED.slice(start, 30))
-    run = new_run(trainer, source="records", since_ms=None, until_ms=None, seed=0)
-    publish(trainer, registry, run, LEARNED)
+    loop = TrainingLoop(Trainer(SPEC, seed=0))
+    loop.run((SourceBatch(LEARNED.slice(start, 30), {}) for start in range(0, len(LEARNED), 30)), [])
+    run = RunIdentity.of(SPEC, source="records", since_ms=None, until_ms=None, seed=0)
+    publish(loop, registry, run)
     return registry.read()
 
 

@@ -59,7 +59,7 @@ def test_steps_equal_a_loop_over_rows(device: str) -> None:
 
     for width, table in embedding.tables.items():
         np.testing.assert_allclose(table.detach().cpu().numpy(), expected[width], rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(optimiser.state()[width].cpu().numpy(), squares[width], rtol=1e-5)
+        np.testing.assert_allclose(optimiser.state_dict()[width].cpu().numpy(), squares[width], rtol=1e-5)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -68,7 +68,7 @@ def test_rows_outside_the_batch_keep_their_bytes(device: str) -> None:
     optimiser = RowwiseAdagrad(embedding, RATE, DAMPING)
     optimiser.step(*gathered_with_gradients(embedding, 0), BATCH_ROWS)
     before = {width: table.clone() for width, table in embedding.tables.items()}
-    squares = {width: sums.clone() for width, sums in optimiser.state().items()}
+    squares = {width: sums.clone() for width, sums in optimiser.state_dict().items()}
 
     rows, gathered = gathered_with_gradients(embedding, 1, least=4)
     optimiser.step(rows, gathered, BATCH_ROWS)
@@ -78,7 +78,7 @@ def test_rows_outside_the_batch_keep_their_bytes(device: str) -> None:
         outside[rows[int(width)]] = False
         assert outside.any()
         assert torch.equal(table[outside], before[width][outside])
-        assert torch.equal(optimiser.state()[width][outside], squares[width][outside])
+        assert torch.equal(optimiser.state_dict()[width][outside], squares[width][outside])
         assert (table[~outside] != before[width][~outside]).any(dim=1).all()
 
 
@@ -113,28 +113,28 @@ def test_rows_that_start_anew_are_as_if_there_had_been_no_step(device: str) -> N
     optimiser = RowwiseAdagrad(embedding, RATE, DAMPING)
     optimiser.step(*gathered_with_gradients(embedding, 0), BATCH_ROWS)
     before = {width: table.clone() for width, table in embedding.tables.items()}
-    squares = {width: sums.clone() for width, sums in optimiser.state().items()}
+    squares = {width: sums.clone() for width, sums in optimiser.state_dict().items()}
 
     optimiser.start_anew({4: torch.tensor([3, 5, 3])})
 
     assert not embedding.tables["4"][[3, 5]].any()
-    assert optimiser.state()["4"][[3, 5]].tolist() == [DAMPING, DAMPING]
+    assert optimiser.state_dict()["4"][[3, 5]].tolist() == [DAMPING, DAMPING]
     for width, table in embedding.tables.items():
         kept = torch.ones(len(table), dtype=torch.bool)
         kept[[3, 5] if width == "4" else []] = False
         assert torch.equal(table[kept], before[width][kept])
-        assert torch.equal(optimiser.state()[width][kept], squares[width][kept])
+        assert torch.equal(optimiser.state_dict()[width][kept], squares[width][kept])
 
 
 def test_a_loaded_state_goes_on_as_the_saved_one() -> None:
     first, second = tables(), tables()
     ours, theirs = RowwiseAdagrad(first, RATE, DAMPING), RowwiseAdagrad(second, RATE, DAMPING)
     ours.step(*gathered_with_gradients(first, 0), BATCH_ROWS)
-    theirs.load(ours.state())
+    theirs.load_state_dict(ours.state_dict())
     second.load_state_dict(first.state_dict())
     for embedding, optimiser in ((first, ours), (second, theirs)):
         optimiser.step(*gathered_with_gradients(embedding, 1), BATCH_ROWS)
 
     for width, table in first.tables.items():
         assert torch.equal(table, second.tables[width])
-        assert torch.equal(ours.state()[width], theirs.state()[width])
+        assert torch.equal(ours.state_dict()[width], theirs.state_dict()[width])

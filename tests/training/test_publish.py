@@ -5,33 +5,33 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from ranker.bundles.bundle import GOLDEN, GOLDENS
 from ranker.bundles.registry import Registry
 from ranker.labels.natural_units import natural_units
 from tests.ranker.small_spec import SMALL_SPEC, random_records
-from training.checkpoint import Position, new_run
-from training.publish import GOLDEN_CANDIDATES, GOLDEN_REQUESTS, golden_requests, publish
+from training.checkpoint import RunIdentity
+from training.loop import RECENT_ROWS, TrainingLoop
+from training.publish import GOLDEN_CANDIDATES, GOLDEN_REQUESTS, export, golden_requests, publish
+from training.sources.base import SourceBatch
 from training.sources.merge import rebatch
 from training.trainer import Trainer
 
 RECORDS = random_records(128)
 BATCHES = list(rebatch([pa.Table.from_batches([RECORDS])], 32))
 SAMPLE = RECORDS.slice(0, GOLDEN_REQUESTS * GOLDEN_CANDIDATES)
+RUN = RunIdentity.of(SMALL_SPEC, source="test_publish.py", since_ms=5, until_ms=None, seed=0)
 
 
-def trained(batches: int = 4, *, seed: int = 0) -> Trainer:
-    trainer = Trainer(SMALL_SPEC, seed=seed)
-    for batch in BATCHES[:batches]:
-        trainer.step(batch)
-    return trainer
-
-
-def run_of(trainer: Trainer) -> Position:
-    return new_run(trainer, source="test_publish.py", since_ms=5, until_ms=None, seed=0)
+def trained(batches: int = 4, *, seed: int = 0) -> TrainingLoop:
+    loop = TrainingLoop(Trainer(SMALL_SPEC, seed=seed))
+    loop.run((SourceBatch(batch, {}) for batch in BATCHES[:batches]), [])
+    return loop
 
 
 def test_the_bundle_predicts_as_the_trainer_with_its_averaged_and_corrected_weights(tmp_path: Path) -> None:
-    trainer = trained()
-    publish(trainer, Registry(str(tmp_path)), run_of(trainer), SAMPLE)
+    loop = trained()
+    trainer = loop.trainer
+    publish(loop, Registry(str(tmp_path)), RUN)
 
     bundle = Registry(str(tmp_path)).read()
     records = random_records(50, seed=3)
@@ -47,35 +47,48 @@ def test_the_bundle_predicts_as_the_trainer_with_its_averaged_and_corrected_weig
 
 
 def test_the_manifest_says_what_was_learned_and_from_where(tmp_path: Path) -> None:
-    registry, trainer = Registry(str(tmp_path)), trained()
-    first = publish(trained(2), registry, run_of(trainer), SAMPLE)
-    version = publish(trainer, registry, run_of(trainer), SAMPLE)
+    registry, loop = Registry(str(tmp_path)), trained()
+    first = publish(trained(2), registry, RUN)
+    version = publish(loop, registry, RUN)
 
     manifest = registry.manifest(version)
     newest_ms = RECORDS.column("time_ms")[-1].as_py()
     assert (manifest.rows, manifest.watermark_ms, manifest.parent) == (128, newest_ms, first)
     assert (manifest.source, manifest.since_ms, manifest.until_ms) == ("test_publish.py", 5, None)
-    assert manifest.metrics == trainer.metrics.total()
+    assert manifest.metrics == loop.trainer.metrics.total()
     stamp = datetime.fromtimestamp(newest_ms / 1000, UTC).strftime("%Y%m%dT%H%M%SZ")
     assert version.startswith(f"small-{stamp}-")
 
 
 def test_the_same_training_has_the_same_version_and_another_one_another(tmp_path: Path) -> None:
     versions = [
-        publish(trainer, Registry(str(tmp_path / str(place))), run_of(trainer), SAMPLE)
-        for place, trainer in enumerate((trained(), trained(), trained(seed=1)))
+        publish(loop, Registry(str(tmp_path / str(index))), RUN)
+        for index, loop in enumerate((trained(), trained(), trained(seed=1)))
     ]
     assert versions[0] == versions[1] != versions[2]
 
 
 def test_publishing_does_not_disturb_the_training(tmp_path: Path) -> None:
-    undisturbed = trained()
-    disturbed = trained(3)
-    publish(disturbed, Registry(str(tmp_path)), run_of(disturbed), SAMPLE)
+    undisturbed = trained().trainer
+    loop = trained(3)
+    publish(loop, Registry(str(tmp_path)), RUN)
+    disturbed = loop.trainer
     assert disturbed.model.training
     disturbed.step(BATCHES[3])
     for name, tensor in undisturbed.model.state_dict().items():
         assert torch.equal(disturbed.model.state_dict()[name], tensor), name
+
+
+def test_golden_requests_are_of_the_rows_that_were_learned_last_at_their_time() -> None:
+    contents = export(trained(), RUN, parent=None)
+
+    golden = GOLDENS.validate_json(contents[GOLDEN])
+    newest_ms = RECORDS.column("time_ms")[-1].as_py()
+    assert [request.time_ms for request in golden] == [newest_ms] * GOLDEN_REQUESTS
+    last = RECORDS.slice(RECORDS.num_rows - RECENT_ROWS)
+    expected = golden_requests(last, SMALL_SPEC, newest_ms)
+    assert [request.request for request in golden] == [request.request for request in expected]
+    assert [request.candidates for request in golden] == [request.candidates for request in expected]
 
 
 def test_golden_requests_are_of_the_first_viewers_for_the_sampled_videos() -> None:

@@ -2,19 +2,39 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import pyarrow as pa
+
+Offset = dict[str, Any]
+"""A place in a log, as a JSON object: opaque to all but the kind of source that made it."""
+
+
+@dataclass(frozen=True)
+class SourceBatch:
+    """Examples, and the place in the log that follows them.
+
+    Attributes:
+        records: At least one row.
+        offset: Where reading goes on after these rows. It also describes what was read so far, so that
+            resuming can tell whether the log still begins with that.
+    """
+
+    records: pa.RecordBatch
+    offset: Offset
 
 
 class Source(ABC):
     """A log of examples.
 
-    The same source with the same arguments always yields the same rows in the same order, so a position in
-    it is the number of rows that were taken; resuming skips that many.
+    The same source with the same arguments always yields the same rows in the same batches.
     """
 
     name: str
     """What messages call it, such as `kuairand DIR`."""
+    preset: ClassVar[str | None] = None
+    """The preset spec that fits this kind of source; None if there is none."""
 
     @property
     @abstractmethod
@@ -23,19 +43,33 @@ class Source(ABC):
 
     @abstractmethod
     def batches(
-        self, rows: int, *, since_ms: int | None = None, until_ms: int | None = None, skip_rows: int = 0
-    ) -> Iterator[pa.RecordBatch]:
-        """Yield the examples with since_ms <= time_ms < until_ms, oldest first.
+        self,
+        rows: int,
+        *,
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+        resume_from: Offset | None = None,
+    ) -> Iterator[SourceBatch]:
+        """Yield the examples with since_ms <= time_ms < until_ms, oldest first, with offsets.
 
         Args:
-            rows: Rows of every batch but the last, whatever `skip_rows` is.
+            rows: Rows of every batch but the last.
             since_ms: First time that is included, Unix epoch in milliseconds; None for no bound.
             until_ms: First time that is excluded; None for no bound.
-            skip_rows: Rows to leave out at the start, after the bounds were applied: a position to resume at.
+            resume_from: The offset of a batch of this log that was read from the same `since_ms`: yields what
+                follows that batch. None to begin at the first row.
 
         Raises:
-            SourceError: The log is unreadable; the message names the file and the place.
+            SourceError: The log is unreadable, or it no longer begins with what the offset describes; the
+                message names the file and what is wrong with it.
         """
+
+    def records(
+        self, rows: int, *, since_ms: int | None = None, until_ms: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield what `batches` yields, without offsets, for readers that never resume."""
+        for batch in self.batches(rows, since_ms=since_ms, until_ms=until_ms):
+            yield batch.records
 
     @abstractmethod
     def users(self) -> Iterator[pa.RecordBatch]:
@@ -44,3 +78,27 @@ class Source(ABC):
     @abstractmethod
     def videos(self) -> Iterator[pa.RecordBatch]:
         """Yield `video_id` and the candidate columns, each video once, as known at the end of the log."""
+
+
+class SourceKind(Source):
+    """A source that the command line can open: `--source KIND` names it, or `--data` shows what it is."""
+
+    kind: ClassVar[str]
+    """What `--source` calls it."""
+    layout: ClassVar[str | None]
+    """What its data looks like, for messages; None if it takes no data."""
+
+    @classmethod
+    @abstractmethod
+    def recognises(cls, data: str | None) -> bool:
+        """Whether `--data` (None if it was left out) names a log of this kind."""
+
+    @classmethod
+    @abstractmethod
+    def open(cls, data: str | None) -> Self:
+        """Open the log that `--data` names.
+
+        Raises:
+            SourceError: There is data for a kind that takes none, or none for one that needs it, or the log
+                cannot be opened.
+        """

@@ -30,7 +30,7 @@ class Chunk:
     """A part of a log that is read in one go.
 
     Attributes:
-        where: What messages call it: the file and the place in it.
+        where: What messages call it: the file and the part of it.
         first_ms: No row is earlier.
         last_ms: No row is later.
         read: Reads the rows, in any order; every chunk's schema is the same.
@@ -52,7 +52,9 @@ class TimeMerge:
 
     Attributes:
         late_rows: Rows dropped so far because later ones had been passed on.
-        most_buffered_rows: The most rows that were held at once.
+        max_buffered_rows: The most rows that were held at once.
+        overflowed: Whether the buffer had to pass rows on early. Until it does, the rows from any time on
+            depend on no chunk that ends before that time.
     """
 
     def __init__(
@@ -75,17 +77,18 @@ class TimeMerge:
             until_ms: First time that is excluded; None for no bound.
         """
         self.late_rows = 0
-        self.most_buffered_rows = 0
+        self.max_buffered_rows = 0
+        self.overflowed = False
         self._since_ms = _BOUNDS_MS.min if since_ms is None else since_ms
         self._until_ms = _BOUNDS_MS.max if until_ms is None else until_ms
         self._reorder_rows = reorder_rows
         self._late = late
         inside = [
-            (place, chunk)
-            for place, chunk in enumerate(chunks)
+            (index, chunk)
+            for index, chunk in enumerate(chunks)
             if chunk.last_ms >= self._since_ms and chunk.first_ms < self._until_ms
         ]
-        self._unopened = sorted(inside, key=lambda placed: placed[1].first_ms)
+        self._unopened = sorted(inside, key=lambda indexed: indexed[1].first_ms)
 
     def __iter__(self) -> Iterator[pa.Table]:
         """Open the chunks one after the other and yield what is ready.
@@ -95,15 +98,16 @@ class TimeMerge:
         """
         waiting: list[_Piece] = []
         reached_ms = _BOUNDS_MS.min
-        for opened, (place, chunk) in enumerate(self._unopened, start=1):
-            waiting.append(self._open(place, chunk, reached_ms))
-            waiting.sort(key=lambda piece: piece.place)
+        for opened, (index, chunk) in enumerate(self._unopened, start=1):
+            waiting.append(self._open(index, chunk, reached_ms))
+            waiting.sort(key=lambda piece: piece.index)
             buffered = sum(len(piece.time_ms) for piece in waiting)
-            self.most_buffered_rows = max(self.most_buffered_rows, buffered)
+            self.max_buffered_rows = max(self.max_buffered_rows, buffered)
 
             last = opened == len(self._unopened)
             before_ms = _BOUNDS_MS.max if last else self._unopened[opened][1].first_ms
             if not last and self._reorder_rows is not None and buffered > self._reorder_rows:
+                self.overflowed = True
                 before_ms = max(before_ms, _end_of_oldest(waiting, buffered - self._reorder_rows))
             ready = _with_rows(piece.before(before_ms) for piece in waiting)
             waiting = _with_rows(piece.since(before_ms) for piece in waiting)
@@ -119,7 +123,7 @@ class TimeMerge:
                 self._reorder_rows,
             )
 
-    def _open(self, place: int, chunk: Chunk, reached_ms: int) -> "_Piece":
+    def _open(self, index: int, chunk: Chunk, reached_ms: int) -> "_Piece":
         table = chunk.read()
         nulls = table[TIME_MS].null_count
         if nulls:
@@ -128,7 +132,7 @@ class TimeMerge:
         if np.any(time_ms[1:] < time_ms[:-1]):
             by_time = np.argsort(time_ms, kind="stable")
             table, time_ms = table.take(by_time), time_ms[by_time]
-        piece = _Piece(place, table, time_ms)
+        piece = _Piece(index, table, time_ms)
         late_rows = int(np.searchsorted(piece.time_ms, reached_ms))
         if late_rows and self._late == "refuse":
             raise SourceError(
@@ -143,17 +147,17 @@ class TimeMerge:
 class _Piece:
     """Rows of one chunk, in time order."""
 
-    place: int
+    index: int
     table: pa.Table
     time_ms: NDArray[np.int64]
 
     def before(self, time_ms: int) -> "_Piece":
         cut = int(np.searchsorted(self.time_ms, time_ms))
-        return _Piece(self.place, self.table.slice(0, cut), self.time_ms[:cut])
+        return _Piece(self.index, self.table.slice(0, cut), self.time_ms[:cut])
 
     def since(self, time_ms: int) -> "_Piece":
         cut = int(np.searchsorted(self.time_ms, time_ms))
-        return _Piece(self.place, self.table.slice(cut), self.time_ms[cut:])
+        return _Piece(self.index, self.table.slice(cut), self.time_ms[cut:])
 
 
 def _with_rows(pieces: Iterable[_Piece]) -> list[_Piece]:

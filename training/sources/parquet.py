@@ -1,27 +1,31 @@
 """Parquet: a file, a folder, a glob or any fsspec URL, read as one log in event-time order."""
 
+import hashlib
 import posixpath
 from collections.abc import Iterator
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from fsspec.core import has_magic
 
 from ranker.errors import SourceError
 from ranker.events import QUERY_PREFIX, TIME_MS, USER_ID, VIDEO_ID, check_records
-from training.sources.base import Source
+from training.sources.base import Offset, SourceBatch, SourceKind
 from training.sources.last_known import last_known
 from training.sources.merge import DEFAULT_REORDER_ROWS, Chunk, Late, TimeMerge, rebatch
+from training.sources.parquet_offset import FileMark, Place, following
 
 USER_TABLE = "users.parquet"
 VIDEO_TABLE = "videos.parquet"
 _SCAN_ROWS = 65_536
 
 
-class ParquetSource(Source):
+class ParquetSource(SourceKind):
     """Examples in Parquet files, merged by time across files and row groups.
 
     Row groups that follow each other in time stream through. Others wait for each other in a buffer of
@@ -29,7 +33,14 @@ class ParquetSource(Source):
 
     Files named `users.parquet` and `videos.parquet` are no part of the log: they are the tables of users and
     videos. Without them these are made of the log: the last known value of every column.
+
+    An offset says up to which time everything was taken, and what the files are. Resuming reads only what
+    is not older. Files that are older may be gone by then, and files that are newer may have come. Only where
+    the buffer overflowed before, which makes the rows depend on all files, resuming reads all of them again.
     """
+
+    kind: ClassVar[str] = "parquet"
+    layout: ClassVar[str | None] = "*.parquet files, a glob or a URL"
 
     def __init__(self, url: str, *, late: Late = "drop", reorder_rows: int = DEFAULT_REORDER_ROWS) -> None:
         """Find the files and compare their schemas.
@@ -59,6 +70,21 @@ class ParquetSource(Source):
         self._footers = {path: self._footer(path) for path in log}
         self._schema = _common_schema(self._footers)
 
+    @classmethod
+    def recognises(cls, data: str | None) -> bool:
+        """Whether it is a URL, a glob, a .parquet file or a folder with such files in it."""
+        if data is None:
+            return False
+        path = Path(data)
+        return "://" in data or has_magic(data) or path.suffix == ".parquet" or any(path.rglob("*.parquet"))
+
+    @classmethod
+    def open(cls, data: str | None) -> Self:
+        """Open files; see `SourceKind.open`."""
+        if data is None:
+            raise SourceError("--source parquet: expected --data, found none")
+        return cls(data)
+
     @property
     def schema(self) -> pa.Schema:
         """Schema of the batches: the files' columns, `time_ms` as int64 and dictionaries decoded."""
@@ -70,17 +96,27 @@ class ParquetSource(Source):
         return 0 if self._merge is None else self._merge.late_rows
 
     def batches(
-        self, rows: int, *, since_ms: int | None = None, until_ms: int | None = None, skip_rows: int = 0
-    ) -> Iterator[pa.RecordBatch]:
+        self,
+        rows: int,
+        *,
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+        resume_from: Offset | None = None,
+    ) -> Iterator[SourceBatch]:
         """Yield the examples in event-time order; see `Source.batches`."""
-        self._merge = TimeMerge(
-            list(self._chunks()),
+        place = Place.start(since_ms)
+        if resume_from is not None:
+            place = Place.of(resume_from, self._marks, since_ms=since_ms, where=self.name)
+        self._merge = merge = TimeMerge(
+            [chunk for chunks in self._chunks.values() for chunk in chunks],
             reorder_rows=self._reorder_rows,
             late=self._late,
-            since_ms=since_ms,
+            since_ms=place.from_ms,
             until_ms=until_ms,
         )
-        yield from rebatch(self._merge, rows, skip_rows=skip_rows)
+        files = {path: dict(mark) for path, mark in self._marks.items()}
+        for batch, after in following(place, rebatch(merge, rows, skip_rows=place.rows), merge):
+            yield SourceBatch(batch, after.offset(files))
 
     def users(self) -> Iterator[pa.RecordBatch]:
         """Yield `users.parquet`, or each user's last known values in the log."""
@@ -98,7 +134,7 @@ class ParquetSource(Source):
                 for name in self._schema.names
                 if name not in (TIME_MS, unrelated) and not name.startswith(QUERY_PREFIX)
             ]
-            log = (pa.Table.from_batches([batch]).select(columns) for batch in self.batches(_SCAN_ROWS))
+            log = (pa.Table.from_batches([batch]).select(columns) for batch in self.records(_SCAN_ROWS))
             empty = self._schema.empty_table().select(columns)
             yield from last_known(empty, log, key).to_batches(max_chunksize=_SCAN_ROWS)
             return
@@ -111,21 +147,44 @@ class ParquetSource(Source):
                 )
             yield from file.iter_batches(_SCAN_ROWS)
 
-    def _chunks(self) -> Iterator[Chunk]:
-        for path, footer in self._footers.items():
-            time_column = [footer.schema.column(i).path for i in range(footer.num_columns)].index(TIME_MS)
-            for group in range(footer.num_row_groups):
-                if not footer.row_group(group).num_rows:
-                    continue
-                where, read = f"{path}, row group {group}", partial(self._read_group, path, group)
-                times = footer.row_group(group).column(time_column).statistics
-                if times is not None and times.has_min_max:
-                    yield Chunk(where, times.min, times.max, read)
-                    continue
-                bounds = pc.min_max(read([TIME_MS])[TIME_MS]).as_py()
-                if bounds["min"] is None:
-                    raise SourceError(f"{where}: expected '{TIME_MS}' in every row, found none")
-                yield Chunk(where, bounds["min"], bounds["max"], read)
+    @cached_property
+    def _chunks(self) -> dict[str, list[Chunk]]:
+        """The row groups of every file that hold rows."""
+        return {path: list(self._chunks_of(path, footer)) for path, footer in self._footers.items()}
+
+    def _chunks_of(self, path: str, footer: pq.FileMetaData) -> Iterator[Chunk]:
+        time_column = [footer.schema.column(i).path for i in range(footer.num_columns)].index(TIME_MS)
+        for group in range(footer.num_row_groups):
+            if not footer.row_group(group).num_rows:
+                continue
+            where, read = f"{path}, row group {group}", partial(self._read_group, path, group)
+            times = footer.row_group(group).column(time_column).statistics
+            if times is not None and times.has_min_max:
+                yield Chunk(where, times.min, times.max, read)
+                continue
+            bounds = pc.min_max(read([TIME_MS])[TIME_MS]).as_py()
+            if bounds["min"] is None:
+                raise SourceError(f"{where}: expected '{TIME_MS}' in every row, found none")
+            yield Chunk(where, bounds["min"], bounds["max"], read)
+
+    @cached_property
+    def _marks(self) -> dict[str, FileMark]:
+        """What every file with rows is recognised by."""
+        return {path: self._mark(path, chunks) for path, chunks in self._chunks.items() if chunks}
+
+    def _mark(self, path: str, chunks: list[Chunk]) -> FileMark:
+        try:
+            size = self._files.size(path)
+            end = size - 8  # the footer's length and the magic number come last
+            footer = self._files.cat_file(path, start=end - self._footers[path].serialized_size, end=end)
+        except OSError as error:
+            raise SourceError(f"{path}: expected readable Parquet, found: {error}") from error
+        return FileMark(
+            bytes=size,
+            footer=hashlib.sha256(footer).hexdigest(),
+            first_ms=min(chunk.first_ms for chunk in chunks),
+            last_ms=max(chunk.last_ms for chunk in chunks),
+        )
 
     def _read_group(self, path: str, group: int, columns: list[str] | None = None) -> pa.Table:
         names = columns or self._schema.names

@@ -1,16 +1,18 @@
-"""Telling a source from what `--data` names."""
+"""The kinds of sources, and telling one from what `--data` names."""
 
 from pathlib import Path
-
-from fsspec.core import has_magic
+from typing import Final
 
 from ranker.errors import SourceError
-from training.sources.base import Source
-from training.sources.kuairand.source import STANDARD_LOGS, KuaiRandSource, kuairand_layout
+from training.sources.base import Source, SourceKind
+from training.sources.kuairand.source import KuaiRandSource
 from training.sources.parquet import ParquetSource
 from training.sources.simulated.source import SimulatedSource
 
-SOURCES = ("kuairand", "parquet", "simulated")
+SOURCES: Final[dict[str, type[SourceKind]]] = {
+    source.kind: source for source in (KuaiRandSource, ParquetSource, SimulatedSource)
+}
+"""The kinds by name. Data that several recognise is of the first of them."""
 
 
 def open_source(data: str | None, source: str | None = None) -> Source:
@@ -25,27 +27,15 @@ def open_source(data: str | None, source: str | None = None) -> Source:
     """
     if source is not None and source not in SOURCES:
         raise SourceError(f"--source: expected {', '.join(SOURCES)}, found '{source}'")
-    if source is None:
-        source = "simulated" if data is None else _recognise(data)
-    if source == "simulated":
-        if data is not None:
-            raise SourceError(f"--source simulated makes its own log: expected no --data, found '{data}'")
-        return SimulatedSource()
-    if data is None:
-        raise SourceError(f"--source {source}: expected --data, found none")
-    return KuaiRandSource(data) if source == "kuairand" else ParquetSource(data)
+    return SOURCES[source or _recognised(data)].open(data)
 
 
-def _recognise(data: str) -> str:
-    path = Path(data)
-    if kuairand_layout(path) is not None:
-        return "kuairand"
-    if "://" in data or has_magic(data) or path.suffix == ".parquet" or any(path.rglob("*.parquet")):
-        return "parquet"
-    raise SourceError(
-        f"--data {data}: expected KuaiRand's {' or '.join(STANDARD_LOGS)}, as .csv or .csv.gz, there or in "
-        f"data/, or *.parquet files, a glob or a URL; found {_contents(path)}"
-    )
+def _recognised(data: str | None) -> str:
+    for name, source in SOURCES.items():
+        if source.recognises(data):
+            return name
+    layouts = ", or ".join(source.layout for source in SOURCES.values() if source.layout)
+    raise SourceError(f"--data {data}: expected {layouts}; found {_contents(Path(data or '.'))}")
 
 
 def _contents(path: Path) -> str:

@@ -4,6 +4,7 @@ import torch
 
 from ranker.bundles.bundle import MANIFEST, Request, pack, read_manifest
 from ranker.bundles.manifest import Manifest, sha256
+from ranker.bundles.registry import Registry
 from ranker.features.encoder import Encoder
 from ranker.networks.model import RankingModel
 from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of
@@ -35,6 +36,13 @@ def packed(seed: int) -> dict[str, bytes]:
         files={},
     )
     return pack(manifest, *ranker(seed), [Request(request=REQUEST, candidates=CANDIDATES)])
+
+
+def publish(registry: Registry, contents: dict[str, bytes]) -> str:
+    """Add a bundle and make it the current one; return its version."""
+    version = registry.add(contents)
+    registry.make_current(version)
+    return version
 
 
 def version_of(contents: dict[str, bytes]) -> str:

@@ -15,7 +15,7 @@ from ranker.bundles import registry as registry_module
 from ranker.bundles.bundle import FILES, GOLDEN, MANIFEST, MODEL, predict
 from ranker.bundles.registry import Registry, is_local
 from ranker.errors import BundleError, RegistryError
-from tests.ranker.bundles.small_bundle import CANDIDATES, REQUEST, packed, ranker, version_of
+from tests.ranker.bundles.small_bundle import CANDIDATES, REQUEST, packed, publish, ranker, version_of
 
 FIRST, SECOND = packed(seed=1), packed(seed=2)
 FIRST_VERSION, SECOND_VERSION = version_of(FIRST), version_of(SECOND)
@@ -36,7 +36,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def test_what_is_published_is_current_and_predicts_the_same(url: str) -> None:
-    version = Registry(url).publish(FIRST)
+    version = publish(Registry(url), FIRST)
 
     registry = Registry(url)  # another process
     bundle = registry.read()
@@ -46,10 +46,22 @@ def test_what_is_published_is_current_and_predicts_the_same(url: str) -> None:
     )
 
 
+def test_what_is_added_is_not_live(url: str) -> None:
+    registry = Registry(url)
+    assert registry.add(FIRST) == FIRST_VERSION
+    assert (registry.versions(), registry.current_or_none()) == ([FIRST_VERSION], None)
+    registry.make_current(FIRST_VERSION)
+
+    registry.add(SECOND)
+
+    assert (registry.versions(), registry.current()) == ([FIRST_VERSION, SECOND_VERSION], FIRST_VERSION)
+    assert registry.read(SECOND_VERSION).manifest.model_version == SECOND_VERSION
+
+
 def test_versions_are_listed_from_the_oldest(url: str) -> None:
     registry = Registry(url)
-    registry.publish(SECOND)
-    registry.publish(FIRST)
+    publish(registry, SECOND)
+    publish(registry, FIRST)
 
     assert registry.versions() == [FIRST_VERSION, SECOND_VERSION]
     assert registry.current() == FIRST_VERSION
@@ -57,8 +69,8 @@ def test_versions_are_listed_from_the_oldest(url: str) -> None:
 
 def test_rolling_back_keeps_every_version(url: str) -> None:
     registry = Registry(url)
-    registry.publish(FIRST)
-    registry.publish(SECOND)
+    publish(registry, FIRST)
+    publish(registry, SECOND)
 
     registry.make_current(FIRST_VERSION)
 
@@ -69,9 +81,9 @@ def test_rolling_back_keeps_every_version(url: str) -> None:
 
 def test_publishing_the_same_again_changes_nothing(url: str) -> None:
     registry = Registry(url)
-    registry.publish(FIRST)
+    publish(registry, FIRST)
 
-    assert registry.publish(FIRST) == FIRST_VERSION
+    assert publish(registry, FIRST) == FIRST_VERSION
     assert registry.versions() == [FIRST_VERSION]
 
 
@@ -88,8 +100,8 @@ def test_an_empty_registry_says_so(url: str) -> None:
 
 def test_an_unknown_version_is_answered_with_the_known_ones(url: str) -> None:
     registry = Registry(url)
-    registry.publish(FIRST)
-    registry.publish(SECOND)
+    publish(registry, FIRST)
+    publish(registry, SECOND)
     message = f"expected a bundle 'absent', found {FIRST_VERSION}, {SECOND_VERSION}"
 
     for attempt in (registry.read, registry.manifest, registry.make_current):
@@ -100,10 +112,10 @@ def test_an_unknown_version_is_answered_with_the_known_ones(url: str) -> None:
 
 def test_a_bundle_that_does_not_verify_is_not_published(url: str) -> None:
     registry = Registry(url)
-    registry.publish(FIRST)
+    publish(registry, FIRST)
 
     with pytest.raises(BundleError, match="the new bundle/model"):
-        registry.publish({**SECOND, MODEL: FIRST[MODEL]})
+        publish(registry, {**SECOND, MODEL: FIRST[MODEL]})
 
     assert (registry.versions(), registry.current()) == ([FIRST_VERSION], FIRST_VERSION)
 
@@ -116,7 +128,7 @@ def files(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
 @pytest.mark.parametrize("name", ORDER)
 def test_a_file_that_was_changed_in_place_is_named(url: str, name: str) -> None:
     registry = Registry(url)
-    registry.publish(FIRST)
+    publish(registry, FIRST)
     system, folder = files(url)
     system.pipe_file(f"{folder}/{name}", FIRST[name][:-1] + bytes([FIRST[name][-1] ^ 1]))
 
@@ -127,7 +139,7 @@ def test_a_file_that_was_changed_in_place_is_named(url: str, name: str) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_was_lost_is_named(url: str, name: str) -> None:
     registry = Registry(url)
-    registry.publish(FIRST)
+    publish(registry, FIRST)
     system, folder = files(url)
     system.rm_file(f"{folder}/{name}")
 
@@ -137,8 +149,8 @@ def test_a_file_that_was_lost_is_named(url: str, name: str) -> None:
 
 def test_a_folder_without_a_manifest_is_no_bundle(url: str) -> None:
     registry = Registry(url)
-    registry.publish(FIRST)
-    registry.publish(SECOND)
+    publish(registry, FIRST)
+    publish(registry, SECOND)
     system, folder = files(url)
     system.rm_file(f"{folder}/{MANIFEST}")
 
@@ -149,7 +161,7 @@ def test_a_folder_without_a_manifest_is_no_bundle(url: str) -> None:
 
 def test_a_bundle_in_anothers_place_is_refused(url: str) -> None:
     registry = Registry(url)
-    registry.publish(FIRST)
+    publish(registry, FIRST)
     system, folder = files(url)
     for name, content in SECOND.items():
         system.pipe_file(f"{folder}/{name}", content)
@@ -161,7 +173,7 @@ def test_a_bundle_in_anothers_place_is_refused(url: str) -> None:
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'"x"', b"\xff"])
 def test_a_damaged_pointer_is_named(url: str, content: bytes) -> None:
     registry = Registry(url)
-    registry.publish(FIRST)
+    publish(registry, FIRST)
     system, root = fsspec.core.url_to_fs(url)
     system.pipe_file(f"{root}/current.json", content)
 
@@ -174,7 +186,7 @@ def test_a_full_disk_leaves_everything_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     registry = Registry(str(tmp_path))
-    registry.publish(FIRST)
+    publish(registry, FIRST)
     steps = iter(range(len(ORDER) + 1))
     write = registry_module._write_synced
 
@@ -186,7 +198,7 @@ def test_a_full_disk_leaves_everything_as_it_was(
 
     monkeypatch.setattr(registry_module, "_write_synced", fail_at_step)
     with pytest.raises(OSError, match="No space left"):
-        registry.publish(SECOND)
+        publish(registry, SECOND)
 
     whole = [FIRST_VERSION] if step < len(ORDER) else [FIRST_VERSION, SECOND_VERSION]
     assert (registry.versions(), registry.current()) == (whole, FIRST_VERSION)
@@ -196,7 +208,7 @@ def test_a_full_disk_leaves_everything_as_it_was(
 @pytest.mark.parametrize("step", range(len(ORDER) + 1))
 def test_a_broken_connection_leaves_no_half_bundle(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     registry = Registry(f"memory://{uuid.uuid4().hex}")
-    registry.publish(FIRST)
+    publish(registry, FIRST)
     steps = iter(range(len(ORDER) + 1))
     memory = fsspec.filesystem("memory")
     write = memory.pipe_file
@@ -208,12 +220,12 @@ def test_a_broken_connection_leaves_no_half_bundle(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(memory, "pipe_file", fail_at_step)
     with pytest.raises(OSError, match="connection reset"):
-        registry.publish(SECOND)
+        publish(registry, SECOND)
     monkeypatch.undo()
 
     whole = [FIRST_VERSION] if step < len(ORDER) else [FIRST_VERSION, SECOND_VERSION]
     assert (registry.versions(), registry.current()) == (whole, FIRST_VERSION)
-    assert registry.publish(SECOND) == registry.read().manifest.model_version == SECOND_VERSION
+    assert publish(registry, SECOND) == registry.read().manifest.model_version == SECOND_VERSION
 
 
 KILLS = [("fsync", 3), ("replace", 1), ("fsync", len(ORDER) + 1), ("replace", 2)]
@@ -232,7 +244,8 @@ for folder, name, call in json.loads(sys.argv[2]):
                 os.kill(os.getpid(), signal.SIGKILL)
             return real(*args)
         setattr(os, name, dying)
-        Registry(folder).publish(contents)
+        registry = Registry(folder)
+        registry.make_current(registry.add(contents))
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
@@ -243,7 +256,7 @@ def test_a_killed_process_leaves_no_half_bundle(tmp_path: Path) -> None:
     contents.mkdir()
     for name, content in SECOND.items():
         (contents / name).write_bytes(content)
-    Registry(str(tmp_path / "before")).publish(FIRST)
+    publish(Registry(str(tmp_path / "before")), FIRST)
     folders = [tmp_path / f"{name}-{call}" for name, call in KILLS]
     for folder in folders:
         shutil.copytree(tmp_path / "before", folder)
@@ -257,15 +270,15 @@ def test_a_killed_process_leaves_no_half_bundle(tmp_path: Path) -> None:
         registry = Registry(str(folder))
         whole = [FIRST_VERSION, SECOND_VERSION] if kill in KILLS[2:] else [FIRST_VERSION]
         assert (registry.versions(), registry.current()) == (whole, FIRST_VERSION)
-        assert registry.publish(SECOND) == registry.read().manifest.model_version == SECOND_VERSION
+        assert publish(registry, SECOND) == registry.read().manifest.model_version == SECOND_VERSION
 
 
 def test_two_may_publish_the_same_version_at_once(url: str) -> None:
-    def publish(_: int) -> str:
-        return Registry(url).publish(FIRST)
+    def publish_first(_: int) -> str:
+        return publish(Registry(url), FIRST)
 
     with ThreadPoolExecutor(4) as threads:
-        versions = set(threads.map(publish, range(8)))
+        versions = set(threads.map(publish_first, range(8)))
 
     assert versions == {FIRST_VERSION}
     assert Registry(url).read().manifest.model_version == FIRST_VERSION
@@ -278,12 +291,12 @@ def test_losing_a_race_for_the_same_version_is_no_error(
     write = loser._write
 
     def write_too_late(folder: str, contents: dict[str, bytes]) -> None:
-        Registry(url).publish(FIRST)
+        publish(Registry(url), FIRST)
         write(folder, contents)
 
     monkeypatch.setattr(loser, "_write", write_too_late)
 
-    assert loser.publish(FIRST) == FIRST_VERSION
+    assert publish(loser, FIRST) == FIRST_VERSION
     assert loser.versions() == [FIRST_VERSION]
     assert loser.read().manifest.model_version == FIRST_VERSION
     assert not list(tmp_path.rglob(".fresh-*"))
@@ -291,7 +304,7 @@ def test_losing_a_race_for_the_same_version_is_no_error(
 
 def test_golden_predictions_are_checked_on_every_reading(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     registry = Registry(url)
-    registry.publish(FIRST)
+    publish(registry, FIRST)
     monkeypatch.setattr("ranker.bundles.bundle.natural_units", lambda output, tasks: output.double().numpy())
 
     with pytest.raises(BundleError, match=f"{FIRST_VERSION}/{GOLDEN}: request 0: expected predictions"):

@@ -15,6 +15,7 @@ from ranker.errors import BundleError
 from serving.model.served_model import ServedModel
 from serving.sync import hot_swap as module
 from serving.sync.hot_swap import HotSwap
+from tests.ranker.bundles.small_bundle import publish
 from tests.serving.small_ranker import (
     OTHER_RECORDS_SPEC,
     SPEC,
@@ -231,7 +232,7 @@ def test_a_change_during_the_swap_is_not_lost(folder, server, spec, monkeypatch)
 
 
 def test_without_a_good_bundle_nothing_starts(tmp_path, server):
-    Registry(str(tmp_path)).publish(packed_ranker())
+    publish(Registry(str(tmp_path)), packed_ranker())
     spoil(tmp_path, Registry(str(tmp_path)).current(), MODEL, flipped)
     with pytest.raises(BundleError, match="the file was changed"):
         Service(tmp_path, server.url)

@@ -1,5 +1,6 @@
 """What every source promises in `training/sources/base.py`, held over all of them."""
 
+import json
 import random
 from collections.abc import Callable
 from functools import cache
@@ -12,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ranker.errors import SourceError
 from ranker.events import TIME_MS, USER_ID, VIDEO_ID, check_records
 from tests.training.sources.kuairand.small_kuairand import impression, write_kuairand
-from training.sources.base import Source
+from training.sources.base import Offset, Source
 from training.sources.kuairand.source import KuaiRandSource
 from training.sources.parquet import ParquetSource
 from training.sources.simulated.source import SimulatedSource
@@ -58,7 +60,7 @@ def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @cache
 def whole_log(source: Source) -> pa.Table:
-    return pa.Table.from_batches(source.batches(1_000_000), schema=source.schema)
+    return pa.Table.from_batches(source.records(1_000_000), schema=source.schema)
 
 
 def test_rows_come_in_time_order(source: Source) -> None:
@@ -71,7 +73,13 @@ def test_rows_come_in_time_order(source: Source) -> None:
 def test_batches_have_the_schema_of_examples(source: Source) -> None:
     check_records(source.schema, where=source.name)
 
-    assert all(batch.schema == source.schema for batch in source.batches(64))
+    assert all(batch.schema == source.schema for batch in source.records(64))
+
+
+def offset_after(source: Source, rows: int, since_ms: int | None = None) -> Offset | None:
+    """An offset after so many rows, as it comes back from JSON; None at the beginning."""
+    first = next(source.batches(rows, since_ms=since_ms), None) if rows else None
+    return None if first is None else json.loads(json.dumps(first.offset))
 
 
 @settings(deadline=None, max_examples=25)
@@ -79,13 +87,49 @@ def test_batches_have_the_schema_of_examples(source: Source) -> None:
 def test_batches_of_any_size_from_any_row_make_the_same_log(source: Source, data: st.DataObject) -> None:
     whole = whole_log(source)
     rows = data.draw(st.integers(max(1, whole.num_rows // 60), whole.num_rows + 1))
-    skip_rows = data.draw(st.integers(0, whole.num_rows + 1))
+    taken = data.draw(st.integers(0, whole.num_rows + 1))
 
-    batches = list(source.batches(rows, skip_rows=skip_rows))
+    found = source.batches(rows, resume_from=offset_after(source, taken))
 
-    assert pa.Table.from_batches(batches, schema=source.schema).equals(whole.slice(skip_rows))
+    batches = [batch.records for batch in found]
+    assert pa.Table.from_batches(batches, schema=source.schema).equals(whole.slice(taken))
     assert all(batch.num_rows == rows for batch in batches[:-1])
     assert all(0 < batch.num_rows <= rows for batch in batches[-1:])
+
+
+@settings(deadline=None, max_examples=10)
+@given(data=st.data())
+def test_resuming_from_any_offset_yields_the_batches_that_are_left(
+    source: Source, data: st.DataObject
+) -> None:
+    rows = data.draw(st.integers(20, 150))
+    since_ms = data.draw(st.none() | st.sampled_from(whole_log(source)[TIME_MS].to_pylist()))
+    whole = list(source.batches(rows, since_ms=since_ms))
+    stops = data.draw(st.lists(st.integers(0, len(whole) - 1), min_size=1, max_size=3).map(sorted))
+
+    offset, done = None, 0
+    for stop in stops:  # resumed runs are resumed again
+        left = list(source.batches(rows, since_ms=since_ms, resume_from=offset))
+        assert [batch.records for batch in left] == [batch.records for batch in whole[done:]]
+        if stop >= done:
+            offset, done = json.loads(json.dumps(left[stop - done].offset)), stop + 1
+    assert [b.records for b in source.batches(rows, since_ms=since_ms, resume_from=offset)] == [
+        batch.records for batch in whole[done:]
+    ]
+
+
+def test_the_offset_of_another_kind_of_log_is_refused(source: Source) -> None:
+    with pytest.raises(SourceError, match=f"{source.name}: expected an offset in this kind of log"):
+        next(source.batches(10, resume_from={"line": 3}))
+
+
+def test_an_offset_is_refused_where_reading_began_at_another_time(source: Source) -> None:
+    since_ms = whole_log(source)[TIME_MS][5].as_py()
+    offset = offset_after(source, 20, since_ms)
+    with pytest.raises(
+        SourceError, match=f"expected to go on reading from time_ms {since_ms} on, found None"
+    ):
+        next(source.batches(10, resume_from=offset))
 
 
 @settings(deadline=None, max_examples=25)
@@ -95,16 +139,18 @@ def test_bounds_take_a_part_of_the_log(source: Source, data: st.DataObject) -> N
     times = whole[TIME_MS]
     bound = st.none() | st.integers(times[0].as_py() - 1, times[-1].as_py() + 1)
     since_ms, until_ms = data.draw(bound), data.draw(bound)
-    skip_rows = data.draw(st.integers(0, 50))
+    taken = data.draw(st.integers(0, 50))
     part = whole
     if since_ms is not None:
         part = part.filter(pc.field(TIME_MS) >= since_ms)
+    offset = offset_after(source, taken, since_ms)
+    part = part.slice(taken)
     if until_ms is not None:
         part = part.filter(pc.field(TIME_MS) < until_ms)
 
-    found = list(source.batches(whole.num_rows, since_ms=since_ms, until_ms=until_ms, skip_rows=skip_rows))
+    found = source.batches(whole.num_rows, since_ms=since_ms, until_ms=until_ms, resume_from=offset)
 
-    assert pa.Table.from_batches(found, schema=source.schema).equals(part.slice(skip_rows))
+    assert pa.Table.from_batches((batch.records for batch in found), schema=source.schema).equals(part)
 
 
 def test_every_user_and_video_comes_once(source: Source) -> None:

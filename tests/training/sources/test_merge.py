@@ -77,7 +77,7 @@ def test_a_small_buffer_keeps_the_order_and_counts_what_it_dropped(
 
     assert [time for time, _ in rows] == sorted(time for time, _ in rows)
     assert len(rows) + merge.late_rows == sum(map(len, parts))
-    assert merge.most_buffered_rows <= bound + max(map(len, parts), default=0)
+    assert merge.max_buffered_rows <= bound + max(map(len, parts), default=0)
 
 
 def test_chunks_in_order_stream_through() -> None:
@@ -90,7 +90,7 @@ def test_chunks_in_order_stream_through() -> None:
     assert first["time_ms"].to_pylist() == list(range(10))
     assert opened == ["0"]
     assert sum(table.num_rows for table in stream) == 490
-    assert merge.most_buffered_rows == 10
+    assert merge.max_buffered_rows == 10
 
 
 def test_chunks_outside_the_bounds_are_not_read() -> None:

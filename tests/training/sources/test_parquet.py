@@ -22,7 +22,7 @@ def write(path: Path, table: pa.Table, *, group_rows: int = 4, statistics: bool 
 
 
 def times_of(source: ParquetSource, rows: int = 5) -> list[int]:
-    return [time for batch in source.batches(rows) for time in batch["time_ms"].to_pylist()]
+    return [time for batch in source.records(rows) for time in batch["time_ms"].to_pylist()]
 
 
 def test_files_are_merged_by_time_across_folders(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_columns_come_in_the_first_files_order_with_dictionaries_decoded(tmp_pat
     write(tmp_path / "3.parquet", table.select(["country", "video_id", "user_id", "time_ms"]))
     source = ParquetSource(str(tmp_path))
 
-    (batch,) = source.batches(10)
+    (batch,) = source.records(10)
 
     assert batch.schema == source.schema == table.schema
     assert batch["country"].to_pylist() == ["de"] * 3 + [None] * 3
@@ -138,7 +138,7 @@ def test_a_log_without_rows_has_no_batches_and_no_users(tmp_path: Path) -> None:
     write(tmp_path / "log.parquet", log([]))
     source = ParquetSource(str(tmp_path))
 
-    assert list(source.batches(5)) == []
+    assert list(source.records(5)) == []
     assert list(source.users()) == []
 
 

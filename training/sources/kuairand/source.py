@@ -5,18 +5,21 @@ CIKM 2022, https://doi.org/10.1145/3511808.3557624.
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ranker.errors import SourceError
 from ranker.events import QUERY_PREFIX, QUERY_VIDEO_ID, TIME_MS, USER_ID, VIDEO_ID
-from training.sources.base import Source
+from training.sources.base import Offset, SourceBatch, SourceKind
 from training.sources.kuairand.history import ViewerHistory
 from training.sources.kuairand.log import LOG_SCHEMA, read_log
 from training.sources.kuairand.tables import BEIJING_MS, read_users, read_videos
 from training.sources.merge import rebatch
+from training.sources.offsets import counted, file_mark, rows_to_skip
 
 STANDARD_LOGS = (
     "log_standard_4_08_to_4_21_pure",
@@ -53,7 +56,7 @@ def _demand(folder: Path, stem: str) -> Path:
     return path
 
 
-class KuaiRandSource(Source):
+class KuaiRandSource(SourceKind):
     """The standard-policy log in a folder of the official layout, joined with its users and videos.
 
     Columns: the ids and `query_video_id`; `position`, a PROXY (the rank in the viewer's session, for the log
@@ -66,6 +69,12 @@ class KuaiRandSource(Source):
     All logs that are there are read as one; impressions that two of them hold, such as the official ones and
     an excerpt of ten days, count once.
     """
+
+    kind: ClassVar[str] = "kuairand"
+    layout: ClassVar[str | None] = (
+        f"KuaiRand's {' or '.join(STANDARD_LOGS)}, as .csv or .csv.gz, there or in data/"
+    )
+    preset: ClassVar[str | None] = "kuairand"
 
     def __init__(self, folder: str | Path, *, include_random: bool = False) -> None:
         """Find the files and read the users and videos.
@@ -87,10 +96,23 @@ class KuaiRandSource(Source):
         self._logs = [path for stem in STANDARD_LOGS if (path := _find(found, stem))]
         if include_random:
             self._logs.append(_demand(found, RANDOM_LOG))
-        self._users = read_users(_demand(found, USER_TABLE))
-        self._videos = read_videos(_demand(found, VIDEO_TABLE))
+        tables = [_demand(found, stem) for stem in (USER_TABLE, VIDEO_TABLE)]
+        self._files = [*self._logs, *tables]
+        self._users, self._videos = read_users(tables[0]), read_videos(tables[1])
         followed = ViewerHistory().follow(LOG_SCHEMA.empty_table()).schema
         self._schema = self._join(pa.RecordBatch.from_pylist([], schema=followed)).schema
+
+    @classmethod
+    def recognises(cls, data: str | None) -> bool:
+        """Whether there is a log of the official layout in the folder or in its `data` folder."""
+        return data is not None and kuairand_layout(Path(data)) is not None
+
+    @classmethod
+    def open(cls, data: str | None) -> Self:
+        """Open a folder; see `SourceKind.open`."""
+        if data is None:
+            raise SourceError("--source kuairand: expected --data, found none")
+        return cls(data)
 
     @property
     def schema(self) -> pa.Schema:
@@ -98,14 +120,22 @@ class KuaiRandSource(Source):
         return self._schema
 
     def batches(
-        self, rows: int, *, since_ms: int | None = None, until_ms: int | None = None, skip_rows: int = 0
-    ) -> Iterator[pa.RecordBatch]:
+        self,
+        rows: int,
+        *,
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+        resume_from: Offset | None = None,
+    ) -> Iterator[SourceBatch]:
         """Yield the examples in event-time order; see `Source.batches`.
 
         The history before `since_ms` is read all the same: query videos and positions do not depend on it.
+        For the same reason resuming reads the log from its first row, and needs every file unchanged.
         """
-        for batch in rebatch(self._followed(since_ms, until_ms), rows, skip_rows=skip_rows):
-            yield self._join(batch)
+        skip_rows = rows_to_skip(resume_from, self._marks, since_ms=since_ms, where=self.name)
+        followed = rebatch(self._followed(since_ms, until_ms), rows, skip_rows=skip_rows)
+        joined = (self._join(batch) for batch in followed)
+        yield from counted(joined, self._marks, since_ms=since_ms, taken=skip_rows)
 
     def users(self) -> Iterator[pa.RecordBatch]:
         """Yield the user table."""
@@ -114,6 +144,10 @@ class KuaiRandSource(Source):
     def videos(self) -> Iterator[pa.RecordBatch]:
         """Yield the video table."""
         yield from self._videos.table.to_batches(max_chunksize=_TABLE_ROWS)
+
+    @cached_property
+    def _marks(self) -> dict[str, Any]:
+        return {path.name: file_mark(path) for path in self._files}
 
     def _followed(self, since_ms: int | None, until_ms: int | None) -> Iterator[pa.Table]:
         history = ViewerHistory()

@@ -1,15 +1,16 @@
 """The simulated world as a source: what viewers did, and beside it the truth that a real log never shows."""
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 import pyarrow as pa
 
 from ranker.errors import SourceError
 from ranker.events import QUERY_PREFIX, QUERY_VIDEO_ID, TIME_MS, USER_ID, VIDEO_ID
-from training.sources.base import Source
+from training.sources.base import Offset, SourceBatch, SourceKind
 from training.sources.merge import rebatch
+from training.sources.offsets import counted, rows_to_skip
 from training.sources.simulated.population import (
     AGE_GROUPS,
     COUNTRIES,
@@ -56,7 +57,7 @@ _TRUTH = pa.schema(
 )
 
 
-class SimulatedSource(Source):
+class SimulatedSource(SourceKind):
     """Days of the simulated world, from 2026-01-01T00:00Z on.
 
     Columns: `request_id`; `position` (1 to 10), `device`, and `hour` (UTC); the viewer's `age_group`,
@@ -69,6 +70,10 @@ class SimulatedSource(Source):
     `true_like`, `true_dismiss` and `true_watch_time`, expectations of the labels at the position shown; and
     `true_rating`, the expected answer of a viewer who answers.
     """
+
+    kind: ClassVar[str] = "simulated"
+    layout: ClassVar[str | None] = None
+    preset: ClassVar[str | None] = "simulated"
 
     def __init__(self, days: int = 10, seed: int = 0, config: WorldConfig | None = None) -> None:
         """Draw the viewers and videos; impressions are made when they are asked for.
@@ -85,12 +90,26 @@ class SimulatedSource(Source):
         if days < 1 or seed < 0:
             raise SourceError(f"{self.name}: expected at least 1 day and a seed of at least 0")
         self._days = days
-        self._world = World(config or WorldConfig(), seed, days)
+        config = config or WorldConfig()
+        self._world = World(config, seed, days)
+        self._marks: dict[str, Any] = {"config": config.model_dump(mode="json"), "seed": seed}
         self._users = _user_table(self._world.viewers)
         self._videos = _video_table(self._world.videos)
         own = [*self._users.schema][1:] + [*self._videos.schema][1:]
         query = [field.with_name(QUERY_PREFIX + field.name) for field in [*self._videos.schema][1:]]
         self._schema = pa.schema([*_CONTEXT, *own, *query, *_LABELS, *_TRUTH])
+
+    @classmethod
+    def recognises(cls, data: str | None) -> bool:
+        """Whether there is no data: this is the source that needs none."""
+        return data is None
+
+    @classmethod
+    def open(cls, data: str | None) -> Self:
+        """Open the world of default length; see `SourceKind.open`."""
+        if data is not None:
+            raise SourceError(f"--source simulated makes its own log: expected no --data, found '{data}'")
+        return cls()
 
     @property
     def schema(self) -> pa.Schema:
@@ -98,16 +117,24 @@ class SimulatedSource(Source):
         return self._schema
 
     def batches(
-        self, rows: int, *, since_ms: int | None = None, until_ms: int | None = None, skip_rows: int = 0
-    ) -> Iterator[pa.RecordBatch]:
+        self,
+        rows: int,
+        *,
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+        resume_from: Offset | None = None,
+    ) -> Iterator[SourceBatch]:
         """Yield the impressions, a page's in the order of position; see `Source.batches`.
 
-        Hours that lie outside the bounds or are skipped whole are not simulated.
+        Hours that lie outside the bounds or were taken whole are not simulated. An offset holds in every
+        world of the same config and seed, whatever its days: a longer one begins with the shorter one.
         """
+        skip_rows = rows_to_skip(resume_from, self._marks, since_ms=since_ms, where=self.name)
         end_ms = EPOCH_MS + self._days * DAY_MS
         first_ms = EPOCH_MS if since_ms is None else max(since_ms, EPOCH_MS)
         last_ms = end_ms if until_ms is None else min(until_ms, end_ms)
-        yield from rebatch(self._hours(first_ms, last_ms, skip_rows), rows)
+        left = rebatch(self._hours(first_ms, last_ms, skip_rows), rows)
+        yield from counted(left, self._marks, since_ms=since_ms, taken=skip_rows)
 
     def users(self) -> Iterator[pa.RecordBatch]:
         """Yield every viewer, with or without impressions."""

@@ -48,7 +48,7 @@ def write_simulation(out: Path, days: int, seed: int, config: WorldConfig | None
                 start_ms = EPOCH_MS + day * DAY_MS
                 date = datetime.fromtimestamp(start_ms / 1000, UTC).date()
                 with pq.ParquetWriter(folder / f"{date}.parquet", source.schema) as writer:
-                    for batch in source.batches(_GROUP_ROWS, since_ms=start_ms, until_ms=start_ms + DAY_MS):
+                    for batch in source.records(_GROUP_ROWS, since_ms=start_ms, until_ms=start_ms + DAY_MS):
                         writer.write_batch(batch)  # a row group each
                         rows += batch.num_rows
             for name, batches in ((USER_TABLE, source.users()), (VIDEO_TABLE, source.videos())):

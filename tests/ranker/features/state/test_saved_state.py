@@ -20,7 +20,8 @@ from tests.ranker.features.state.small_state import (
     some_log,
     together,
 )
-from training.checkpoint import new_run, restore, save
+from training.checkpoint import RunIdentity, restore, save
+from training.loop import TrainingLoop
 from training.sources.merge import rebatch
 from training.trainer import Trainer
 
@@ -35,11 +36,11 @@ def test_a_run_that_was_stopped_knows_the_same_as_one_that_was_not(tmp_path: Pat
     first = Trainer(STATE_SPEC, seed=1)
     for step in BATCHES[:stop]:
         first.step(step)
-    run = new_run(first, source="test_saved_state.py", since_ms=1, until_ms=None, seed=1)
-    save(tmp_path / "checkpoint", first, run)
+    run = RunIdentity.of(STATE_SPEC, source="test_saved_state.py", since_ms=1, until_ms=None, seed=1)
+    save(tmp_path / "checkpoint", TrainingLoop(first), run)
 
     second = Trainer(STATE_SPEC, seed=2)
-    restore(tmp_path / "checkpoint", second, run)
+    restore(tmp_path / "checkpoint", TrainingLoop(second), run)
 
     for step, predictions in zip(BATCHES[stop:], expected[stop:], strict=True):
         assert (second.step(step).predictions == predictions).all()

@@ -62,4 +62,4 @@ def write_kuairand(
 
 def table_of(source: KuaiRandSource, rows: int = 10_000, **bounds: int) -> pa.Table:
     """All that the source yields."""
-    return pa.Table.from_batches(source.batches(rows, **bounds), schema=source.schema)
+    return pa.Table.from_batches(source.records(rows, **bounds), schema=source.schema)

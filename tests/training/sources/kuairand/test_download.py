@@ -83,7 +83,7 @@ def test_the_archive_is_fetched_unpacked_and_readable(server: ArchiveServer, tmp
 
     assert folder == tmp_path / "out" / "KuaiRand-Pure"
     assert names(tmp_path / "out") == ["KuaiRand-Pure"]
-    assert next(KuaiRandSource(folder).batches(10)).num_rows == 1
+    assert next(KuaiRandSource(folder).records(10)).num_rows == 1
 
 
 def test_what_is_there_is_not_fetched_again(server: ArchiveServer, tmp_path: Path) -> None:

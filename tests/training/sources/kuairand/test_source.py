@@ -120,7 +120,7 @@ def test_further_labels_are_made_of_the_logs_times(tmp_path: Path) -> None:
     ]
     write_kuairand(tmp_path, [impression(1, 10, place, **row) for place, row in enumerate(times)])
 
-    log = pa.Table.from_batches(KuaiRandSource(tmp_path).batches(10))
+    log = pa.Table.from_batches(KuaiRandSource(tmp_path).records(10))
 
     assert log["skip"].to_pylist() == [1, 0, 0, 0]
     assert log["finish"].to_pylist() == [0, 1, 1, None]

@@ -111,7 +111,7 @@ def test_sorted_runs_are_deleted_when_the_reader_stops_early(
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
 
-    batches = KuaiRandSource(tmp_path / "log").batches(3)
+    batches = KuaiRandSource(tmp_path / "log").records(3)
     next(batches)
     assert list(scratch.iterdir())
     batches.close()  # type: ignore[attr-defined]

@@ -19,7 +19,7 @@ def test_the_folder_reads_back_as_the_source(tmp_path: Path) -> None:
     written, made = ParquetSource(str(tmp_path / "log")), SimulatedSource(days=2, seed=1, config=CONFIG)
     assert rows == 40_000
     for found, expected in (
-        (written.batches(4096), made.batches(4096)),
+        (written.records(4096), made.records(4096)),
         (written.users(), made.users()),
         (written.videos(), made.videos()),
     ):
