@@ -1,9 +1,9 @@
 """A checkpoint: everything that a run needs to go on as if it had never stopped, in one file.
 
-The file is a safetensors file: model, optimisers, feature state, metrics and random state as tensors, the rest
-(which run it is, its offset in the source, the encoder's vocabularies) as JSON in its header, with a digest
-of all that. So what was learned and how far the source was read always belong together. The file is written
-beside the old one and then renamed.
+The file is a safetensors file: model, optimisers, feature state, metrics and random state as tensors, the
+rest (which run it is, its offset in the source, the vocabularies) as JSON in its header, with a digest of all
+that. So what was learned and how far the source was read always belong together. The file is written beside
+the old one and then renamed.
 """
 
 import hashlib

@@ -21,11 +21,11 @@ class RecordSource(Source):
 
     def __init__(self, records: pa.RecordBatch, name: str = "records") -> None:
         self.name = name
-        self.records = records
+        self._records = records
 
     @property
     def schema(self) -> pa.Schema:
-        return self.records.schema
+        return self._records.schema
 
     def batches(
         self,
@@ -35,7 +35,7 @@ class RecordSource(Source):
         until_ms: int | None = None,
         resume_from: Offset | None = None,
     ) -> Iterator[SourceBatch]:
-        table, marks = pa.Table.from_batches([self.records]), {self.name: self.records.num_rows}
+        table, marks = pa.Table.from_batches([self._records]), {self.name: self._records.num_rows}
         if since_ms is not None:
             table = table.filter(pc.field(TIME_MS) >= since_ms)
         if until_ms is not None:
@@ -44,7 +44,7 @@ class RecordSource(Source):
         yield from counted(rebatch([table], rows, skip_rows=taken), marks, since_ms=since_ms, taken=taken)
 
     def users(self) -> Iterator[pa.RecordBatch]:
-        yield self.records.select([USER_ID]).slice(0, 1)
+        yield self._records.select([USER_ID]).slice(0, 1)
 
     def videos(self) -> Iterator[pa.RecordBatch]:
-        yield self.records.select([VIDEO_ID]).slice(0, 1)
+        yield self._records.select([VIDEO_ID]).slice(0, 1)
