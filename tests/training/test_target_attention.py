@@ -14,7 +14,7 @@ features:
   - {name: video_id, side: candidate, kind: id, buckets: 64, dim: 8}
   - {name: seen, kind: history, of: video_id, length: 5, pool: POOL}
 tasks: [{name: click, group: engagement, kind: binary}]
-network: {kind: shared_bottom, shared: [32], experts: 2, expert: [16], tower: [8]}
+network: {kind: shared_bottom, shared: [32], bottom: [31], tower: [8]}
 training: {batch_size: 64, learning_rate: 0.01}
 score: {terms: [{head: click}]}
 """
