@@ -105,7 +105,8 @@ class Trainer:
             batch: Examples not older than those before.
 
         Raises:
-            NonFiniteLossError: The loss is not a finite number; nothing was learned from the batch.
+            NonFiniteLossError: The loss is not a finite number. The network has not learned from the batch,
+                but the encoder has counted it, so training goes on from the last checkpoint.
             FeatureError: A column has the wrong type.
             SourceError: A label or weight is out of range.
         """
