@@ -2,7 +2,7 @@
 
 numba's disk cache is invalidated by a function's own file only, not by the files it calls. So compiled code
 is kept in a folder that is named by a digest of all files with such loops: a change of any of them begins a
-new folder.
+new folder. A constant that a loop uses has to stand in one of these files as well.
 """
 
 import contextlib

@@ -13,10 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ranker.bundles.bundle import Bundle
 from ranker.bundles.registry import Registry
 from ranker.device import choose_device, fast_bfloat16
-from ranker.errors import FeatureError, UserError
+from ranker.errors import FeatureError, InvalidRequestError, Mistake
 from ranker.events import USER_ID, VIDEO_ID
+from ranker.features.kinds.columns import IdFeature, Side
 from ranker.features.record import RecordLayout, Words
-from ranker.features.values import FeatureValue
+from ranker.features.values import FeatureValue, canonical
+from serving.http.json_pointer import json_pointer
+from serving.http.wordings import worded
 from serving.model.served_model import Query, ServedModel, Stored
 from serving.ranking import ranked_items
 from serving.schemas import RankedVideo, RankRequest
@@ -131,7 +134,7 @@ class Ranker:
             explain: Also give each head's contribution to the score.
 
         Raises:
-            UserError: The request is not one that the model can rank; the message names every place.
+            InvalidRequestError: The model cannot rank this request; the message names every place.
         """
         body = _request(
             user=_with_id(user),
@@ -168,11 +171,8 @@ def _request(**fields: Any) -> RankRequest:
     try:
         return RankRequest.model_validate(fields)
     except ValidationError as error:
-        mistakes = (
-            f"{' > '.join(str(part) for part in detail['loc'])}: {detail['msg']}"
-            for detail in error.errors(include_url=False)
-        )
-        raise UserError("; ".join(mistakes)) from error
+        mistakes = [Mistake(json_pointer(d["loc"]), worded(dict(d))) for d in error.errors(include_url=False)]
+        raise InvalidRequestError(mistakes) from error
 
 
 def _records(rows: pa.Table | Rows, layout: RecordLayout, id_column: str) -> dict[str, Words]:
@@ -185,7 +185,7 @@ def _records(rows: pa.Table | Rows, layout: RecordLayout, id_column: str) -> dic
     for name in layout.columns:
         if name not in table.column_names:
             table = table.append_column(name, pa.nulls(len(table)))
-    ids = table[id_column].cast(pa.string()).to_pylist()
+    ids = canonical(table[id_column], IdFeature(kind="id", name=id_column, side=Side.USER)).to_pylist()
     missing = next((row for row, name in enumerate(ids) if name is None), None)
     if missing is not None:
         raise FeatureError(

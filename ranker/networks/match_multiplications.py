@@ -26,7 +26,7 @@ def match_multiplications(kind: type[Kind], target: NetworkSpec, widths: Sequenc
 
     Returns:
         The largest network, its widths in the target's proportions, that multiplies no more often than the
-        target; the target itself if it is of this kind.
+        target; the target itself if it is of this kind; widths of 1 if even those multiply more often.
     """
     if type(target) is kind:
         return target

@@ -86,7 +86,7 @@ class SourceKind(Source):
     kind: ClassVar[str]
     """What `--source` calls it."""
     layout: ClassVar[str | None]
-    """What its data looks like, for messages; None if it takes no data."""
+    """What its data looks like, for messages; None if it makes its own log and takes no data."""
 
     @classmethod
     @abstractmethod
@@ -98,7 +98,9 @@ class SourceKind(Source):
     def open(cls, data: str | None) -> Self:
         """Open the log that `--data` names.
 
+        Args:
+            data: As `--data` was given; None for a kind without a `layout`.
+
         Raises:
-            SourceError: There is data for a kind that takes none, or none for one that needs it, or the log
-                cannot be opened.
+            SourceError: The log cannot be opened.
         """

@@ -81,8 +81,7 @@ class ParquetSource(SourceKind):
     @classmethod
     def open(cls, data: str | None) -> Self:
         """Open files; see `SourceKind.open`."""
-        if data is None:
-            raise SourceError("--source parquet: expected --data, found none")
+        assert data is not None
         return cls(data)
 
     @property

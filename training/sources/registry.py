@@ -27,7 +27,12 @@ def open_source(data: str | None, source: str | None = None) -> Source:
     """
     if source is not None and source not in SOURCES:
         raise SourceError(f"--source: expected {', '.join(SOURCES)}, found '{source}'")
-    return SOURCES[source or _recognised(data)].open(data)
+    kind = SOURCES[source or _recognised(data)]
+    if kind.layout is None and data is not None:
+        raise SourceError(f"--source {kind.kind} makes its own log: expected no --data, found '{data}'")
+    if kind.layout is not None and data is None:
+        raise SourceError(f"--source {kind.kind}: expected --data, found none")
+    return kind.open(data)
 
 
 def _recognised(data: str | None) -> str:

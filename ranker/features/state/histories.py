@@ -17,8 +17,7 @@ from ranker.features.kinds.columns import IdFeature, IdsFeature
 from ranker.features.kinds.learned import HistoryFeature
 from ranker.features.layout import VIEWER
 from ranker.features.record import RecordLayout
-from ranker.features.state.known import History, Reading
-from ranker.features.state.rate_loops import Cells
+from ranker.features.state.known import Floats, History, Reading
 from ranker.features.state.recency import age_s
 from ranker.features.state.row_keys import part_keys
 from ranker.features.state.tracker import SHOWN, Arrays, Replay, Tracker
@@ -92,13 +91,13 @@ class HistoryTracker(Tracker):
         if self._label is None:
             self._write(columns, times)
 
-    def learn(self, columns: Arrays, times: Times, labels: Cells) -> None:
+    def learn(self, columns: Arrays, times: Times, labels: Floats) -> None:
         """See `Tracker`."""
         if self._label is not None:
             enters = self._enters(labels)
             self._write({name: column[enters] for name, column in columns.items()}, times[enters])
 
-    def _enters(self, labels: Cells) -> NDArray[np.bool_]:
+    def _enters(self, labels: Floats) -> NDArray[np.bool_]:
         if self._label is None:
             return np.ones(len(labels), np.bool_)
         given = labels[:, self._label]

@@ -15,8 +15,7 @@ from ranker.features.key_loops import KNOWN, NO_KEY, NO_ROW, Keys, Times, Words,
 from ranker.features.kinds.learned import AgeFeature
 from ranker.features.layout import KeyPart
 from ranker.features.record import RecordLayout
-from ranker.features.state.known import Reading
-from ranker.features.state.rate_loops import Cells
+from ranker.features.state.known import Floats, Reading
 from ranker.features.state.row_keys import RowKeys
 from ranker.features.state.tracker import SHOWN, Arrays, Replay, Tracker
 
@@ -72,7 +71,7 @@ class RecencyTracker(Tracker):
         self.table.reserve(keys.size)
         see_all(self.table.arrays, keys, times)
 
-    def learn(self, columns: Arrays, times: Times, labels: Cells) -> None:
+    def learn(self, columns: Arrays, times: Times, labels: Floats) -> None:
         """Nothing: feedback is no sighting."""
 
 
@@ -111,7 +110,7 @@ def replay_recency(
     first: int,
     applied: int,
     until: NDArray[np.int64],
-    numbers: Cells,
+    numbers: Floats,
     column: int,
 ) -> None:
     """Read each row of a batch when its request was made, as `replay_rates` does, into a column of (R, N)."""
@@ -131,7 +130,7 @@ def see_all(keys: Keys, rows_keys: Words, rows_ms: Times) -> None:
 
 
 @compiled
-def last_seen_of(keys: Keys, rows_keys: Words, rows_ms: Times, numbers: Cells, column: int) -> None:
+def last_seen_of(keys: Keys, rows_keys: Words, rows_ms: Times, numbers: Floats, column: int) -> None:
     """Read rows, (R, K), as of (R,), into a column of (R, N)."""
     for row in range(len(rows_keys)):
         numbers[row, column] = _last_seen_s(keys, rows_keys[row], rows_ms[row])

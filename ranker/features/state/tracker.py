@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from ranker.features.key_loops import Times
 from ranker.features.key_table import KeyTable
 from ranker.features.record import RecordLayout, Words
-from ranker.features.state.known import Reading
-from ranker.features.state.rate_loops import Cells
+from ranker.features.state.known import Floats, Reading
 
 Arrays = dict[str, NDArray[Any]]
 SHOWN: Final = 0.0
@@ -37,7 +36,7 @@ class Replay:
 
     columns: Mapping[str, NDArray[Any]]
     times: Times
-    labels: Cells
+    labels: Floats
     first: int
     applied: Mapping[float, int]
     until: Mapping[float, NDArray[np.int64]]
@@ -90,7 +89,7 @@ class Tracker(ABC):
         """Take in what was shown at these times, (R,), in order."""
 
     @abstractmethod
-    def learn(self, columns: Arrays, times: Times, labels: Cells) -> None:
+    def learn(self, columns: Arrays, times: Times, labels: Floats) -> None:
         """Take in the feedback, (R, F), on what was shown at these times."""
 
     def state(self) -> Arrays:

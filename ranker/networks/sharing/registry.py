@@ -1,6 +1,6 @@
 """The kinds of networks that a spec may name; a new kind is one file and a line here."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
 from pydantic import BeforeValidator, Field
 
@@ -8,7 +8,8 @@ from ranker.networks.sharing.base import NetworkSpec
 from ranker.networks.sharing.mmoe import MMoESpec
 from ranker.networks.sharing.shared_bottom import SharedBottomSpec
 
-KINDS: Final[tuple[type[NetworkSpec], ...]] = (MMoESpec, SharedBottomSpec)
+Kinds = MMoESpec | SharedBottomSpec
+KINDS: Final[tuple[type[NetworkSpec], ...]] = get_args(Kinds)
 DEFAULT_KIND: Final = "mmoe"
 """What a spec has that names no kind."""
 
@@ -27,7 +28,5 @@ def _with_kind(given: Any) -> Any:
     return {"kind": DEFAULT_KIND, **given} if isinstance(given, dict) else given
 
 
-AnyNetworkSpec = Annotated[
-    MMoESpec | SharedBottomSpec, Field(discriminator="kind"), BeforeValidator(_with_kind)
-]
+AnyNetworkSpec = Annotated[Kinds, Field(discriminator="kind"), BeforeValidator(_with_kind)]
 """The part `network` of a spec."""

@@ -110,8 +110,7 @@ class KuaiRandSource(SourceKind):
     @classmethod
     def open(cls, data: str | None) -> Self:
         """Open a folder; see `SourceKind.open`."""
-        if data is None:
-            raise SourceError("--source kuairand: expected --data, found none")
+        assert data is not None
         return cls(data)
 
     @property

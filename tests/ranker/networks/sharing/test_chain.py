@@ -74,6 +74,7 @@ def registered() -> Iterator[None]:
     yield
     field.annotation = shipped
     RankerSpec.model_rebuild(force=True)
+    RankerSpec.model_rebuild(force=True)
 
 
 class TestChain(NetworkContract):
