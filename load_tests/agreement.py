@@ -101,7 +101,7 @@ def agreement(bundle: Bundle, requests: Iterator[Encoded], dtype: torch.dtype) -
     """Compare the serving form in a type with the plain network in float32."""
     prepared = InferenceModel.of(bundle.model, dtype)
     formula = ScoreFormula(bundle.spec.score, bundle.spec.tasks)
-    binary = np.array([task.kind == "binary" for task in bundle.spec.tasks])
+    binary = np.array([task.is_probability for task in bundle.spec.tasks])
     overlaps: list[float] = []
     probability = relative = 0.0
     for encoded in requests:

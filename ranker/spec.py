@@ -16,6 +16,7 @@ from ranker.features.kinds.checks import check_cross, check_feature, check_state
 from ranker.features.kinds.columns import ColumnFeature, CrossFeature, Feature, Side
 from ranker.features.kinds.learned import StateFeature
 from ranker.labels.label import Label, Task
+from ranker.labels.registry import AnyLabel, AnyTask
 from ranker.networks.sharing.mmoe import MMoESpec
 from ranker.networks.sharing.registry import AnyNetworkSpec
 from ranker.score.score_spec import ScoreSpec
@@ -56,8 +57,8 @@ class RankerSpec(SpecModel):
     name: Name
     hash_seed: int = Field(0, ge=0, lt=2**63, description="Seed of the hash that spreads ids over buckets.")
     features: tuple[Feature, ...] = Field(min_length=1)
-    tasks: tuple[Task, ...] = Field(min_length=1)
-    labels: tuple[Label, ...] = Field(
+    tasks: tuple[AnyTask, ...] = Field(min_length=1)
+    labels: tuple[AnyLabel, ...] = Field(
         (), description="Further labels, which are not predicted, for features of the state to count."
     )
     network: AnyNetworkSpec = Field(MMoESpec(), description="The network, by its `kind`.")
@@ -89,7 +90,7 @@ class RankerSpec(SpecModel):
                 raise ValueError(
                     f"task '{task.name}': position_bias expects a feature with side bias, found none"
                 )
-        labels = {label.label_column for label in self.feedback}
+        labels = {label.source_column for label in self.feedback}
         for feature in self.side(*Side):
             if feature.source_column in labels:
                 raise ValueError(f"feature '{feature.name}': its column '{feature.source_column}' is a label")
@@ -139,10 +140,10 @@ class RankerSpec(SpecModel):
                     f"found {', '.join(schema.names)}"
                 )
         for label in self.feedback:
-            if label.label_column not in schema.names:
+            if label.source_column not in schema.names:
                 what = "task" if isinstance(label, Task) else "label"
                 raise SourceError(
-                    f"{where}: {what} '{label.name}' expects a label column '{label.label_column}', "
+                    f"{where}: {what} '{label.name}' expects a label column '{label.source_column}', "
                     f"found {', '.join(schema.names)}"
                 )
 

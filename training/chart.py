@@ -33,7 +33,7 @@ def auc_chart(windows: pa.Table, path: Path, title: str) -> None:
         points = [
             (_time(row["window_end_ms"]), row["auc"])
             for row in rows
-            if row["head"] == head and row["auc"] is not None and row["positives"] >= LEAST_POSITIVES
+            if row["head"] == head and row.get("auc") is not None and row["positives"] >= LEAST_POSITIVES
         ]
         if points:
             (line,) = axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=head)

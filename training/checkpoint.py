@@ -28,7 +28,7 @@ from ranker.spec_file import dump_spec
 from training.loop import TrainingLoop
 from training.sources.base import Offset
 
-FORMAT = 3
+FORMAT = 4
 """Raised whenever an older watchnext could not go on from what a newer one writes, or the reverse."""
 
 
@@ -176,8 +176,8 @@ def _tensors(loop: TrainingLoop) -> dict[str, Tensor]:
         "model": trainer.model.state_dict(),
         "sparse": trainer.sparse.state_dict(),
         "average": trainer.average.state_dict(),
-        "metrics": _as_tensors(trainer.metrics.state()),
-        "correction": _as_tensors(trainer.correction.state()),
+        "metrics": _as_tensors(trainer.metrics.state_dict()),
+        "correction": _as_tensors(trainer.correction.state_dict()),
         "features": _as_tensors(trainer.encoder.arrays()),
         "recent": _as_tensors(_packed(loop.recent)),
         "random": {"cpu": torch.get_rng_state()},
@@ -206,8 +206,8 @@ def _load_tensors(loop: TrainingLoop, tensors: Mapping[str, Tensor]) -> None:
     trainer.model.load_state_dict(_part(tensors, "model"))
     trainer.sparse.load_state_dict(_part(tensors, "sparse"))
     trainer.average.load_state_dict(_part(tensors, "average"))
-    trainer.metrics.load_state(_as_arrays(_part(tensors, "metrics")))
-    trainer.correction.load(_as_arrays(_part(tensors, "correction")))
+    trainer.metrics.load_state_dict(_as_arrays(_part(tensors, "metrics")))
+    trainer.correction.load_state_dict(_as_arrays(_part(tensors, "correction")))
     trainer.encoder.load_arrays(_as_arrays(_part(tensors, "features")))
     dense = trainer.dense.state_dict()
     indices = {name.split("/")[0] for name in _part(tensors, "dense")}

@@ -3,7 +3,7 @@
 The weights stand still. Features that learn from the stream stand still as well (`frozen`), or go on with the
 rows (`live`): each row is judged with what was known when its request was made.
 
-Shape letters: N rows, T tasks, L binary tasks.
+Shape letters: N rows, T tasks, L tasks of a probability.
 """
 
 from collections.abc import Iterator
@@ -15,22 +15,20 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializeAsAny
 
 from ranker.bundles.bundle import Bundle
 from ranker.errors import SourceError
 from ranker.events import USER_ID, VIDEO_ID
 from ranker.features.encoder import Encoder
 from ranker.features.kinds.columns import Side
+from ranker.labels.head_report import HeadReport, JudgedRows
 from ranker.labels.matrix import label_matrix
 from ranker.labels.natural_units import natural_units
-from ranker.metrics.exact import calibration, log_loss, rmse
-from ranker.metrics.intervals import Interval, auc_difference_interval, auc_interval
 from training.baseline import SmoothedRates
 from training.sources.base import Source
 
 BATCH_ROWS = 8192
-Pair = tuple[float, float]
 
 
 class FeatureMode(StrEnum):
@@ -45,34 +43,6 @@ class FeatureMode(StrEnum):
     LIVE = "live"
 
 
-class HeadReport(BaseModel):
-    """One head's metrics; None where undefined, unset where not of the head's kind.
-
-    Attributes:
-        rows: Rows with a label.
-        positives: Of a binary head.
-        auc: Area under the ROC curve, and its 95 % interval over viewers.
-        log_loss: Mean cross-entropy, in nats.
-        rmse: In the label's unit.
-        calibration: Mean prediction over mean label.
-        baseline_auc: The smoothed rates' AUC on the same rows.
-        gain_ci: 95 % interval of auc - baseline_auc, paired over viewers.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rows: int
-    positives: int | None = None
-    auc: float | None = None
-    auc_ci: Pair | None = None
-    log_loss: float | None = None
-    rmse: float | None = None
-    calibration: float | None = None
-    baseline_auc: float | None = None
-    baseline_auc_ci: Pair | None = None
-    gain_ci: Pair | None = None
-
-
 class EvaluationReport(BaseModel):
     """All heads of one bundle on one range of a log."""
 
@@ -81,7 +51,7 @@ class EvaluationReport(BaseModel):
     model_version: str
     features: FeatureMode
     rows: int
-    heads: dict[str, HeadReport]
+    heads: dict[str, SerializeAsAny[HeadReport]]
 
 
 @dataclass(frozen=True)
@@ -142,58 +112,29 @@ def evaluate(
     rows = _gather(bundle, encoder, batches, baseline, live=live)
     if rows is None:
         raise SourceError(f"{source.name}: expected examples within --since and --until, found none")
-    binary = [task.name for task in bundle.spec.tasks if task.kind == "binary"]
+    compared = [task.name for task in bundle.spec.tasks if task.is_probability]
     heads: dict[str, HeadReport] = {}
-    for place, task in enumerate(bundle.spec.tasks):
-        known = ~np.isnan(rows.labels[:, place])
-        label = rows.labels[known, place].astype(np.float64)
-        prediction = rows.predictions[known, place]
-        if task.kind == "regression":
-            heads[task.name] = HeadReport(
-                rows=len(label),
-                rmse=_finite(rmse(label, prediction)),
-                calibration=_finite(calibration(label, prediction)),
-            )
-            continue
-        theirs = None if rows.baseline is None else rows.baseline[known, binary.index(task.name)]
-        heads[task.name] = _binary_report(label, prediction, theirs, rows.viewers[known], replicates)
+    for index, task in enumerate(bundle.spec.tasks):
+        known = ~np.isnan(rows.labels[:, index])
+        baseline_scores = None
+        if rows.baseline is not None and task.is_probability:
+            baseline_scores = rows.baseline[known, compared.index(task.name)]
+        judged = JudgedRows(
+            labels=rows.labels[known, index].astype(np.float64),
+            predictions=rows.predictions[known, index],
+            viewers=rows.viewers[known],
+            baseline=baseline_scores,
+            replicates=replicates,
+        )
+        heads[task.name] = task.report(judged)
     return EvaluationReport(
         model_version=bundle.manifest.model_version, features=features, rows=len(rows.viewers), heads=heads
     )
 
 
-def _binary_report(
-    label: NDArray[np.float64],
-    prediction: NDArray[np.float64],
-    baseline: NDArray[np.float64] | None,
-    viewers: NDArray[np.str_],
-    replicates: int,
-) -> HeadReport:
-    area = auc_interval(label, prediction, viewers, replicates=replicates)
-    report = HeadReport(
-        rows=len(label),
-        positives=int(label.sum()),
-        auc=_finite(area.estimate),
-        auc_ci=_pair(area),
-        log_loss=_finite(log_loss(label, prediction)),
-        calibration=_finite(calibration(label, prediction)),
-    )
-    if baseline is None:
-        return report
-    theirs = auc_interval(label, baseline, viewers, replicates=replicates)
-    gain = auc_difference_interval(label, prediction, baseline, viewers, replicates=replicates)
-    return report.model_copy(
-        update={
-            "baseline_auc": _finite(theirs.estimate),
-            "baseline_auc_ci": _pair(theirs),
-            "gain_ci": _pair(gain),
-        }
-    )
-
-
 def _fitted_baseline(bundle: Bundle, source: Source) -> SmoothedRates:
     context = [f.source_column for f in bundle.spec.side(Side.CONTEXT)][:1]
-    labels = [task.label_column for task in bundle.spec.tasks if task.kind == "binary"]
+    labels = [task.source_column for task in bundle.spec.tasks if task.is_probability]
     rates = SmoothedRates([USER_ID, VIDEO_ID, *context], labels)
     manifest = bundle.manifest
     until = None if manifest.watermark_ms is None else manifest.watermark_ms + 1
@@ -231,11 +172,3 @@ def _gather(
 
 def _time(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _pair(interval: Interval) -> Pair | None:
-    return (interval.low, interval.high) if np.isfinite(interval.low) else None

@@ -20,7 +20,7 @@ from training.trainer import Trainer
 METRICS_FILE = "metrics.parquet"
 REFRESH_S = 0.5
 """Seconds between two updates of the live table."""
-PLOTTED = ("auc", "log_loss", "rmse", "calibration")
+NOT_PLOTTED = {"window_start_ms", "window_end_ms", "head", "rows", "positives"}
 
 
 class Report:
@@ -36,8 +36,8 @@ class Report:
     def __init__(self, folder: Path, trainer: Trainer, console: Console, *, live: bool) -> None:
         self._folder = folder
         self._trainer = trainer
-        self._written = trainer.metrics.rows().num_rows
-        self._writer = SummaryWriter(str(folder), purge_step=self._written // len(trainer.spec.tasks))
+        self._written = trainer.metrics.closed
+        self._writer = SummaryWriter(str(folder), purge_step=self._written)
         self._live = Live(console=console, auto_refresh=False, transient=True) if live else None
         self._started, self._start_rows = time.monotonic(), trainer.rows
 
@@ -60,19 +60,23 @@ class Report:
             self._live.update(Group(self._headline(now), metrics_table(self._trainer)), refresh=True)
 
     def write(self) -> None:
-        """Write the finished windows: TensorBoard's new ones, Parquet whole and in one step."""
-        windows = self._trainer.metrics.rows(with_open=True)
-        finished = self._trainer.metrics.rows()
-        for place, row in enumerate(finished.slice(self._written).to_pylist(), self._written):
-            window = place // len(self._trainer.spec.tasks)
-            for name in PLOTTED:
+        """Write the finished windows: the new ones for TensorBoard, those that are kept as Parquet."""
+        metrics = self._trainer.metrics
+        heads = len(metrics.heads)
+        fresh = metrics.rows(since=self._written).to_pylist()
+        first = metrics.closed - len(fresh) // heads
+        for index, row in enumerate(fresh):
+            for name in row.keys() - NOT_PLOTTED:
                 if row[name] is not None:
                     self._writer.add_scalar(
-                        f"{name}/{row['head']}", row[name], window, row["window_end_ms"] / 1000
+                        f"{name}/{row['head']}",
+                        row[name],
+                        first + index // heads,
+                        row["window_end_ms"] / 1000,
                     )
         self._writer.flush()
-        self._written = finished.num_rows
-        write_table(self._folder / METRICS_FILE, windows)
+        self._written = metrics.closed
+        write_table(self._folder / METRICS_FILE, metrics.rows(with_open=True))
 
     def _headline(self, now: float) -> Text:
         rows = self._trainer.rows
@@ -90,30 +94,25 @@ def metrics_table(trainer: Trainer) -> Table:
     table.add_column("head")
     for name in ("AUC,\nnewest", "AUC,\nwhole run", "log loss\nor RMSE", "calibration", "positives"):
         table.add_column(name, justify="right", no_wrap=True)
-    if any(task.transform == "log1p" for task in trainer.spec.tasks):
-        table.caption = "a log1p head predicts the typical value, not the mean: its calibration lies below 1"
+    table.caption = "; ".join(dict.fromkeys(t.remark for t in trainer.spec.tasks if t.remark)) or None
     newest = {row["head"]: row for row in trainer.metrics.rows(with_open=True).to_pylist()}
     for task in trainer.spec.tasks:
         total = trainer.metrics.total()[task.name]
-        window = newest.get(task.name, {})
+        window, loss = newest.get(task.name, {}), total[task.loss_metric]
         table.add_row(
             task.name,
             number(window.get("auc")),
-            number(total["auc"]),
-            number(total["rmse"], digits=2, unit=task.unit)
-            if task.kind == "regression"
-            else number(total["log_loss"]),
+            number(total.get("auc")),
+            "" if loss is None else task.loss_text(loss),
             number(total["calibration"], digits=2),
-            "" if task.kind == "regression" else f"{total['positives']:,}",
+            "" if total.get("positives") is None else f"{total['positives']:,}",
         )
     return table
 
 
-def number(value: float | None, *, digits: int = 4, unit: str | None = None) -> str:
+def number(value: float | None, *, digits: int = 4) -> str:
     """A figure for a table; empty if there is none."""
-    if value is None:
-        return ""
-    return f"{value:.{digits}f}" + (f" {unit}" if unit else "")
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def write_table(path: Path, table: pa.Table) -> None:

@@ -37,12 +37,13 @@ def evaluation_table(report: EvaluationReport) -> Table:
     for name in ("rows", "positives", "AUC", "log loss\nor RMSE", "calibration"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, head in report.heads.items():
+        figures = head.model_dump()
         table.add_row(
             name,
             f"{head.rows:,}",
-            "" if head.positives is None else f"{head.positives:,}",
+            f"{figures['positives']:,}" if "positives" in figures else "",
             _with_interval(head.auc, head.auc_ci, separator="\n"),
-            number(head.rmse, digits=2) or number(head.log_loss),
+            head.loss_text,
             number(head.calibration, digits=2),
         )
     return table
@@ -55,11 +56,13 @@ def comparison_table(report: EvaluationReport) -> Table:
     for name in ("smoothed rates", "gain"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, head in report.heads.items():
-        if head.auc is not None and head.baseline_auc is not None:
+        figures = head.model_dump()
+        baseline_auc = figures.get("baseline_auc")
+        if head.auc is not None and baseline_auc is not None:
             table.add_row(
                 name,
-                _with_interval(head.baseline_auc, head.baseline_auc_ci),
-                _with_interval(head.auc - head.baseline_auc, head.gain_ci, sign="+"),
+                _with_interval(baseline_auc, figures["baseline_auc_ci"]),
+                _with_interval(head.auc - baseline_auc, figures["gain_ci"], sign="+"),
             )
     return table
 

@@ -81,8 +81,8 @@ class Trainer:
         self.sparse = RowwiseAdagrad(
             self.model.embedding, training.embedding_learning_rate, training.embedding_damping
         )
-        kinds = {task.name: task.kind for task in spec.tasks}
-        self.metrics = ProgressiveMetrics(kinds, training.metrics_window_s * 1000)
+        sums = {task.name: task.sums for task in spec.tasks}
+        self.metrics = ProgressiveMetrics(sums, training.metrics_window_s * 1000)
         self.correction = MeanCorrection(spec.tasks, training.correction_half_life)
         self.rows = 0
         self.watermark_ms: int | None = None

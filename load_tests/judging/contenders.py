@@ -53,7 +53,7 @@ class Contest:
     @property
     def binary(self) -> list[int]:
         """Places of the tasks that have an AUC."""
-        return [place for place, task in enumerate(self.spec.tasks) if task.kind == "binary"]
+        return [place for place, task in enumerate(self.spec.tasks) if task.is_probability]
 
     @property
     def other_kind(self) -> str:
@@ -160,7 +160,7 @@ def _trees(spec: RankerSpec, day: Day) -> Predictions:
     inputs = TreeDay(spec, worker_log(), day)
     columns: dict[str, list[Any]] = {FROZEN: [], LIVE: []}
     for task in spec.tasks:
-        if task.kind == "binary":
+        if task.is_probability:
             settings = settings_of(task.name)
             (predicted,) = inputs.grow(task.name, settings, [settings.trees])
         else:

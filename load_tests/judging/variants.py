@@ -8,7 +8,7 @@ import torch
 from ranker.features.kinds.columns import CrossFeature, Feature, IdFeature, IdsFeature, TableFeature
 from ranker.features.kinds.learned import AgeFeature, HistoryFeature, RateFeature
 from ranker.features.layout import Group, Layout
-from ranker.labels.label import Label
+from ranker.labels.label import HEAD_KEYS
 from ranker.networks.match_multiplications import match_multiplications
 from ranker.networks.model import RankingModel
 from ranker.networks.sharing.mmoe import MMoESpec
@@ -42,7 +42,7 @@ def single_task(spec: RankerSpec, name: str) -> RankerSpec:
     alone = _changed(
         spec,
         tasks=[task.model_dump()],
-        labels=[label.model_dump(include=set(Label.model_fields)) for label in others],
+        labels=[label.model_dump(exclude=set(HEAD_KEYS)) for label in others],
         score={"combine": "sum", "terms": [{"head": name}]},
     )
     budget = multiplications(spec) // len(spec.tasks)

@@ -19,7 +19,7 @@ from load_tests.peers.workload import (
 )
 from ranker.device import fast_bfloat16
 from ranker.features.kinds.columns import IdFeature, Side
-from ranker.labels.label import Task
+from ranker.labels.binary import BinaryTask
 from ranker.labels.natural_units import natural_units
 from ranker.networks.sharing.mmoe import MMoESpec
 from ranker.score.score_spec import ScoreSpec, ScoreTerm
@@ -29,7 +29,7 @@ from training.trainer import Trainer
 SPEC = RankerSpec(
     name="training_speed",
     features=tuple(IdFeature(name=n, side=Side.CANDIDATE, kind="id", buckets=IDS, dim=DIM) for n in COLUMNS),
-    tasks=tuple(Task(name=head, group="engagement", kind="binary") for head in HEADS),
+    tasks=tuple(BinaryTask(name=head, group="engagement", kind="binary") for head in HEADS),
     network=MMoESpec(shared=(), experts=EXPERTS, expert=EXPERT, tower=TOWER, linear=False, gate_dropout=0),
     training=TrainingSpec(batch_size=BATCH, learning_rate=LEARNING_RATE),
     score=ScoreSpec(terms=(ScoreTerm(head=HEADS[0]),)),

@@ -71,7 +71,7 @@ def agreement(service: Running, world: World, expected: NDArray[np.float64]) -> 
     spec = reference_spec(experts=8)  # tasks and score are the same with 4
     formula = ScoreFormula(spec.score, spec.tasks)
     tasks = [task.name for task in spec.tasks]
-    binary = [place for place, task in enumerate(spec.tasks) if task.kind == "binary"]
+    binary = [place for place, task in enumerate(spec.tasks) if task.is_probability]
     overlaps, difference = [], 0.0
     for body, predictions in zip(world.requests, expected, strict=False):
         status, answer = service.ask(json.dumps(body).encode())

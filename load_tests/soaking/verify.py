@@ -91,8 +91,8 @@ def _difference(
     world: World, bundle: Bundle, body: dict[str, Any], answer: dict[str, Any], time_ms: int
 ) -> float:
     """The largest difference between the answer's probabilities and the bundle's."""
-    tasks = [task.name for task in bundle.spec.tasks if task.kind == "binary"]
-    places = [place for place, task in enumerate(bundle.spec.tasks) if task.kind == "binary"]
+    tasks = [task.name for task in bundle.spec.tasks if task.is_probability]
+    places = [place for place, task in enumerate(bundle.spec.tasks) if task.is_probability]
     given = np.array([[item["predictions"][task] for task in tasks] for item in answer["items"]])
     return float(np.abs(given - _expected(world, bundle, body, answer, time_ms)[:, places]).max())
 

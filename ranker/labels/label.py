@@ -1,22 +1,63 @@
-"""Labels and tasks of a spec."""
+"""What every kind of label says: the part of a spec, and all that follows from the kind.
 
-from typing import Literal, Self
+A kind's methods treat the columns of labels that are alike (see `Label.treatment`) at once.
 
-from pydantic import Field, NonNegativeFloat, model_validator
+Shape letters: B rows, K labels that are alike, N rows with a label.
+"""
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeFloat
+from torch import Tensor
+
+from ranker.labels.head_report import HeadReport, JudgedRows
+from ranker.metrics.streaming import MetricSums
 from ranker.spec_model import Duration, Name, SpecModel
 
+Floats = NDArray[np.float64]
 
-class Label(SpecModel):
-    """What a viewer did with an impression, as a number: 0 or 1, or an amount."""
+
+@dataclass(frozen=True)
+class Means:
+    """Decayed sums over rows that were predicted before they were learned from, each (K,) float64.
+
+    Attributes:
+        weight: Of the rows' weights.
+        label: Of the labels.
+        prediction: Of the predictions, in the labels' unit.
+        slope: Of how far each prediction answers to a shift, see `Label.slope`.
+    """
+
+    weight: Floats
+    label: Floats
+    prediction: Floats
+    slope: Floats
+
+
+class Label(SpecModel, ABC):
+    """What a viewer did with an impression, as a number.
+
+    Attributes:
+        is_probability: Whether labels are 0 or 1 and predictions the chance of a 1: then the state counts
+            odds, and heads have an AUC.
+        sums: The class of the streaming metrics of heads of this kind.
+        loss_metric: Name of the metric that training makes small.
+    """
+
+    renamed_keys: ClassVar = {"label": "column"}
+    is_probability: ClassVar[bool] = False
+    sums: ClassVar[type[MetricSums]]
+    loss_metric: ClassVar[str]
 
     name: Name = Field(description="Unique name.")
-    kind: Literal["binary", "regression"]
-    label: Name | None = Field(None, description="The records' column with the label; the name by default.")
-    transform: Literal["identity", "log1p"] = Field(
-        "identity", description="What is learned of a regression label."
-    )
-    unit: str | None = Field(None, description="Unit of a regression label, e.g. s or stars.")
+    kind: str
+    column: Name | None = Field(None, description="The records' column with the label; the name by default.")
+    unit: str | None = Field(None, description="Unit of the label, e.g. s or stars.")
     label_wait: Duration = Field(
         0.0,
         description="Time after an impression at which its label counts as known to features of the state: "
@@ -24,20 +65,121 @@ class Label(SpecModel):
     )
 
     @property
-    def label_column(self) -> str:
+    def source_column(self) -> str:
         """The records' column that holds the label."""
-        return self.label or self.name
+        return self.column or self.name
 
-    @model_validator(mode="after")
-    def _only_regression_transforms(self) -> Self:
-        if self.kind == "binary" and self.transform != "identity":
-            raise ValueError(f"'{self.name}': transform is for regression, found kind binary")
-        return self
+    @property
+    def treatment(self) -> tuple[object, ...]:
+        """What decides how a label is treated: labels with one treatment are computed together."""
+        return (self.kind,)
+
+    @property
+    @abstractmethod
+    def value_range(self) -> tuple[float, float]:
+        """The least and the greatest value that the label may have; infinite ones are refused anyway."""
+
+    @property
+    def remark(self) -> str:
+        """What a reader of progressive metrics has to know of heads of this kind; empty for nothing."""
+        return ""
+
+    def loss_text(self, loss: float) -> str:
+        """The value of `loss_metric` for a table, with its unit."""
+        return f"{loss:.4f}"
+
+    def learned(self, labels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Labels as features of the state count them: a rising function.
+
+        Args:
+            labels: Of any shape, in natural units, NaN where missing.
+        """
+        return labels
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """The loss of every output.
+
+        Args:
+            outputs: (B, K) float32 of the network.
+            labels: (B, K) float32 in natural units; where one is missing, any valid label.
+
+        Returns:
+            (B, K), at least 0.
+        """
+
+    @abstractmethod
+    def base_outputs(self, labels: Tensor) -> Tensor:
+        """The constant outputs that fit some labels best.
+
+        Args:
+            labels: (B, K) float32 in natural units, NaN where missing.
+
+        Returns:
+            (K,); anything where all are missing.
+        """
+
+    @abstractmethod
+    def natural_units(self, outputs: Tensor) -> Tensor:
+        """Predictions in the label's unit.
+
+        Args:
+            outputs: (B, K) float64 of the network.
+        """
+
+    def slope(self, predictions: Floats) -> Floats:
+        """How far each prediction answers to a shift, for kinds whose `shift` uses it; 1 by default.
+
+        Args:
+            predictions: (B, K) in natural units.
+        """
+        return np.ones_like(predictions)
+
+    @abstractmethod
+    def shift(self, means: Means) -> Floats:
+        """What to add to the outputs so that the mean prediction is near the mean label.
+
+        Args:
+            means: Of recent rows.
+
+        Returns:
+            (K,) in the outputs' unit; anything where no row has a label.
+        """
+
+    @abstractmethod
+    def report(self, rows: JudgedRows) -> HeadReport:
+        """Exact metrics of a head on rows that it has not learned from.
+
+        Args:
+            rows: Those with a label.
+        """
 
 
 class Task(Label):
-    """One thing to predict: a label with a head of the network."""
+    """One thing to predict: a label with a head of the network, which gives one output a row."""
 
     group: Literal["engagement", "satisfaction"]
     weight: NonNegativeFloat = Field(1.0, description="Weight of the head's loss.")
-    position_bias: bool = Field(False, description="Add the position tower's logit to this head in training.")
+    position_bias: bool = Field(
+        False, description="Add the position tower's output to this head in training."
+    )
+
+
+HEAD_KEYS: Final = frozenset(Task.model_fields) - frozenset(Label.model_fields)
+"""What a spec says of a head, and not of its label."""
+
+
+def alike(labels: Sequence[Label]) -> Iterator[tuple[Label, list[int]]]:
+    """Group labels by their treatment.
+
+    Args:
+        labels: In the order of some columns.
+
+    Yields:
+        One label of each group, and the columns of the whole group.
+    """
+    columns: dict[tuple[object, ...], list[int]] = {}
+    for index, label in enumerate(labels):
+        columns.setdefault(label.treatment, []).append(index)
+    for group in columns.values():
+        yield labels[group[0]], group

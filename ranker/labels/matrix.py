@@ -21,19 +21,17 @@ def label_matrix(batch: pa.RecordBatch, labels: Sequence[Label]) -> NDArray[np.f
         (B, T + further labels) float32 in natural units, NaN where missing: the tasks', then the others.
 
     Raises:
-        SourceError: A label is no number, outside 0 to 1 (binary), negative (log1p) or infinite.
+        SourceError: A label is no number, infinite, or outside the range of its kind.
     """
     matrix = np.empty((batch.num_rows, len(labels)), np.float32)
     for index, label in enumerate(labels):
-        value = number_column(batch, label.label_column)
-        least = 0.0 if label.kind == "binary" or label.transform == "log1p" else -np.inf
-        greatest = 1.0 if label.kind == "binary" else np.inf
-        wrong = (value < least) | (value > greatest) | np.isinf(value)
+        value = number_column(batch, label.source_column)
+        low, high = label.value_range
         refuse_rows(
             batch,
-            label.label_column,
-            wrong,
-            f"{label.kind} labels from {least:g} to {greatest:g}, none infinite",
+            label.source_column,
+            (value < low) | (value > high) | np.isinf(value),
+            f"{label.kind} labels from {low:g} to {high:g}, none infinite",
         )
         matrix[:, index] = value
     return matrix

@@ -1,4 +1,4 @@
-"""Losses of the heads, and the way back from the network's outputs to natural units.
+"""The loss of all heads.
 
 Shape letters: B rows, T tasks.
 """
@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from ranker.labels.label import Task
+from ranker.labels.label import Task, alike
 
 
 @dataclass(frozen=True)
@@ -27,37 +26,37 @@ class Losses:
 
 
 class MultitaskLoss:
-    """Cross-entropy for binary heads, squared error on the transformed target for regression heads.
+    """Every head's mean loss, times the head's weight, added up.
 
     A missing label is masked out of its head's mean, so a head with few labels has as much say as its
     weight gives it. Example weights weigh the rows within each head.
 
+    Attributes:
+        weights: (T,) of the heads.
+
     Args:
-        tasks: In the order of the logits' columns.
+        tasks: In the order of the outputs' columns.
     """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
-        self.binary = torch.tensor([task.kind == "binary" for task in tasks])
-        self.log1p = torch.tensor([task.transform == "log1p" for task in tasks])
+        self._groups = list(alike(tasks))
+        in_groups = [column for _, columns in self._groups for column in columns]
+        self._order = torch.tensor(in_groups).argsort()
         self.weights = torch.tensor([task.weight for task in tasks])
 
-    def __call__(self, logit_bt: Tensor, label_bt: Tensor, weight_b: Tensor | None = None) -> Losses:
+    def __call__(self, output_bt: Tensor, label_bt: Tensor, weight_b: Tensor | None = None) -> Losses:
         """Compute the loss.
 
         Args:
-            logit_bt: (B, T) float32, the network's outputs.
+            output_bt: (B, T) float32 of the network.
             label_bt: (B, T) float32 in natural units, NaN where missing.
             weight_b: (B,) float32 example weights; None for 1 each.
         """
-        device = logit_bt.device
+        device = output_bt.device
         known = ~label_bt.isnan()
         label = torch.where(known, label_bt, 0.0)
-        target = torch.where(self.log1p.to(device), torch.log1p(label.clamp_min(0)), label)
-        loss = torch.where(
-            self.binary.to(device),
-            functional.binary_cross_entropy_with_logits(logit_bt, target, reduction="none"),
-            (logit_bt - target).square(),
-        )
+        losses = [task.loss(output_bt[:, columns], label[:, columns]) for task, columns in self._groups]
+        loss = torch.cat(losses, dim=1)[:, self._order.to(device)]
         weight = known.float() if weight_b is None else known * weight_b[:, None]
         heads = torch.where(known, loss * weight, 0.0).sum(dim=0) / weight.sum(dim=0).clamp_min(1e-12)
         return Losses((heads * self.weights.to(device)).sum(), heads)
@@ -69,11 +68,7 @@ class MultitaskLoss:
             label_bt: (B, T) in natural units, NaN where missing.
 
         Returns:
-            (T,) the logit of the (smoothed) rate, or the mean transformed label; NaN without labels.
+            (T,) one output a head; NaN without labels.
         """
-        known = ~label_bt.isnan()
-        count = known.sum(dim=0)
-        rate = (label_bt.nan_to_num().sum(dim=0) + 0.5) / (count + 1)
-        transformed = torch.where(self.log1p, label_bt.clamp_min(0).log1p(), label_bt)
-        output = torch.where(self.binary, rate.clamp(1e-6, 1 - 1e-6).logit(), transformed.nanmean(dim=0))
-        return torch.where(count > 0, output, torch.nan)
+        outputs = torch.cat([task.base_outputs(label_bt[:, columns]) for task, columns in self._groups])
+        return torch.where((~label_bt.isnan()).any(dim=0), outputs[self._order], torch.nan)

@@ -39,7 +39,7 @@ tasks:
   - {name: click, group: engagement, kind: binary, position_bias: true}
   - {name: watch_time, group: engagement, kind: regression, transform: log1p, unit: s, position_bias: true}
   - {name: like, group: satisfaction, kind: binary, weight: 2}
-  - {name: rating, group: satisfaction, kind: regression, label: survey_rating, unit: stars}
+  - {name: rating, group: satisfaction, kind: regression, column: survey_rating, unit: stars}
 network: {kind: mmoe, shared: [12], experts: 3, expert: [8, 6], tower: [5]}
 training: {batch_size: 32, metrics_window_s: 60, checkpoint_rows: 64}
 score:

@@ -112,6 +112,16 @@ def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
             "features > 9 ('tags'): 'most' is now called 'max_items'",
         ),
         (
+            "column: survey_rating",
+            "label: survey_rating",
+            "tasks > 3 ('rating'): 'label' is now called 'column'",
+        ),
+        (
+            "name: like, group: satisfaction, kind: binary",
+            "name: like, group: satisfaction, kind: ordinal",
+            "tasks > 2 ('like') > kind: expected one of 'binary', 'regression', found 'ordinal'",
+        ),
+        (
             "experts: 3,",
             "expert_count: 3,",
             "network: expected the keys kind, position_dropout, shared, tower, linear, experts, expert, "

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 from matplotlib.axes import Axes
 
-from ranker.metrics.progressive import SCHEMA
+from ranker.metrics.binary_sums import BinarySums
+from ranker.metrics.progressive import ProgressiveMetrics
 from training.chart import LEAST_POSITIVES, auc_chart
 
 HOUR_MS = 3_600_000
@@ -26,7 +27,8 @@ def windows(**heads: list[tuple[float | None, int | None]]) -> pa.Table:
         for head, figures in heads.items()
         for place, (auc, positives) in enumerate(figures)
     ]
-    return pa.Table.from_pylist(rows, schema=SCHEMA)
+    schema = ProgressiveMetrics(dict.fromkeys(heads, BinarySums), HOUR_MS).schema
+    return pa.Table.from_pylist(rows, schema=schema)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from ranker.errors import CheckpointError
 from tests.ranker.small_spec import SMALL_SPEC, random_records, small_spec
 from training import checkpoint
-from training.checkpoint import RunIdentity, restore, save
+from training.checkpoint import FORMAT, RunIdentity, restore, save
 from training.loop import TrainingLoop
 from training.sources.base import SourceBatch
 from training.sources.merge import rebatch
@@ -146,15 +146,17 @@ def test_another_run_is_refused_by_the_field_that_differs(saved: Path, field: st
 
 
 def test_another_format_is_refused(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + 1)
-    with pytest.raises(CheckpointError, match=r"expected a checkpoint of format 4, found 3; train without"):
+    monkeypatch.setattr(checkpoint, "FORMAT", FORMAT + 1)
+    expected = rf"expected a checkpoint of format {FORMAT + 1}, found {FORMAT}; train without"
+    with pytest.raises(CheckpointError, match=expected):
         restore(saved, fresh(), RUN)
 
 
 def test_a_checkpoint_from_before_formats_were_named_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
     save_file({"model/x": torch.zeros(3)}, path, metadata={"position": "{}", "encoder": "{}", "digest": "0"})
-    with pytest.raises(CheckpointError, match="expected a checkpoint of format 3, found an older one"):
+    expected = f"expected a checkpoint of format {FORMAT}, found an older one"
+    with pytest.raises(CheckpointError, match=expected):
         restore(path, fresh(), RUN)
 
 

@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 
-from ranker.labels.label import Task
+from ranker.labels.binary import BinaryTask
+from ranker.labels.regression import RegressionTask
 from training.correction import MeanCorrection
 
 TASKS = (
-    Task(name="click", group="engagement", kind="binary"),
-    Task(name="watch_time", group="engagement", kind="regression", transform="log1p", unit="s"),
-    Task(name="rating", group="satisfaction", kind="regression"),
+    BinaryTask(name="click", group="engagement", kind="binary"),
+    RegressionTask(name="watch_time", group="engagement", kind="regression", transform="log1p", unit="s"),
+    RegressionTask(name="rating", group="satisfaction", kind="regression"),
 )
 HOUR_MS = 3_600_000
 DRAW = np.random.default_rng(0)
@@ -85,7 +86,7 @@ def test_a_saved_state_goes_on() -> None:
     correction, resumed = MeanCorrection(TASKS, 3600), MeanCorrection(TASKS, 3600)
     outputs, labels = rows(100)
     correction.update(natural(outputs), labels, HOUR_MS)
-    resumed.load(correction.state())
+    resumed.load_state_dict(correction.state_dict())
     for each in (correction, resumed):
         each.update(natural(outputs), labels, 3 * HOUR_MS)
 

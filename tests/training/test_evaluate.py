@@ -10,12 +10,14 @@ from rich.console import Console
 from ranker.bundles.bundle import Bundle
 from ranker.bundles.registry import Registry
 from ranker.errors import SourceError
+from ranker.labels.binary import BinaryReport
 from ranker.labels.natural_units import natural_units
+from ranker.labels.regression import RegressionReport
 from tests.ranker.small_spec import SMALL_SPEC, random_records
 from tests.training.record_source import RecordSource
 from training.baseline import SmoothedRates
 from training.checkpoint import RunIdentity
-from training.evaluate import EvaluationReport, FeatureMode, HeadReport, evaluate
+from training.evaluate import EvaluationReport, FeatureMode, evaluate
 from training.loop import TrainingLoop
 from training.publish import publish
 from training.show import comparison_table, evaluation_table
@@ -70,13 +72,13 @@ def test_figures_of_a_binary_head_are_those_computed_by_hand(
     labels, scores = labels[~np.isnan(labels)], scores[~np.isnan(labels)]
     found = report.heads[head]
 
+    assert isinstance(found, BinaryReport)
     assert (found.rows, found.positives) == (len(labels), labels.sum())
     assert found.rows < len(JUDGED)
     assert found.auc == pytest.approx(pair_auc(labels, scores), abs=1e-6)
     chance = np.where(labels == 1, scores, 1 - scores)
     assert found.log_loss == pytest.approx(-np.log(chance).mean(), rel=1e-5)
     assert found.calibration == pytest.approx(scores.mean() / labels.mean(), rel=1e-5)
-    assert found.rmse is None
 
 
 @pytest.mark.parametrize(("head", "label"), [("watch_time", "watch_time"), ("rating", "survey_rating")])
@@ -87,9 +89,10 @@ def test_figures_of_a_regression_head_are_in_its_unit(
     labels, scores = labels[~np.isnan(labels)], scores[~np.isnan(labels)]
     found = report.heads[head]
 
+    assert isinstance(found, RegressionReport)
     assert found.rmse == pytest.approx(np.sqrt(((labels - scores) ** 2).mean()), rel=1e-5)
     assert found.calibration == pytest.approx(scores.sum() / labels.sum(), rel=1e-5)
-    assert (found.rows, found.auc, found.positives) == (len(labels), None, None)
+    assert (found.rows, found.auc) == (len(labels), None)
 
 
 def test_rows_after_the_training_are_judged_and_no_others(report: EvaluationReport, bundle: Bundle) -> None:
@@ -101,6 +104,7 @@ def test_rows_after_the_training_are_judged_and_no_others(report: EvaluationRepo
 def test_intervals_hold_the_figure_and_come_from_viewers(report: EvaluationReport) -> None:
     for head in ("click", "like"):
         found = report.heads[head]
+        assert isinstance(found, BinaryReport)
         assert found.auc is not None
         assert found.auc_ci is not None
         assert found.auc_ci[0] < found.auc < found.auc_ci[1]
@@ -130,6 +134,7 @@ def test_the_baseline_is_fitted_on_the_training_rows_and_judged_on_the_same_rows
         labels = known(head)
         expected = pair_auc(labels[~np.isnan(labels)], rates.score(JUDGED)[~np.isnan(labels), place])
         found = report.heads[head]
+        assert isinstance(found, BinaryReport)
         assert found.baseline_auc == pytest.approx(expected, abs=1e-6)
         assert found.auc is not None
         assert found.baseline_auc_ci is not None
@@ -199,7 +204,7 @@ def test_the_json_has_every_figure_of_a_heads_kind(bundle: Bundle) -> None:
 
 
 def test_the_tables_of_a_real_log_fit_into_80_columns() -> None:
-    head = HeadReport(
+    head = BinaryReport(
         rows=1_436_609,
         positives=1_234_567,
         auc=0.7123,
@@ -210,7 +215,7 @@ def test_the_tables_of_a_real_log_fit_into_80_columns() -> None:
         baseline_auc_ci=(0.6499, 0.6501),
         gain_ci=(-0.0123, 0.0623),
     )
-    watch_time = HeadReport(rows=1_436_609, rmse=12_345.678, calibration=0.9)
+    watch_time = RegressionReport(rows=1_436_609, rmse=12_345.678, calibration=0.9)
     heads = {"profile_enter": head, "watch_time": watch_time}
     report = EvaluationReport(
         model_version="kuairand-20220503T155959Z-05d7a9fe",

@@ -47,7 +47,7 @@ def test_a_batch_is_predicted_without_its_labels() -> None:
     *earlier, shuffled = small_batches()
     order = np.random.default_rng(0).permutation(shuffled.num_rows)
     for task in SMALL_SPEC.tasks:
-        shuffled = with_column(shuffled, task.label_column, shuffled.column(task.label_column).take(order))
+        shuffled = with_column(shuffled, task.source_column, shuffled.column(task.source_column).take(order))
 
     (ours, our_step), (theirs, their_step) = trained(small_batches()), trained([*earlier, shuffled])
 

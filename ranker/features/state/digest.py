@@ -6,6 +6,7 @@ from typing import Final
 
 from ranker.features.kinds.learned import HistoryFeature
 from ranker.features.layout import Layout
+from ranker.labels.label import HEAD_KEYS
 from ranker.spec import RankerSpec
 
 FORMAT: Final = 1
@@ -34,9 +35,6 @@ def state_digest(spec: RankerSpec, layout: Layout) -> str:
             )
             for name in sorted(names)
         },
-        "labels": [
-            label.model_dump(mode="json", include={"name", "label", "kind", "transform", "label_wait"})
-            for label in spec.feedback
-        ],
+        "labels": [label.model_dump(mode="json", exclude={*HEAD_KEYS, "unit"}) for label in spec.feedback],
     }
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]

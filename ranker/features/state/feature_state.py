@@ -27,6 +27,7 @@ from ranker.features.state.pending import Pending
 from ranker.features.state.rates import RateTracker
 from ranker.features.state.recency import RecencyTracker
 from ranker.features.state.tracker import SHOWN, Arrays, Replay, Tracker
+from ranker.labels.label import alike
 from ranker.spec import RankerSpec
 
 Labels = NDArray[np.float32]
@@ -49,7 +50,6 @@ class FeatureState:
         self.digest = state_digest(spec, layout)
         self._layout = layout
         self._feedback = spec.feedback
-        self._logs = [label.transform == "log1p" for label in spec.feedback]
         self._trackers: dict[str, Tracker] = {}
         for feature in sorted(spec.state_features, key=_has_prior):
             if isinstance(feature, RateFeature):
@@ -218,8 +218,9 @@ class FeatureState:
 
     def _learned(self, labels: Labels) -> Labels:
         """Labels as the network learns them."""
-        learned = labels.copy()
-        learned[:, self._logs] = np.log1p(learned[:, self._logs])
+        learned = np.empty_like(labels)
+        for label, columns in alike(self._feedback):
+            learned[:, columns] = label.learned(labels[:, columns])
         return learned
 
     def _known(

@@ -46,9 +46,10 @@ class HistoryTracker(Tracker):
         self._label = next((p for p, label in enumerate(labels) if label.name == feature.label), None)
         self._wait = SHOWN if self._label is None else labels[self._label].label_wait
         self._below = feature.below is not None
-        self._bound = np.float32(feature.above if feature.below is None else feature.below)
-        if self._label is not None and labels[self._label].transform == "log1p":
-            self._bound = np.log1p(max(self._bound, np.float32(-0.5)))  # such labels are 0 or more
+        bound = feature.above if feature.below is None else feature.below
+        self._bound = np.float32(bound)
+        if self._label is not None:
+            self._bound = labels[self._label].learned(np.array([bound], np.float32))[0]
 
     @property
     def waits(self) -> frozenset[float]:

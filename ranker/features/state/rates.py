@@ -51,7 +51,7 @@ class RateTracker(Tracker):
         self._labels = np.array([names.index(name) for name in feature.labels])
         counted = [labels[place] for place in self._labels]
         self._waits = [label.label_wait for label in counted]
-        binary = np.array([label.kind == "binary" for label in counted])
+        binary = np.array([label.is_probability for label in counted])
         self._feature = feature
         self._toward = toward
         self._toward_columns = _columns(feature, feature if toward is None else toward._feature)

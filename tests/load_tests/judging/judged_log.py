@@ -32,7 +32,7 @@ tasks:
   - {name: watch_time, group: engagement, kind: regression, transform: log1p, label_wait: 5m}
   - {name: like, group: satisfaction, kind: binary, weight: 2}
 labels:
-  - {name: rating, kind: regression, label: survey_rating}
+  - {name: rating, kind: regression, column: survey_rating}
 network: {shared: [24], experts: 2, expert: [16], tower: [4]}
 training: {batch_size: 32}
 score: {combine: sum, terms: [{head: click}, {head: like}]}

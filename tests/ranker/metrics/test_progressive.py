@@ -4,11 +4,13 @@ import pyarrow.compute as pc
 import pytest
 
 from ranker.errors import CheckpointError
+from ranker.metrics.binary_sums import BinarySums
 from ranker.metrics.exact import auc
-from ranker.metrics.progressive import SCHEMA, ProgressiveMetrics
-from ranker.metrics.streaming import Kind
+from ranker.metrics.progressive import MAX_WINDOWS, ProgressiveMetrics
+from ranker.metrics.regression_sums import RegressionSums
+from ranker.metrics.streaming import MetricSums
 
-KINDS: dict[str, Kind] = {"click": "binary", "watch_time": "regression"}
+KINDS: dict[str, type[MetricSums]] = {"click": BinarySums, "watch_time": RegressionSums}
 HOUR_MS = 3_600_000
 Stream = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -33,7 +35,17 @@ def test_a_row_a_window_and_head_whatever_the_batches() -> None:
     time_ms, p, labels = rows = stream(700, seed=1)
     table = fed(rows, batch=64).rows(with_open=True)
 
-    assert table.schema == SCHEMA
+    assert table.schema.names == [
+        "window_start_ms",
+        "window_end_ms",
+        "head",
+        "rows",
+        "positives",
+        "auc",
+        "log_loss",
+        "calibration",
+        "rmse",
+    ]
     assert table["head"].to_pylist() == ["click", "watch_time"] * 4
     starts = table["window_start_ms"].to_pylist()[::2]
     assert starts == [5 * HOUR_MS, 6 * HOUR_MS, 7 * HOUR_MS, 8 * HOUR_MS]
@@ -75,7 +87,7 @@ def test_a_late_row_counts_in_the_open_window() -> None:
 
 
 def test_a_window_of_one_class_has_no_auc_but_its_counts() -> None:
-    metrics = ProgressiveMetrics({"click": "binary"}, HOUR_MS)
+    metrics = ProgressiveMetrics({"click": BinarySums}, HOUR_MS)
     metrics.update(np.array([0, 1]), np.array([[0.2], [0.4]]), np.zeros((2, 1)))
 
     (row,) = metrics.rows(with_open=True).to_pylist()
@@ -100,17 +112,17 @@ def test_going_on_from_a_state_is_bit_identical(cut: int) -> None:
     rows = stream(700, seed=1)
     first, rest = tuple(c[:cut] for c in rows), tuple(c[cut:] for c in rows)
     stopped = fed(first, batch=50)
-    saved = {name: array.copy() for name, array in stopped.state().items()}
+    saved = {name: array.copy() for name, array in stopped.state_dict().items()}
     fed(rest, batch=50, metrics=stopped)  # a state is a copy: going on must not change it
     resumed = ProgressiveMetrics(KINDS, HOUR_MS)
-    resumed.load_state(saved)
+    resumed.load_state_dict(saved)
     fed(rest, batch=50, metrics=resumed)
 
     straight = fed(rows, batch=50)
     assert resumed.rows(with_open=True).equals(straight.rows(with_open=True))
     assert resumed.total() == straight.total()
-    expected = straight.state()
-    for name, array in resumed.state().items():
+    expected = straight.state_dict()
+    for name, array in resumed.state_dict().items():
         assert array.tobytes() == expected[name].tobytes(), name
         assert array.dtype == expected[name].dtype
 
@@ -120,18 +132,18 @@ def test_undefined_metrics_survive_a_state() -> None:
     for hour in (0, 1):
         metrics.update(np.array([hour * HOUR_MS]), np.array([[0.5, 1.0]]), np.array([[1.0, np.nan]]))
     other = ProgressiveMetrics(KINDS, HOUR_MS)
-    other.load_state(metrics.state())
+    other.load_state_dict(metrics.state_dict())
 
     assert other.rows().equals(metrics.rows())
     assert other.rows().num_rows == 2
 
 
 def test_a_state_without_windows_is_refused() -> None:
-    state = ProgressiveMetrics(KINDS, HOUR_MS).state()
+    state = ProgressiveMetrics(KINDS, HOUR_MS).state_dict()
     del state["windows"]
 
     with pytest.raises(CheckpointError, match="expected 'windows'"):
-        ProgressiveMetrics(KINDS, HOUR_MS).load_state(state)
+        ProgressiveMetrics(KINDS, HOUR_MS).load_state_dict(state)
 
 
 def test_the_rows_are_ready_for_parquet() -> None:
@@ -139,3 +151,22 @@ def test_the_rows_are_ready_for_parquet() -> None:
 
     assert isinstance(table, pa.Table)
     assert not any(np.isnan(v) for v in table["auc"].drop_null().to_pylist())
+
+
+def test_a_run_without_an_end_keeps_the_last_windows_and_the_total_of_all() -> None:
+    metrics = ProgressiveMetrics({"click": BinarySums}, window_ms=1)
+    count = MAX_WINDOWS + 7
+    metrics.update(np.arange(count + 1), np.full((count + 1, 1), 0.5), np.ones((count + 1, 1)))
+
+    assert metrics.closed == count
+    assert metrics.rows()["window_start_ms"].to_pylist() == list(range(7, count))
+    assert metrics.rows(since=count - 2)["window_start_ms"].to_pylist() == [count - 2, count - 1]
+    assert metrics.total()["click"]["rows"] == count + 1
+    assert metrics.state_dict()["results"].shape[0] == MAX_WINDOWS
+
+    resumed = ProgressiveMetrics({"click": BinarySums}, window_ms=1)
+    resumed.load_state_dict(metrics.state_dict())
+    for each in (metrics, resumed):
+        each.update(np.array([count + 1]), np.array([[0.5]]), np.array([[0.0]]))
+    assert resumed.rows(since=count).equals(metrics.rows(since=count))
+    assert resumed.rows().num_rows == MAX_WINDOWS

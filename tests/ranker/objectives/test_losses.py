@@ -7,14 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ranker.labels.binary import BinaryTask
 from ranker.labels.label import Task
-from ranker.labels.natural_units import LOG_LIMIT, natural_units
+from ranker.labels.natural_units import natural_units
+from ranker.labels.regression import LOG_LIMIT, RegressionTask
 from ranker.objectives.losses import MultitaskLoss
 
 TASKS = (
-    Task(name="click", group="engagement", kind="binary", weight=2.0),
-    Task(name="watch_time", group="engagement", kind="regression", transform="log1p", unit="s", weight=0.5),
-    Task(name="rating", group="satisfaction", kind="regression", unit="stars", weight=3.0),
+    BinaryTask(name="click", group="engagement", kind="binary", weight=2.0),
+    RegressionTask(
+        name="watch_time", group="engagement", kind="regression", transform="log1p", unit="s", weight=0.5
+    ),
+    RegressionTask(name="rating", group="satisfaction", kind="regression", unit="stars", weight=3.0),
 )
 NAN = math.nan
 LABELS = torch.tensor([[1.0, 10.0, 4.0], [0.0, NAN, NAN], [NAN, 0.0, 1.0], [1.0, 3.0, NAN]])
@@ -26,7 +30,10 @@ def row_loss(task: Task, logit: float, label: float) -> float:
     if task.kind == "binary":
         probability = 1 / (1 + math.exp(-logit))
         return -math.log(probability if label else 1 - probability)
-    return (logit - (math.log1p(label) if task.transform == "log1p" else label)) ** 2
+    return (
+        logit
+        - (math.log1p(label) if isinstance(task, RegressionTask) and task.transform == "log1p" else label)
+    ) ** 2
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS])

@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranker.labels.label import Task
+from ranker.labels.binary import BinaryTask
+from ranker.labels.regression import RegressionTask
 from ranker.score.formula import ScoreFormula
 from ranker.score.score_spec import ScoreSpec, ScoreTerm
 
 TASKS = [
-    Task(name="click", group="engagement", kind="binary"),
-    Task(name="watch_time", group="engagement", kind="regression", transform="log1p", unit="s"),
-    Task(name="like", group="satisfaction", kind="binary"),
-    Task(name="dismiss", group="satisfaction", kind="binary"),
+    BinaryTask(name="click", group="engagement", kind="binary"),
+    RegressionTask(name="watch_time", group="engagement", kind="regression", transform="log1p", unit="s"),
+    BinaryTask(name="like", group="satisfaction", kind="binary"),
+    BinaryTask(name="dismiss", group="satisfaction", kind="binary"),
 ]
 HEADS = [task.name for task in TASKS]
 finite = st.floats(allow_nan=False, allow_infinity=False)

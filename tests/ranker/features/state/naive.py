@@ -10,6 +10,7 @@ from ranker.features.kinds.columns import BinFeature, IdsFeature
 from ranker.features.kinds.learned import AgeFeature, HistoryFeature, RateFeature
 from ranker.features.layout import Layout
 from ranker.labels.label import Label
+from ranker.labels.regression import RegressionLabel
 from ranker.spec import RankerSpec
 from tests.ranker.features.state.small_state import Log
 
@@ -91,7 +92,7 @@ def rates(feature: RateFeature, spec: RankerSpec, log: Log) -> list[list[float]]
         numbers = []
         for half_life in feature.half_lives:
             for place, label in enumerate(counted):
-                binary = label.kind == "binary"
+                binary = label.is_probability
                 of_all, all_rows = _decayed(everything, place, latest_ms, half_life)
                 prior = (of_all + 0.5 * binary) / (all_rows + 1)
                 if towards is not None:
@@ -149,7 +150,8 @@ def _admits(feature: HistoryFeature, label: float) -> bool:
 
 
 def _learned(given: float, label: Label) -> float:
-    return math.log1p(given) if label.transform == "log1p" else float(given)
+    logs = isinstance(label, RegressionLabel) and label.transform == "log1p"
+    return math.log1p(given) if logs else float(given)
 
 
 def _decayed(

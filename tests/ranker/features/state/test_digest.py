@@ -29,7 +29,7 @@ def digest_of(yaml: str) -> str:
         ("of: [user_id, author_id]", "of: [user_id, video_id]"),
         ("name: user_age", "name: viewer_age"),
         ("name: state\n", "name: state\nhash_seed: 5\n"),
-        ("{name: skip, kind: binary,", "{name: skip, kind: binary, label: passed,"),
+        ("{name: skip, kind: binary,", "{name: skip, kind: binary, column: passed,"),
     ],
 )
 def test_what_the_state_is_made_of_changes_its_digest(old: str, new: str) -> None:
