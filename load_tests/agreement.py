@@ -26,7 +26,7 @@ from ranker.bundles.registry import Registry
 from ranker.events import TIME_MS
 from ranker.features.batch import Encoded
 from ranker.features.encoder import Encoder
-from ranker.features.layout import Group
+from ranker.features.sides import Group
 from ranker.labels.natural_units import natural_units
 from ranker.networks.inference import InferenceModel
 from ranker.networks.match_multiplications import with_kind

@@ -22,7 +22,7 @@ from load_tests.machine import machine
 from load_tests.ranking.process import free_port, running
 from load_tests.ranking.reference import reference_spec
 from load_tests.ranking.world import CANDIDATES, World, make_world
-from ranker.features.kinds.columns import Side
+from ranker.features.sides import Side
 from ranker.spec_file import load_spec
 from serving.http.auth import ApiKey, Role, fresh_key, hashed
 from serving.http.key_file import append_key

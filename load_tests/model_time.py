@@ -22,7 +22,7 @@ from torch.nn import functional
 from load_tests.machine import machine
 from load_tests.ranking.reference import reference_spec
 from ranker.features.encoder import Encoder
-from ranker.features.layout import Group
+from ranker.features.sides import Group
 from ranker.networks.inference import InferenceModel
 from ranker.networks.layers import multiplications
 from ranker.networks.model import RankingModel

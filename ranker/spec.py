@@ -12,9 +12,9 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from ranker.errors import SourceError
 from ranker.events import QUERY_PREFIX, USER_ID, VIDEO_ID, check_records
-from ranker.features.kinds.checks import check_cross, check_feature, check_state_feature
-from ranker.features.kinds.columns import ColumnFeature, CrossFeature, Feature, Side
-from ranker.features.kinds.learned import StateFeature
+from ranker.features.kinds.feature import ColumnFeature, StateFeature
+from ranker.features.kinds.registry import AnyFeature
+from ranker.features.sides import Side
 from ranker.labels.label import Label, Task
 from ranker.labels.registry import AnyLabel, AnyTask
 from ranker.networks.sharing.mmoe import MMoESpec
@@ -56,7 +56,7 @@ class RankerSpec(SpecModel):
 
     name: Name
     hash_seed: int = Field(0, ge=0, lt=2**63, description="Seed of the hash that spreads ids over buckets.")
-    features: tuple[Feature, ...] = Field(min_length=1)
+    features: tuple[AnyFeature, ...] = Field(min_length=1)
     tasks: tuple[AnyTask, ...] = Field(min_length=1)
     labels: tuple[AnyLabel, ...] = Field(
         (), description="Further labels, which are not predicted, for features of the state to count."
@@ -77,12 +77,7 @@ class RankerSpec(SpecModel):
                     f"score term: expected a head out of {', '.join(heads)}, found '{term.head}'"
                 )
         for feature in self.features:
-            if isinstance(feature, CrossFeature):
-                check_cross(feature, features)
-            elif isinstance(feature, StateFeature):
-                check_state_feature(feature, features, [label.name for label in self.feedback])
-            else:
-                check_feature(feature, features)
+            feature.check(features, [label.name for label in self.feedback])
         if len(self.side(Side.BIAS)) == len(self.features):
             raise ValueError("features: expected at least one outside side bias, found none")
         for task in self.tasks:
@@ -91,9 +86,9 @@ class RankerSpec(SpecModel):
                     f"task '{task.name}': position_bias expects a feature with side bias, found none"
                 )
         labels = {label.source_column for label in self.feedback}
-        for feature in self.side(*Side):
-            if feature.source_column in labels:
-                raise ValueError(f"feature '{feature.name}': its column '{feature.source_column}' is a label")
+        for column in self.side(*Side):
+            if column.source_column in labels:
+                raise ValueError(f"feature '{column.name}': its column '{column.source_column}' is a label")
         return self
 
     def side(self, *sides: Side) -> tuple[ColumnFeature, ...]:

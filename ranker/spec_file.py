@@ -8,7 +8,6 @@ import yaml
 from pydantic import ValidationError
 
 from ranker.errors import SpecError
-from ranker.features.kinds.columns import TABLE_KEYS
 from ranker.networks.sharing.registry import DEFAULT_KIND
 from ranker.spec import RankerSpec
 
@@ -75,10 +74,9 @@ def parse_spec(text: str, *, where: str) -> RankerSpec:
 def dump_spec(spec: RankerSpec) -> str:
     """Write a spec as YAML that `parse_spec` reads back to an equal one."""
     document = spec.model_dump(mode="json", exclude_none=True)
-    for feature in document["features"]:
-        if "shares" in feature:
-            for key in TABLE_KEYS & feature.keys():  # they stand with the table's owner
-                del feature[key]
+    for feature, written in zip(spec.features, document["features"], strict=True):
+        for key in feature.unsaid_keys & written.keys():
+            del written[key]
     return yaml.safe_dump(document, sort_keys=False)
 
 

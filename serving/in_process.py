@@ -15,8 +15,9 @@ from ranker.bundles.registry import Registry
 from ranker.device import choose_device, fast_bfloat16
 from ranker.errors import FeatureError, InvalidRequestError, Mistake
 from ranker.events import USER_ID, VIDEO_ID
-from ranker.features.kinds.columns import IdFeature, Side
+from ranker.features.kinds.id import IdFeature
 from ranker.features.record import RecordLayout, Words
+from ranker.features.sides import Side
 from ranker.features.values import FeatureValue, canonical
 from serving.http.json_pointer import json_pointer
 from serving.http.wordings import worded

@@ -7,8 +7,9 @@ import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
 from ranker.errors import StoreError
-from ranker.features.kinds.columns import CrossFeature, Side
-from ranker.features.kinds.learned import AgeFeature, HistoryFeature, StateFeature
+from ranker.features.kinds.cross import CrossFeature
+from ranker.features.kinds.feature import StateFeature
+from ranker.features.sides import Side
 from serving.http import problems
 from serving.http.json_body import JsonRoute
 from serving.http.problem_documents import described
@@ -107,17 +108,6 @@ async def readyz(ranking: Ranking) -> Readiness:
 
 
 def _state_feature(feature: StateFeature) -> StateFeatureInfo:
-    of: tuple[str | None, ...]
-    labels: tuple[str | None, ...] = ()
-    if isinstance(feature, HistoryFeature):
-        of, labels = (feature.of,), (feature.label,)
-    elif isinstance(feature, AgeFeature):
-        of = feature.of or (feature.since,)
-    else:
-        of, labels = feature.of, feature.labels
     return StateFeatureInfo(
-        name=feature.name,
-        kind=feature.kind,
-        of=tuple(name for name in of if name is not None),
-        labels=tuple(name for name in labels if name is not None),
+        name=feature.name, kind=feature.kind, of=feature.parts, labels=feature.counted_labels
     )

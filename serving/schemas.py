@@ -15,7 +15,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 from typing_extensions import TypedDict
 
-from ranker.features.kinds.columns import Side
+from ranker.features.sides import Side
 from ranker.score.score_spec import ScoreSpec
 
 MOST_CANDIDATES: Final = 1_000

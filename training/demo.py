@@ -25,7 +25,7 @@ from rich.table import Table
 
 from ranker.errors import UserError, WatchnextError
 from ranker.events import QUERY_VIDEO_ID, TIME_MS, USER_ID, VIDEO_ID
-from ranker.features.kinds.columns import Side
+from ranker.features.sides import Side
 from ranker.spec import RankerSpec
 from ranker.spec_file import load_spec
 from ranker.store.connection import connect

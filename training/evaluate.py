@@ -21,7 +21,7 @@ from ranker.bundles.bundle import Bundle
 from ranker.errors import SourceError
 from ranker.events import USER_ID, VIDEO_ID
 from ranker.features.encoder import Encoder
-from ranker.features.kinds.columns import Side
+from ranker.features.sides import Side
 from ranker.labels.head_report import HeadReport, JudgedRows
 from ranker.labels.matrix import label_matrix
 from ranker.labels.natural_units import natural_units

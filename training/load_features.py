@@ -16,8 +16,9 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ranker.errors import FeatureError, SourceError, StoreError
 from ranker.events import USER_ID, VIDEO_ID
-from ranker.features.kinds.columns import IdFeature, Side
+from ranker.features.kinds.id import IdFeature
 from ranker.features.record import RecordLayout
+from ranker.features.sides import Side
 from ranker.features.stored import user_records, video_records
 from ranker.features.values import canonical
 from ranker.spec import RankerSpec

@@ -10,7 +10,7 @@ import torch
 from ranker.bundles.bundle import Request, pack
 from ranker.bundles.manifest import Manifest
 from ranker.bundles.registry import Registry
-from ranker.features.layout import SIDES, Group
+from ranker.features.sides import SIDES, Group
 from ranker.features.values import FeatureValue, canonical
 from ranker.spec import RankerSpec
 from training.checkpoint import RunIdentity

@@ -105,22 +105,28 @@ class Trainer:
             batch: Examples not older than those before.
 
         Raises:
-            NonFiniteLossError: The loss is not a finite number. The network has not learned from the batch,
-                but the encoder has counted it, so training goes on from the last checkpoint.
+            NonFiniteLossError: The loss is not a finite number. Nothing has learned from the batch: network,
+                encoder, feature state and metrics are as they were before.
             FeatureError: A column has the wrong type.
             SourceError: A label or weight is out of range.
         """
         feedback = label_matrix(batch, self.spec.feedback)
         labels = feedback[:, : len(self.spec.tasks)]
-        encoded = self.encoder.encode_examples(batch, observe=True, labels=feedback).to(self.device)
-        rows = self.model.embedding.rows(encoded)
-        gathered = {w: copies.requires_grad_() for w, copies in self.model.embedding.gather(rows).items()}
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            outputs = self.model.training_outputs(encoded, gathered)
         weights = self._weights(batch)
-        loss = self.loss(outputs.logit, torch.from_numpy(labels).to(self.device), weights)
-        if not torch.isfinite(loss.total):
-            self._refuse(batch, loss.heads)
+        examples = self.encoder.read_examples(batch, feedback)
+        try:
+            encoded = examples.encoded.to(self.device)
+            rows = self.model.embedding.rows(encoded)
+            gathered = {w: copies.requires_grad_() for w, copies in self.model.embedding.gather(rows).items()}
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+                outputs = self.model.training_outputs(encoded, gathered)
+            loss = self.loss(outputs.logit, torch.from_numpy(labels).to(self.device), weights)
+            if not torch.isfinite(loss.total):
+                self._refuse(batch, loss.heads)
+        except BaseException:
+            self.encoder.take_back(examples)
+            raise
+        fresh_rows = self.encoder.learn(examples)
         result = StepResult(loss.total.item(), natural_units(outputs.prediction, self.spec.tasks), labels)
         time_ms = batch.column(TIME_MS).to_numpy()
         self.metrics.update(time_ms, result.predictions, labels)
@@ -132,7 +138,7 @@ class Trainer:
         self.dense.step()
         self.dense.zero_grad()
         self.sparse.step(rows, gathered, batch.num_rows)
-        self.sparse.start_anew(self.encoder.fresh_rows)  # this batch still used them for other ids
+        self.sparse.start_anew(fresh_rows)  # this batch still used them for other ids
         if self.rows == 0:
             self.model.network.start_at(self.loss.base_outputs(torch.from_numpy(labels)).to(self.device))
         self.average.update()

@@ -18,21 +18,20 @@ from numpy.typing import NDArray
 from load_tests.judging.log import Day, Log
 from ranker.events import TIME_MS
 from ranker.features.hashing import combine
-from ranker.features.kinds.columns import (
-    BinFeature,
-    CategoryFeature,
-    CrossFeature,
-    IdFeature,
-    IdsFeature,
-    NumberFeature,
-    Side,
-)
-from ranker.features.kinds.learned import AgeFeature, HistoryFeature, RateFeature
-from ranker.features.layout import Group, Layout
+from ranker.features.kinds.age import AgeFeature
+from ranker.features.kinds.bin import BinFeature
+from ranker.features.kinds.category import CategoryFeature
+from ranker.features.kinds.cross import CrossFeature
+from ranker.features.kinds.history import HistoryFeature
+from ranker.features.kinds.id import IdFeature
+from ranker.features.kinds.ids import IdsFeature
+from ranker.features.kinds.number import NumberFeature
+from ranker.features.kinds.rate import RateFeature
+from ranker.features.layout import Layout
 from ranker.features.record import MISSING_KEY, RecordLayout, Words
+from ranker.features.sides import Group, Side
 from ranker.features.state.feature_state import FeatureState
-from ranker.features.state.known import Known
-from ranker.features.state.row_keys import bins, part_keys
+from ranker.features.state.reading import Known
 from ranker.labels.matrix import label_matrix
 from ranker.spec import RankerSpec
 
@@ -112,21 +111,23 @@ class TreeInputs:
                 if isinstance(feature, NumberFeature):
                     numbers[name] = words[:, self.records.place(feature)].view(np.float64).astype(np.float32)
                 elif isinstance(feature, BinFeature):
-                    numbers[name] = bins(feature, words, self.records).astype(np.float32)
+                    numbers[name] = feature.ranges(words, self.records).astype(np.float32)
                 elif isinstance(feature, IdsFeature):
-                    items = part_keys(feature, words, self.records)
+                    items = feature.keys(words, self.records)
                     keys |= {f"{name}/{item}": items[:, item] for item in range(LISTED)}
                 elif isinstance(feature, IdFeature | CategoryFeature):
                     keys[name] = words[:, self.records.place(feature)]
                 elif isinstance(feature, CrossFeature):
-                    parts = self.layout.parts(feature)
-                    keys[name] = combine([part_keys(part, words, self.records)[:, 0] for part in parts])
+                    parts = feature.columns(self.layout.by_name)
+                    keys[name] = combine([part.keys(words, self.records)[:, 0] for part in parts])
                 elif isinstance(feature, HistoryFeature):
                     ages_s = known[group].histories[name].ages_s.astype(np.float32)
                     numbers[f"{name}/count"] = np.count_nonzero(~np.isnan(ages_s), axis=1).astype(np.float32)
                     numbers[f"{name}/age"] = ages_s[:, 0]
-                else:
+                elif isinstance(feature, RateFeature | AgeFeature):
                     numbers |= {column: next(of_state) for column in state_columns(feature)}
+                else:
+                    raise ValueError(f"feature '{name}': trees have no column for kind {feature.kind}")
             assert next(of_state, None) is None
         return Matrix(numbers, keys)
 

@@ -1,13 +1,13 @@
 """Specs derived from one: other networks of the same cost, and the same network with less to read."""
 
-from collections.abc import Sequence
 from typing import Final
 
 import torch
 
-from ranker.features.kinds.columns import CrossFeature, Feature, IdFeature, IdsFeature, TableFeature
-from ranker.features.kinds.learned import AgeFeature, HistoryFeature, RateFeature
-from ranker.features.layout import Group, Layout
+from ranker.features.kinds.feature import Feature
+from ranker.features.kinds.hashed import SharedTableFeature
+from ranker.features.layout import Layout
+from ranker.features.sides import Group
 from ranker.labels.label import HEAD_KEYS
 from ranker.networks.match_multiplications import match_multiplications
 from ranker.networks.model import RankingModel
@@ -92,26 +92,16 @@ def without(spec: RankerSpec, what: str) -> RankerSpec | None:
     if what == "ids":
         return _changed(spec, features=[_without_identity(feature) for feature in spec.features])
     gone = {feature.name for feature in spec.features if feature.kind in KINDS[what]}
-    kept = [f for f in spec.features if f.name not in gone and not gone.intersection(_parts(f))]
+    kept = [f for f in spec.features if f.name not in gone and not gone.intersection(f.parts)]
     return _changed(spec, features=[feature.model_dump(exclude_unset=True) for feature in kept])
-
-
-def _parts(feature: Feature) -> Sequence[str]:
-    """The features that a feature is made of."""
-    if isinstance(feature, CrossFeature | RateFeature):
-        return feature.of
-    if isinstance(feature, AgeFeature):
-        return feature.of if feature.since is None else (feature.since,)
-    return (feature.of,) if isinstance(feature, HistoryFeature) else ()
 
 
 def _without_identity(feature: Feature) -> dict[str, object]:
     given = feature.model_dump(exclude_unset=True)
-    if not isinstance(feature, TableFeature) or feature.shares is not None:
+    if not isinstance(feature, SharedTableFeature) or feature.shares is not None:
         return given
-    if isinstance(feature, IdFeature) and feature.capacity is not None:
+    if feature.id_table() is not None:
         return given | {"capacity": 1, "admission_threshold": NEVER_ADMITTED}
-    assert isinstance(feature, IdFeature | IdsFeature)
     return given | {"buckets": 1}
 
 

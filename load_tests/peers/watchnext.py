@@ -18,7 +18,8 @@ from load_tests.peers.workload import (
     Rows,
 )
 from ranker.device import fast_bfloat16
-from ranker.features.kinds.columns import IdFeature, Side
+from ranker.features.kinds.id import IdFeature
+from ranker.features.sides import Side
 from ranker.labels.binary import BinaryTask
 from ranker.labels.natural_units import natural_units
 from ranker.networks.sharing.mmoe import MMoESpec

@@ -69,7 +69,7 @@ score:
 """
 LEARNING: Final = """
   - {name: channel_rates, kind: rate, of: [channel_id], labels: [click, like], half_lives: [1h, 30d]}
-  - {name: user_topic_rates, kind: rate, of: [user_id, topic], labels: [click, rating], strength: 2}
+  - {name: user_topic_rates, kind: rate, of: [user_id, topic], labels: [click, rating], prior_strength: 2}
   - {name: clicked_tags, kind: history, of: tags, label: click, length: 12}
   - {name: user_channel_age, kind: age, of: [user_id, channel_id]}
 """

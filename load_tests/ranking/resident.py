@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from load_tests.ranking.world import HOURS, QUERIES, TABS, World
 from ranker.bundles.bundle import Bundle
 from ranker.bundles.registry import Registry
-from ranker.features.kinds.columns import Side
-from ranker.features.layout import Group
+from ranker.features.sides import Group, Side
 from ranker.networks.sharing.layered import LayeredNetwork
 
 CHUNK = 2_000

@@ -10,7 +10,8 @@ from load_tests.ranking.reference import publish
 from load_tests.ranking.world import World
 from ranker.bundles.bundle import MANIFEST, MODEL, Request, pack, unpack
 from ranker.bundles.registry import Registry
-from ranker.features.kinds.columns import CategoryFeature, NumberFeature
+from ranker.features.kinds.category import CategoryFeature
+from ranker.features.kinds.number import NumberFeature
 from ranker.networks.sharing.layered import LayeredNetwork
 from ranker.spec_file import dump_spec, load_spec
 

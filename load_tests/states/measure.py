@@ -11,8 +11,7 @@ import pyarrow as pa
 from load_tests.states.rows import Rows
 from ranker.events import VIDEO_ID
 from ranker.features.encoder import Encoder
-from ranker.features.kinds.columns import Side
-from ranker.features.layout import Group
+from ranker.features.sides import Group, Side
 from ranker.features.state.feature_state import FeatureState
 from ranker.spec import RankerSpec
 from training.trainer import Trainer

@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from ranker.events import TIME_MS
 from ranker.features.key_loops import Times
-from ranker.features.kinds.columns import Side
-from ranker.features.layout import VIEWER
+from ranker.features.kinds.id import VIEWER
 from ranker.features.record import MISSING_KEY, RecordLayout, Words
+from ranker.features.sides import Side
 from ranker.features.state.feature_state import Labels
 from ranker.labels.matrix import label_matrix
 from ranker.spec import RankerSpec

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ranker.features.layout import Group
+from ranker.features.sides import Group
 
 
 @dataclass(frozen=True)

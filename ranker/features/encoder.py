@@ -8,6 +8,7 @@ Shape letters: R rows, W words of a record.
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, Self
 
 import numpy as np
@@ -15,20 +16,21 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor
 
 from ranker.events import TIME_MS
 from ranker.features.batch import Encoded, GroupInputs
-from ranker.features.id_rows import IdRows
+from ranker.features.id_rows import FreshRows, IdRows
 from ranker.features.key_loops import Times
-from ranker.features.kinds.columns import CategoryFeature, ColumnFeature, Side
-from ranker.features.layout import SIDES, Group, Layout
-from ranker.features.reader import GroupReader
+from ranker.features.key_table import Arrays
+from ranker.features.kinds.category import CategoryFeature
+from ranker.features.kinds.feature import ColumnFeature
+from ranker.features.layout import Layout
+from ranker.features.reader import GroupRead, GroupReader
 from ranker.features.record import RecordLayout, Words
+from ranker.features.sides import SIDES, Group, Side
 from ranker.features.standardise import Standardiser, Statistics
 from ranker.features.state.feature_state import FeatureState, Labels
-from ranker.features.state.known import Known
-from ranker.features.state.tracker import Arrays
+from ranker.features.state.reading import Known
 from ranker.features.values import FeatureValue, canonical
 from ranker.features.vocabularies import Vocabularies
 from ranker.spec import RankerSpec
@@ -44,6 +46,27 @@ class EncoderState(BaseModel):
 
     vocabularies: dict[str, list[str]]
     statistics: dict[Group, Statistics]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows of a log, encoded; what an encoder may learn of them.
+
+    Attributes:
+        encoded: What the network takes.
+        batch: The rows.
+        words: (B, W) their records.
+        groups: What each group's reader found.
+        bias: (B, number of bias features) categories.
+        replayed: Whether the state has gone on through them.
+    """
+
+    encoded: Encoded
+    batch: pa.RecordBatch
+    words: Words
+    groups: dict[Group, GroupRead]
+    bias: NDArray[np.int64]
+    replayed: bool
 
 
 class Encoder:
@@ -63,12 +86,12 @@ class Encoder:
         self.spec = spec
         self.layout = Layout(spec)
         columns = spec.side(*Side)
-        self._standardisers = {group: Standardiser(self.layout.standardised(group)) for group in Group}
+        self._standardisers = {group: Standardiser(len(self.layout.numbers(group))) for group in Group}
         self.feature_state = FeatureState(spec, self.layout)
         self._vocabularies = Vocabularies(
             [f for f in columns if isinstance(f, CategoryFeature)], seed=spec.hash_seed
         )
-        self._ids = IdRows(spec, self.layout)
+        self._ids = IdRows(self.layout)
         self._examples = RecordLayout(
             (*columns, *(part for group in Group for part in self.layout.columns(group))), seed=spec.hash_seed
         )
@@ -78,16 +101,14 @@ class Encoder:
         }
         self._readers = {group: self._reader(group, self.records[group]) for group in Group}
 
-    def encode_examples(
-        self, batch: pa.RecordBatch, *, observe: bool = False, labels: Labels | None = None
-    ) -> Encoded:
-        """Encode rows of a log.
+    def read_examples(self, batch: pa.RecordBatch, labels: Labels | None = None) -> Examples:
+        """Encode rows of a log; only the feature state goes on.
+
+        `learn` or `take_back` follows, before the next batch.
 
         Args:
             batch: B rows with the spec's feature columns, and `time_ms` if any learns from the stream or has
                 ids with rows of their own.
-            observe: Take the rows into vocabularies, rows of ids and statistics. They are used from the next
-                batch on: a row is always encoded with what earlier batches told.
             labels: (B, F) of the tasks and the further labels, in natural units, NaN where missing: the state
                 goes on through these rows, each of which sees what was known at its time. Without them it
                 stands still.
@@ -98,25 +119,56 @@ class Encoder:
         Raises:
             FeatureError: A column has the wrong type; the message names it.
         """
-
-        def text(feature: ColumnFeature) -> pa.Array:
-            return canonical(batch.column(feature.source_column), feature)
-
         words = self._examples.of_batch(batch)
-        names = [feature.name for feature in self.layout.bias]
         bias = self._vocabularies.categories(
-            names, words[:, [self._examples.place(feature) for feature in self.layout.bias]]
+            [feature.name for feature in self.layout.bias],
+            words[:, [self._examples.place(feature) for feature in self.layout.bias]],
         )
         known = self._known(words, batch, labels)
-        groups = {
-            group: reader.read(words, known[group], observe=text if observe else None)
-            for group, reader in self._example_readers.items()
-        }
+        groups = {group: reader.read(words, known[group]) for group, reader in self._example_readers.items()}
+        encoded = Encoded({group: read.inputs for group, read in groups.items()}, torch.from_numpy(bias))
+        return Examples(encoded, batch, words, groups, bias, labels is not None)
+
+    def learn(self, examples: Examples) -> FreshRows:
+        """Take rows into vocabularies, rows of ids and statistics.
+
+        They are used from the next batch on: a row is always encoded with what earlier batches told.
+
+        Args:
+            examples: What `read_examples` gave.
+
+        Returns:
+            The rows of the fused tables that were given to new ids; they hold the embeddings of others.
+        """
+
+        def text(feature: ColumnFeature) -> pa.Array:
+            return canonical(examples.batch.column(feature.source_column), feature)
+
+        for group, reader in self._example_readers.items():
+            reader.observe(examples.groups[group], text)
+        self._vocabularies.observe([feature.name for feature in self.layout.bias], examples.bias, text)
+        if not self._ids.learns:
+            return {}
+        times = examples.batch.column(TIME_MS).to_numpy()
+        return self._ids.observe(examples.words, self._examples, times)
+
+    def take_back(self, examples: Examples) -> None:
+        """Let everything be as it was before rows were read.
+
+        Args:
+            examples: What the latest `read_examples` gave, of which nothing was learned.
+        """
+        if examples.replayed and self.spec.state_features:
+            self.feature_state.take_back()
+
+    def encode_examples(
+        self, batch: pa.RecordBatch, *, observe: bool = False, labels: Labels | None = None
+    ) -> Encoded:
+        """Encode rows of a log for good: `read_examples`, and with `observe` also `learn`."""
+        examples = self.read_examples(batch, labels)
         if observe:
-            self._vocabularies.observe(names, bias, text)
-            if self._ids.learns:
-                self._ids.observe(words, self._examples, batch.column(TIME_MS).to_numpy())
-        return Encoded(groups, torch.from_numpy(bias))
+            self.learn(examples)
+        return examples.encoded
 
     def replay(self, batch: pa.RecordBatch, labels: Labels) -> None:
         """Let the state go on through rows of a log without encoding them; see `encode_examples`."""
@@ -175,15 +227,7 @@ class Encoder:
         """
         times = np.full(len(words), time_ms, np.int64)
         known = self.feature_state.look_up(group, words, self.records[group], times)
-        return self._readers[group].read(words, known)
-
-    @property
-    def fresh_rows(self) -> dict[int, Tensor]:
-        """For each embedding width, the rows of the fused table that the last observed batch gave to new ids.
-
-        The next batch is the first to use them for these ids; until then they are those of others.
-        """
-        return self._ids.fresh
+        return self._readers[group].read(words, known).inputs
 
     def state(self) -> EncoderState:
         """Vocabularies and statistics as they are now."""

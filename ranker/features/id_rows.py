@@ -13,44 +13,45 @@ from torch import Tensor
 
 from ranker.features.id_table import IdTable
 from ranker.features.key_loops import Times
-from ranker.features.kinds.columns import CrossFeature, IdFeature, TableFeature
+from ranker.features.key_table import Arrays
+from ranker.features.kinds.feature import ColumnFeature, Feature
+from ranker.features.kinds.hashed import HashedFeature
 from ranker.features.layout import Layout
 from ranker.features.record import MISSING_KEY, RecordLayout, Words
-from ranker.features.state.row_keys import part_keys
-from ranker.features.state.tracker import Arrays
 from ranker.features.vocabularies import MISSING
-from ranker.spec import RankerSpec
+
+FreshRows = dict[int, Tensor]
+"""For each embedding width, rows of the fused table."""
 
 
 class IdRows:
     """Looks up the rows of all ids of a spec, and gives them out where ids have rows of their own.
 
     Args:
-        spec: Names the features.
-        layout: Says who shares whose table.
-
-    Attributes:
-        fresh: For each embedding width, the rows of the fused table that the last observed batch gave to new
-            ids. They are used from the next batch on, and hold the embedding of another id until then.
+        layout: Names the features, and says who shares whose table.
     """
 
-    def __init__(self, spec: RankerSpec, layout: Layout) -> None:
+    def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._seen_in: dict[str, list[TableFeature]] = {}
+        self._seen_in: dict[str, list[ColumnFeature]] = {}
         self._tables: dict[str, IdTable] = {}
-        for feature in spec.features:
-            owner = layout.owner(feature) if isinstance(feature, TableFeature) else None
-            if isinstance(feature, TableFeature) and isinstance(owner, IdFeature) and owner.capacity:
+        self._owners: dict[str, HashedFeature] = {}
+        for feature in layout.by_name.values():
+            owner = feature.owner(layout.by_name)
+            if not isinstance(owner, HashedFeature):
+                continue
+            self._owners[feature.name] = owner
+            table = owner.id_table()
+            if table is not None and isinstance(feature, ColumnFeature):
                 self._seen_in.setdefault(owner.name, []).append(feature)
-                self._tables.setdefault(owner.name, IdTable(owner))
-        self.fresh: dict[int, Tensor] = {}
+                self._tables.setdefault(owner.name, table)
 
     @property
     def learns(self) -> bool:
         """Whether any id has a row of its own, so that there is something to observe."""
         return bool(self._tables)
 
-    def rows(self, feature: TableFeature | CrossFeature, keys: Words) -> NDArray[np.int64]:
+    def rows(self, feature: Feature, keys: Words) -> NDArray[np.int64]:
         """Look hashed values up.
 
         Args:
@@ -60,27 +61,31 @@ class IdRows:
         Returns:
             As many rows inside the range of the feature's table: MISSING, or 1 and above.
         """
-        owner = self._layout.owner(feature) if isinstance(feature, TableFeature) else feature
+        owner = self._owners[feature.name]
         if owner.name in self._tables:
             return self._tables[owner.name].rows(keys)
         buckets = (keys % np.uint64(owner.buckets)).astype(np.int64)
         return np.where(keys == MISSING_KEY, MISSING, buckets + 1)
 
-    def observe(self, words: Words, records: RecordLayout, times: Times) -> None:
+    def observe(self, words: Words, records: RecordLayout, times: Times) -> FreshRows:
         """Count the sightings of ids, in whichever column they are, and give out rows.
 
         Args:
             words: (R, W) with all columns.
             records: Where the columns stand in them.
             times: (R,) int64 milliseconds, in order.
+
+        Returns:
+            The rows that were given to new ids. They are used from the next batch on, and hold the embedding
+            of another id until then.
         """
         fresh: dict[int, list[NDArray[np.int64]]] = {}
         for name, table in self._tables.items():
             features = self._seen_in[name]
-            keys = np.concatenate([part_keys(f, words, records) for f in features], axis=1)
+            keys = np.concatenate([feature.keys(words, records) for feature in features], axis=1)
             given = table.observe(keys, times) + self._layout.first_row(features[0])
             fresh.setdefault(self._layout.width(features[0]), []).append(given)
-        self.fresh = {width: torch.from_numpy(np.concatenate(rows)) for width, rows in fresh.items()}
+        return {width: torch.from_numpy(np.concatenate(rows)) for width, rows in fresh.items()}
 
     def state(self) -> Arrays:
         """Everything, as named arrays of int64, for a checkpoint or a bundle."""
@@ -90,5 +95,5 @@ class IdRows:
         """Go on from a saved state."""
         for name, table in self._tables.items():
             prefix = f"{name}/"
-            table.load({n.removeprefix(prefix): a for n, a in state.items() if n.startswith(prefix)})
-        self.fresh = {}
+            own = {n.removeprefix(prefix): a for n, a in state.items() if n.startswith(prefix)}
+            table.load(own)

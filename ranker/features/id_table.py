@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 
 from ranker.compiled import compiled
 from ranker.features.key_loops import KNOWN, NO_KEY, NO_ROW, Keys, Times, Words, find, use
-from ranker.features.key_table import KeyTable
-from ranker.features.kinds.columns import IdFeature
-from ranker.features.state.tracker import Arrays
+from ranker.features.key_table import Arrays, KeyTable
 
 _FOREVER_MS: Final = 2**62
 OWN_ROW: Final = KNOWN
@@ -35,15 +33,16 @@ class IdTable:
     """Which id has which row of a feature's table.
 
     Args:
-        feature: Has a capacity, and may say after how many sightings ids are admitted, and when they expire.
+        capacity: Ids that have a row at most.
+        admission_threshold: Sightings after which an id has a row.
+        expire_after_s: Seconds after which an id that was not seen loses its row; None for never.
     """
 
-    def __init__(self, feature: IdFeature) -> None:
-        assert feature.capacity is not None
-        self._admit = feature.admission_threshold
-        self._expire_ms = _FOREVER_MS if feature.expire_after is None else round(feature.expire_after * 1000)
-        self._own = KeyTable(feature.capacity, words=2)
-        self._waiting = KeyTable(feature.capacity, words=1)
+    def __init__(self, capacity: int, admission_threshold: int, expire_after_s: float | None) -> None:
+        self._admit = admission_threshold
+        self._expire_ms = _FOREVER_MS if expire_after_s is None else round(expire_after_s * 1000)
+        self._own = KeyTable(capacity, words=2)
+        self._waiting = KeyTable(capacity, words=1)
         self._latest_ms = 0
 
     def rows(self, keys: Words) -> NDArray[np.int64]:

@@ -2,7 +2,8 @@
 
 What is known of a key stands in one row, beside the key: memory is slower than arithmetic here.
 
-Shape letters: C rows of a table that there is room for, S slots, at least 2 C; P words known of a key.
+Shape letters: C rows of a table that there is room for, S slots, at least 2 C; P words known of a key; U uses
+that there is room to note.
 """
 
 from typing import Final, NamedTuple
@@ -25,6 +26,8 @@ HALF: Final = np.uint64(32)
 LOWER: Final = np.uint64(2**32 - 1)
 ONE: Final = np.uint64(1)
 
+UNUSED: Final = -1
+"""In place of the clock at a row's last use: the row was not used."""
 KEY: Final = 0
 LAST_USE: Final = 1
 KNOWN: Final = 2
@@ -36,7 +39,8 @@ CLOCK: Final = 2
 NEXT: Final = 3
 SORTED: Final = 4
 SORTED_AT: Final = 5
-COUNTS: Final = 6
+NOTED: Final = 6
+COUNTS: Final = 7
 """How many counts a table has, each at one of the indices above."""
 
 
@@ -48,13 +52,18 @@ class Keys(NamedTuple):
         rows: (C, 2 + P) int64, see KEY, LAST_USE and KNOWN.
         oldest: (C,) int32, the first SORTED are rows by their last use as of clock SORTED_AT; those before
             NEXT were forgotten or used again.
-        counts: (COUNTS,) int64: rows used, rows that may be used, the clock, and the three above.
+        counts: (COUNTS,) int64: rows used, rows that may be used, the clock, the three above, and how many
+            uses are noted.
+        noted: (U,) int64 which row each of the latest uses changed; no uses are noted if U is 0.
+        noted_rows: (U, 2 + P) int64 what stood in that row before; its LAST_USE is UNUSED if nothing did.
     """
 
     slots: Words
     rows: Times
     oldest: NDArray[np.int32]
     counts: Times
+    noted: Times
+    noted_rows: Times
 
 
 @compiled
@@ -79,17 +88,51 @@ def use(keys: Keys, key: np.uint64) -> tuple[int, bool]:
     row = find(keys, key)
     fresh = row == NO_ROW
     if fresh:
-        if keys.counts[USED] < keys.counts[CAPACITY]:
-            row = keys.counts[USED]
+        unused = keys.counts[USED] < keys.counts[CAPACITY]
+        row = keys.counts[USED] if unused else _least_recently_used(keys)
+        _note(keys, row, unused)
+        if unused:
             keys.counts[USED] += 1
         else:
-            row = _least_recently_used(keys)
             _free_slot(keys, np.uint64(keys.rows[row, KEY]))
         keys.rows[row, KEY] = np.int64(key)
         insert(keys, row)
+    else:
+        _note(keys, row, False)
     keys.rows[row, LAST_USE] = keys.counts[CLOCK]
     keys.counts[CLOCK] += 1
     return row, fresh
+
+
+@compiled
+def _note(keys: Keys, row: int, unused: bool) -> None:
+    """Note what stands in a row before it is used."""
+    use = keys.counts[NOTED]
+    if use < len(keys.noted):
+        keys.noted[use] = row
+        for word in range(keys.rows.shape[1]):
+            keys.noted_rows[use, word] = keys.rows[row, word]
+        if unused:
+            keys.noted_rows[use, LAST_USE] = UNUSED
+        keys.counts[NOTED] = use + 1
+
+
+@compiled
+def take_back(keys: Keys) -> None:
+    """Take all noted uses back, the latest first; the clock and the order of use are the caller's."""
+    for use in range(keys.counts[NOTED] - 1, -1, -1):
+        row = keys.noted[use]
+        unused = keys.noted_rows[use, LAST_USE] == UNUSED
+        other = keys.noted_rows[use, KEY] != keys.rows[row, KEY]
+        if unused or other:
+            _free_slot(keys, np.uint64(keys.rows[row, KEY]))
+        for word in range(keys.rows.shape[1]):
+            keys.rows[row, word] = 0 if unused else keys.noted_rows[use, word]
+        if unused:
+            keys.counts[USED] -= 1
+        elif other:
+            insert(keys, row)
+    keys.counts[NOTED] = 0
 
 
 @compiled

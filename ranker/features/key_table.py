@@ -1,6 +1,6 @@
 """Rows for 64-bit keys, bounded in number: the least recently used key gives its row to a new one."""
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,20 @@ from ranker.features.key_loops import (
     KEY,
     KNOWN,
     LAST_USE,
+    NEXT,
+    NOTED,
+    SORTED,
+    SORTED_AT,
     USED,
     Keys,
     Times,
     Words,
     insert_all,
+    take_back,
 )
 
+Arrays = dict[str, NDArray[Any]]
+"""Named arrays, as they are saved."""
 _FIRST_CAPACITY: Final = 64
 
 
@@ -35,6 +42,8 @@ class KeyTable:
 
     def __init__(self, capacity: int, words: int) -> None:
         self.arrays = _empty(min(_FIRST_CAPACITY, capacity), capacity, words)
+        self._noted, self._noted_rows = self.arrays.noted, self.arrays.noted_rows
+        self._counts_before = self.arrays.counts.copy()
 
     def __len__(self) -> int:
         return int(self.arrays.counts[USED])
@@ -54,8 +63,35 @@ class KeyTable:
         fresh.rows[:used] = old.rows[:used]
         fresh.oldest[:used] = old.oldest[:used]
         fresh.counts[:] = old.counts
+        fresh = fresh._replace(noted=old.noted, noted_rows=old.noted_rows)
         insert_all(fresh)
         self.arrays = fresh
+
+    def note(self, uses: int) -> None:
+        """Make it possible to take back what changes from now on.
+
+        Args:
+            uses: How many uses of keys there will be at most.
+        """
+        if uses > len(self._noted):
+            width = self.arrays.rows.shape[1]
+            self._noted, self._noted_rows = np.empty(uses, np.int64), np.empty((uses, width), np.int64)
+        self.arrays = self.arrays._replace(noted=self._noted[:uses], noted_rows=self._noted_rows[:uses])
+        self.arrays.counts[NOTED] = 0
+        self._counts_before = self.arrays.counts.copy()
+
+    def take_back(self) -> None:
+        """Let the table hold what it held when `note` was called."""
+        take_back(self.arrays)
+        counts, before = self.arrays.counts, self._counts_before
+        if counts[SORTED_AT] != before[SORTED_AT]:
+            before[[NEXT, SORTED]] = 0  # the order was found anew since, so it has to be found once more
+        counts[:] = before
+        self.settle()
+
+    def settle(self) -> None:
+        """Note no further uses: what has changed cannot be taken back."""
+        self.arrays = self.arrays._replace(noted=self._noted[:0], noted_rows=self._noted_rows[:0])
 
     def by_recency(self) -> NDArray[np.int64]:
         """The used rows, the least recently used first."""
@@ -92,4 +128,11 @@ def _empty(rows: int, capacity: int, words: int) -> Keys:
     counts = np.zeros(COUNTS, np.int64)
     counts[CAPACITY] = capacity
     slots = np.zeros(1 << (2 * rows - 1).bit_length(), np.uint64)
-    return Keys(slots, np.zeros((rows, KNOWN + words), np.int64), np.zeros(rows, np.int32), counts)
+    return Keys(
+        slots,
+        np.zeros((rows, KNOWN + words), np.int64),
+        np.zeros(rows, np.int32),
+        counts,
+        np.empty(0, np.int64),
+        np.empty((0, KNOWN + words), np.int64),
+    )

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ranker.features.hashing import combine, hash_strings
-from ranker.features.kinds.columns import CategoryFeature
+from ranker.features.kinds.category import CategoryFeature
 from ranker.features.record import MISSING_KEY, Words
 
 MISSING, OTHER, FIRST_VALUE = 0, 1, 2

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ranker.features.batch import AttendedHistory, Encoded, GroupInputs
-from ranker.features.layout import Group, Layout
+from ranker.features.kinds.feature import Input
+from ranker.features.layout import Layout
+from ranker.features.sides import Group
 from ranker.networks.attention import ActivationUnit
 
 Take = Callable[[int, int], Tensor]
@@ -37,7 +39,8 @@ class FusedEmbedding(nn.Module):
             }
         )
         self.attention = nn.ModuleList(
-            ActivationUnit(layout.width(f), f.length) for f in layout.attended(Group.PAIR)
+            ActivationUnit(layout.width(f), f.attended_rows)
+            for f in layout.inputs(Group.PAIR, Input.ATTENDED)
         )
 
     @property

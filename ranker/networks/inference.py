@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ranker.features.batch import Encoded, GroupInputs
-from ranker.features.layout import Group
+from ranker.features.sides import Group
 from ranker.networks.cuda_graphs import CudaGraphs
 from ranker.networks.model import RankingModel
 from ranker.networks.sharing.base import HeadOutputs, SplitsBySides

@@ -5,7 +5,8 @@ from typing import Final, TypeVar
 
 import torch
 
-from ranker.features.layout import Group, Layout
+from ranker.features.layout import Layout
+from ranker.features.sides import Group
 from ranker.networks.sharing.base import NetworkSpec
 from ranker.networks.sharing.registry import kind_named
 from ranker.spec import RankerSpec

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ranker.features.batch import Encoded
-from ranker.features.layout import Group, Layout
+from ranker.features.layout import Layout
+from ranker.features.sides import Group
 from ranker.networks.embedding import FusedEmbedding
 from ranker.networks.position import PositionTower
 from ranker.networks.sharing.base import HeadOutputs, Network

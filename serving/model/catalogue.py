@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from ranker.features.encoder import Encoder
-from ranker.features.layout import Group
 from ranker.features.record import Words
+from ranker.features.sides import Group
 from ranker.features.stored import video_records
 from ranker.networks.inference import InferenceModel, Part
 

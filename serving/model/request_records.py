@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from ranker.errors import FeatureError, InvalidRequestError, Mistake
 from ranker.events import QUERY_PREFIX, QUERY_VIDEO_ID, USER_ID, VIDEO_ID
 from ranker.features.encoder import Encoder
-from ranker.features.kinds.columns import ColumnFeature, Side
-from ranker.features.layout import SIDES, Group
+from ranker.features.kinds.feature import ColumnFeature
 from ranker.features.record import RecordLayout, Words
+from ranker.features.sides import SIDES, Group, Side
 from ranker.features.values import FeatureValue
 from serving.http.json_pointer import json_pointer
 from serving.schemas import RankRequest

@@ -15,9 +15,8 @@ from ranker.bundles.bundle import Bundle
 from ranker.errors import WatchnextError
 from ranker.events import QUERY_PREFIX, VIDEO_ID
 from ranker.features.key_loops import Times
-from ranker.features.kinds.columns import Side
-from ranker.features.layout import Group
 from ranker.features.record import RecordLayout, Words
+from ranker.features.sides import Group, Side
 from ranker.features.state.feature_state import FeatureState
 from ranker.features.stored import user_records
 from ranker.labels.natural_units import natural_units

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ranker.features.kinds.columns import Side
-from ranker.features.layout import VIEWER, Layout
+from ranker.features.kinds.id import VIEWER
+from ranker.features.layout import Layout
 from ranker.features.record import RecordLayout
+from ranker.features.sides import Side
 from ranker.features.state.feature_state import FeatureState
 from ranker.spec import RankerSpec
 

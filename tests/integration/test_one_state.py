@@ -15,8 +15,7 @@ import pytest
 from rich.console import Console
 
 from ranker.bundles.registry import Registry
-from ranker.features.kinds.columns import Side
-from ranker.features.layout import Group
+from ranker.features.sides import Group, Side
 from ranker.labels.matrix import label_matrix
 from ranker.spec_file import load_spec
 from ranker.store.connection import connect_async, connect_later, store_url

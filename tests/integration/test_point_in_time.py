@@ -27,7 +27,7 @@ name: point_in_time
 features:
   - {name: user_id, side: user, kind: id, buckets: 1, dim: 1}  # weights cannot tell viewers apart
   - {name: video_id, side: candidate, kind: id, buckets: 32, dim: 4}
-  - {name: user_rates, kind: rate, of: [user_id], labels: [click], half_lives: [1h, 7d], strength: 1}
+  - {name: user_rates, kind: rate, of: [user_id], labels: [click], half_lives: [1h, 7d], prior_strength: 1}
   - {name: user_age, kind: age, of: [user_id]}
   - {name: shown, kind: history, of: video_id, length: 2}
   - {name: clicked, kind: history, of: video_id, label: click, length: 2}

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from ranker.features.kinds.columns import Side
+from ranker.features.sides import Side
 from ranker.metrics.exact import expected_auc
 from ranker.spec import RankerSpec
 from ranker.spec_file import load_spec

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ranker.features.layout import SIDES, Group
+from ranker.features.sides import SIDES, Group
 from ranker.features.values import FeatureValue
 from ranker.networks.match_multiplications import with_kind
 from ranker.networks.sharing.mmoe import MMoESpec

@@ -93,7 +93,7 @@ def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
         (
             "buckets: 48, dim: 4}",
             "bucket: 48, dim: 4}",
-            "features > 0 ('user_id'): expected the keys name, side, column, kind, buckets, dim, shares, "
+            "features > 0 ('user_id'): expected the keys kind, name, side, column, buckets, dim, shares, "
             "capacity, admission_threshold, expire_after, found 'bucket'",
         ),
         (
@@ -149,7 +149,7 @@ def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
         (
             "of: [user_id, topic]",
             "of: [user_id, age]",
-            "feature 'user_topic': a cross expects features of kind id or category or bin (user_id, country, "
+            "feature 'user_topic': a cross expects features of one value each (user_id, country, "
             "query_video_id, hour, video_id, topic, last_author), found 'age'",
         ),
         (

@@ -3,7 +3,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from ranker.features.kinds.learned import AgeFeature, HistoryFeature, RateFeature
+from ranker.features.kinds.age import AgeFeature
+from ranker.features.kinds.history import HistoryFeature
+from ranker.features.kinds.rate import RateFeature
 from ranker.spec import RankerSpec
 
 COLUMNS: list[dict[str, Any]] = [
@@ -48,7 +50,7 @@ def test_features_of_the_state_stand_in_the_order_of_the_spec() -> None:
     [
         (
             {**RATE, "of": ["nobody"]},
-            r"'r': a key of kind rate expects .* or ids \(user_id, .*\), found 'nobody'",
+            r"'r': a key of kind rate expects features of ids or values \(user_id, .*\), found 'nobody'",
         ),
         ({**RATE, "of": ["uploaded_ms"]}, r"'r': a key of kind rate expects .*, found 'uploaded_ms'"),
         ({**RATE, "of": ["position"]}, r"'r': a key of kind rate expects .*, found 'position'"),
@@ -70,22 +72,31 @@ def test_features_of_the_state_stand_in_the_order_of_the_spec() -> None:
         ),
         ({**RATE, "half_lives": [0]}, r"greater than 0"),
         ({**RATE, "half_lives": []}, r"at least 1 item"),
-        ({**RATE, "strength": 0}, r"greater than 0"),
-        ({**RATE, "strength": {"click": 2}}, r"'r': strength expects all labels, found none for 'like'"),
-        ({**RATE, "strength": {"skip": 2}}, r"'r': strength expects labels out of click, like, found 'skip'"),
+        ({**RATE, "prior_strength": 0}, r"greater than 0"),
+        (
+            {**RATE, "prior_strength": {"click": 2}},
+            r"'r': prior_strength expects all labels, found none for 'like'",
+        ),
+        (
+            {**RATE, "prior_strength": {"skip": 2}},
+            r"'r': prior_strength .* out of click, like, found 'skip'",
+        ),
         ({**RATE, "capacity": 0}, r"greater than 0"),
-        ({**RATE, "toward": "h"}, r"'r': toward expects a rate .* found 'h'"),
-        ({**RATE, "toward": "r"}, r"'r': toward expects a rate .* found 'r'"),
-        ({**RATE, "toward": "o", "of": ["video_id"]}, r"'r': toward expects a rate .* found 'o'"),
-        ({**RATE, "toward": "o", "half_lives": ["1h"]}, r"'r': toward expects a rate .* found 'o'"),
-        ({**HISTORY, "of": "user_id"}, r"'h': a history expects features .*video_id.*, found 'user_id'"),
+        ({**RATE, "prior": "h"}, r"'r': prior expects a rate .* found 'h'"),
+        ({**RATE, "prior": "r"}, r"'r': prior expects a rate .* found 'r'"),
+        ({**RATE, "prior": "o", "of": ["video_id"]}, r"'r': prior expects a rate .* found 'o'"),
+        ({**RATE, "prior": "o", "half_lives": ["1h"]}, r"'r': prior expects a rate .* found 'o'"),
+        (
+            {**HISTORY, "of": "user_id"},
+            r"'h': a history expects .*video_id.*, found 'user_id'",
+        ),
         ({**HISTORY, "of": "tab"}, r"'h': a history expects .*, found 'tab'"),
         ({**HISTORY, "above": 1, "below": 2}, r"'h': expected either 'above' or 'below', found both"),
         ({**HISTORY, "label": None, "below": 2}, r"'h': 'above' and 'below' expect a 'label', found none"),
         ({**HISTORY, "label": None, "above": 2}, r"'h': 'above' and 'below' expect a 'label', found none"),
         (
             {**HISTORY, "of": "tags", "pool": "attention"},
-            r"'h': a history expects features of kind id \(video_id\), found 'tags'",
+            r"'h': a history expects candidates' features of kind id \(video_id\), found 'tags'",
         ),
         ({**HISTORY, "label": "shares"}, r"'h': expected a task or label \(.*\), found 'shares'"),
         ({**HISTORY, "length": 257}, r"less than or equal to 256"),
@@ -106,10 +117,10 @@ def test_what_does_not_fit_is_named_with_what_was_expected(feature: dict[str, An
 
 
 def test_a_rate_is_drawn_towards_one_of_a_part_of_its_key_with_its_labels() -> None:
-    found = spec({**RATE, "toward": "o"}, OTHER).state_features[0]
+    found = spec({**RATE, "prior": "o"}, OTHER).state_features[0]
 
     assert isinstance(found, RateFeature)
-    assert found.toward == "o"
+    assert found.prior == "o"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ranker.bundles.bundle import unpack
-from ranker.features.kinds.columns import Side
+from ranker.features.sides import Side
 from serving.model.served_model import Query, Ranked, ServedModel, Stored
 from serving.schemas import RankRequest
 from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of

@@ -21,7 +21,7 @@ STATE_YAML = YAML.replace(
     """\
   - {name: user_rates, kind: rate, of: [user_id], labels: [click, watch_time], half_lives: [1h, 1d]}
   - {name: video_rates, kind: rate, of: [video_id], labels: [click, like], half_lives: [1d]}
-  - {name: user_tag_rates, kind: rate, of: [user_id, tags], labels: [click], strength: 2}
+  - {name: user_tag_rates, kind: rate, of: [user_id, tags], labels: [click], prior_strength: 2}
   - {name: seen, kind: age, of: [user_id, video_id]}
   - {name: last_seen, kind: age, of: [user_id]}
   - {name: clicked, kind: history, of: video_id, label: click, length: 4}

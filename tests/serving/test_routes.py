@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from ranker.features.kinds.columns import CrossFeature
+from ranker.features.kinds.cross import CrossFeature
 from serving.app import create_app
 from serving.settings import ServingSettings
 from tests.serving.conftest import serving

@@ -21,7 +21,7 @@ name: habits
 features:
   - {name: user_id, side: user, kind: id, buckets: 1}
   - {name: video_id, side: candidate, kind: id, buckets: 1}
-  - {name: user_rates, kind: rate, of: [user_id], labels: [click], half_lives: [1h], strength: 1}
+  - {name: user_rates, kind: rate, of: [user_id], labels: [click], half_lives: [1h], prior_strength: 1}
   - {name: clicked, kind: history, of: video_id, label: click, length: 4}
   - {name: user_age, kind: age, of: [user_id]}
 tasks: [{name: click, group: engagement, kind: binary, label_wait: 10s}]

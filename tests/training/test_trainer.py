@@ -74,9 +74,7 @@ def test_it_learns() -> None:
     assert np.mean(areas[-5:]) > 0.8
 
 
-ONE_ROW_SPEC = parse_spec(
-    dump_spec(TOY_SPEC).replace("kind: id\n  buckets: 64", "kind: id\n  capacity: 1"), where="ONE_ROW_SPEC"
-)
+ONE_ROW_SPEC = parse_spec(dump_spec(TOY_SPEC).replace("  buckets: 64", "  capacity: 1"), where="ONE_ROW_SPEC")
 """One viewer and one video have a row of their own, the last ones seen."""
 
 

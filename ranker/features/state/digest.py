@@ -2,10 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Final
 
-from ranker.features.kinds.learned import HistoryFeature
-from ranker.features.layout import Layout
+from ranker.features.kinds.feature import StateFeature, made_of
 from ranker.labels.label import HEAD_KEYS
 from ranker.spec import RankerSpec
 
@@ -13,27 +13,26 @@ FORMAT: Final = 1
 """Raised whenever the meaning of a saved array changes."""
 
 
-def state_digest(spec: RankerSpec, layout: Layout) -> str:
+def state_digest(spec: RankerSpec, followed: Sequence[StateFeature]) -> str:
     """Name what a feature state is made of: its features, their parts, the labels, and how ids are hashed.
 
     Args:
         spec: The ranker; its network and its other features do not matter.
-        layout: Of the spec.
+        followed: Its features that learn from the stream.
 
     Returns:
         12 hexadecimal digits.
     """
-    kept = [feature for feature in spec.state_features if isinstance(feature, HistoryFeature) or feature.of]
-    names = {name for f in kept for name in ([f.of] if isinstance(f, HistoryFeature) else f.of)}
+    features = {feature.name: feature for feature in spec.features}
     described = {
         "format": FORMAT,
         "seed": spec.hash_seed,
-        "features": [f.model_dump(mode="json", exclude={"strength", "toward", "pool"}) for f in kept],
+        "features": [f.model_dump(mode="json", exclude=set(f.reading_keys)) for f in followed],
         "parts": {
-            name: layout.feature(name).model_dump(
-                mode="json", include={"kind", "column", "max_items", "edges"}
+            name: made_of(name, features).model_dump(
+                mode="json", include=set(made_of(name, features).value_keys)
             )
-            for name in sorted(names)
+            for name in sorted({name for feature in followed for name in feature.parts})
         },
         "labels": [label.model_dump(mode="json", exclude={*HEAD_KEYS, "unit"}) for label in spec.feedback],
     }

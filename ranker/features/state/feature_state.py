@@ -10,29 +10,32 @@ Shape letters: R rows, W words of a record, F labels, N numbers of a group, E en
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ranker.features.key_loops import Times
-from ranker.features.kinds.columns import IdFeature, IdsFeature, NumberFeature
-from ranker.features.kinds.learned import AgeFeature, HistoryFeature, RateFeature, StateFeature
-from ranker.features.layout import Group, Layout
+from ranker.features.key_table import Arrays
+from ranker.features.kinds.feature import Input
+from ranker.features.layout import Layout
 from ranker.features.record import RecordLayout, Words
+from ranker.features.sides import Group
 from ranker.features.state.digest import state_digest
-from ranker.features.state.histories import HistoryTracker
-from ranker.features.state.known import Known, NumberColumns, Reading
+from ranker.features.state.number_columns import NumberColumns
 from ranker.features.state.pending import Pending
-from ranker.features.state.rates import RateTracker
-from ranker.features.state.recency import RecencyTracker
-from ranker.features.state.tracker import SHOWN, Arrays, Replay, Tracker
+from ranker.features.state.reading import Known, Reading
+from ranker.features.state.tracker import SHOWN, Replay, Tracker
 from ranker.labels.label import alike
 from ranker.spec import RankerSpec
 
 Labels = NDArray[np.float32]
-_THREADS: Final = ThreadPoolExecutor(2, "feature-state")
-"""Features are replayed side by side: none changes what another reads, and compiled code needs no lock."""
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Features are replayed side by side: none changes what another reads; compiled code needs no lock."""
+    return ThreadPoolExecutor(2, "feature-state")
 
 
 class FeatureState:
@@ -47,38 +50,34 @@ class FeatureState:
     """
 
     def __init__(self, spec: RankerSpec, layout: Layout) -> None:
-        self.digest = state_digest(spec, layout)
         self._layout = layout
         self._feedback = spec.feedback
         self._trackers: dict[str, Tracker] = {}
-        for feature in sorted(spec.state_features, key=_has_prior):
-            if isinstance(feature, RateFeature):
-                toward = self._trackers.get(feature.toward or "")
-                assert toward is None or isinstance(toward, RateTracker)
-                tracker: Tracker = RateTracker(feature, layout.key_parts(feature), spec.feedback, toward)
-            elif isinstance(feature, HistoryFeature):
-                of = layout.feature(feature.of)
-                assert isinstance(of, IdFeature | IdsFeature)
-                tracker = HistoryTracker(feature, of, spec.feedback)
-            elif feature.of:
-                tracker = RecencyTracker(feature, layout.key_parts(feature))
-            else:
-                continue
-            self._trackers[feature.name] = tracker
-        drawn = {feature.name for feature in spec.state_features if _has_prior(feature)}
-        self._stages = [
-            [tracker for name, tracker in self._trackers.items() if name not in drawn],
-            [tracker for name, tracker in self._trackers.items() if name in drawn],
-        ]
-        self._columns = {group: NumberColumns(spec, layout, group) for group in Group}
-        names = {group: {feature.name for feature in layout.state_features(group)} for group in Group}
+        stages: dict[bool, list[Tracker]] = {False: [], True: []}  # a feature is read after its prior
+        for feature in sorted(spec.state_features, key=lambda feature: feature.prior_feature is not None):
+            tracker = feature.tracker(layout.by_name, spec.feedback, self._trackers)
+            if tracker is not None:
+                self._trackers[feature.name] = tracker
+                stages[feature.prior_feature is not None].append(tracker)
+        self._stages = list(stages.values())
+        self.digest = state_digest(spec, [f for f in spec.state_features if f.name in self._trackers])
+        features = {group: layout.state_features(group) for group in Group}
+        self._columns = {group: NumberColumns(features[group], spec.feedback) for group in Group}
         self._of_group = {
-            group: [tracker for name, tracker in self._trackers.items() if name in names[group]]
-            for group in Group
+            group: [self._trackers[f.name] for f in found if f.name in self._trackers]
+            for group, found in features.items()
+        }
+        self._untracked = {
+            group: [f for f in found if f.name not in self._trackers] for group, found in features.items()
+        }
+        self._histories = {
+            group: [f.name for f in found if f.input is not Input.NUMBERS]
+            for group, found in features.items()
         }
         self._pending = Pending()
         waits = frozenset[float]().union(*(tracker.waits for tracker in self._trackers.values()))
         self._applied = dict.fromkeys(sorted(waits), 0)
+        self._before: tuple[int, int, dict[float, int]] | None = None
 
     @property
     def learns(self) -> bool:
@@ -95,6 +94,7 @@ class FeatureState:
         Args:
             time_ms: The time; feedback whose wait ends then is not yet known.
         """
+        self._settle()
         if not len(self._pending):
             return
         shown, labels = self._pending["times"], self._pending["labels"]
@@ -115,6 +115,8 @@ class FeatureState:
     def replay(self, words: Words, records: RecordLayout, times: Times, labels: Labels) -> dict[Group, Known]:
         """Read rows of a log as of their times, and take them in as their feedback becomes known.
 
+        Until the state changes again, `take_back` undoes it.
+
         Args:
             words: (R, W) the rows, with all columns.
             records: Where the columns stand in them.
@@ -125,6 +127,7 @@ class FeatureState:
             What was known of each row.
         """
         if not len(words):
+            self._before = 0, 0, dict(self._applied)
             return {group: self.look_up(group, words, records, times) for group in Group}
         columns: Arrays = {}
         for tracker in self._trackers.values():
@@ -145,12 +148,23 @@ class FeatureState:
         )
         reading = Reading({})
         for columns_of_group in self._columns.values():
-            reading.places.update(columns_of_group.places(len(words)))
+            reading.numbers.update(columns_of_group.blocks(len(words)))
         for trackers in self._stages:
-            list(_THREADS.map(lambda tracker: tracker.replay(log, reading), trackers))
+            list(_threads().map(lambda tracker: tracker.replay(log, reading), trackers))
+        applied = self._applied
         self._applied = {wait: int(count[-1]) for wait, count in until.items()}
-        self._forget()
+        self._before = len(words), self._forget(), applied
         return {group: self._known(group, reading, words, records, times) for group in Group}
+
+    def take_back(self) -> None:
+        """Let everything be as it was before the latest `replay`; nothing else may have changed it since."""
+        assert self._before is not None
+        appended, dropped, self._applied = self._before
+        self._before = None
+        if appended:
+            self._pending.take_back(appended, dropped)
+            for tracker in self._trackers.values():
+                tracker.take_back()
 
     def look_up(self, group: Group, words: Words, records: RecordLayout, times: Times) -> Known:
         """Read what is known at these times of a group's rows; nothing is changed.
@@ -161,7 +175,7 @@ class FeatureState:
             records: Where the group's columns stand in them.
             times: (R,) int64 milliseconds.
         """
-        reading = Reading(self._columns[group].places(len(words)))
+        reading = Reading(self._columns[group].blocks(len(words)))
         for tracker in self._of_group[group]:
             tracker.look_up(words, records, times, reading)
         return self._known(group, reading, words, records, times)
@@ -174,6 +188,7 @@ class FeatureState:
             records: Where the columns stand in them.
             times: (R,) int64 milliseconds, in order.
         """
+        self._settle()
         for tracker in self._trackers.values():
             tracker.observe(tracker.columns(words, records), times)
 
@@ -186,6 +201,7 @@ class FeatureState:
             times: (R,) int64 milliseconds at which they were shown.
             labels: (R, F) in natural units, NaN where missing or not yet known.
         """
+        self._settle()
         for tracker in self._trackers.values():
             tracker.learn(tracker.columns(words, records), times, self._learned(labels))
 
@@ -203,18 +219,32 @@ class FeatureState:
 
     def load(self, state: Mapping[str, NDArray[np.generic]]) -> None:
         """Go on from a saved state."""
+        types: dict[str, type[np.generic]] = {}
         for name, tracker in self._trackers.items():
             tracker.load(_part(state, name))
+            types |= tracker.column_types
+        rows = _part(state, "_pending")
         self._pending = Pending()
-        self._pending.load(_unsigned(_part(state, "_pending")))
+        self._pending.load(
+            {name: column.view(types.get(name, column.dtype)) for name, column in rows.items()}
+        )
         counts = state["_applied/counts"].tolist()
         self._applied = dict(zip(self._applied, counts, strict=True))
+        self._before = None
 
-    def _forget(self) -> None:
-        """Let go of the rows of which all is taken in."""
+    def _settle(self) -> None:
+        """Note no further changes: the latest replay can no longer be taken back."""
+        if self._before is not None:
+            self._before = None
+            for tracker in self._trackers.values():
+                tracker.table.settle()
+
+    def _forget(self) -> int:
+        """Let go of the rows of which all is taken in, and say how many."""
         done = min(self._applied.values(), default=len(self._pending))
         self._pending.drop(done)
         self._applied = {wait: count - done for wait, count in self._applied.items()}
+        return done
 
     def _learned(self, labels: Labels) -> Labels:
         """Labels as the network learns them."""
@@ -226,33 +256,13 @@ class FeatureState:
     def _known(
         self, group: Group, reading: Reading, words: Words, records: RecordLayout, times: Times
     ) -> Known:
-        features = self._layout.state_features(group)
-        for feature in features:
-            if isinstance(feature, AgeFeature) and feature.since is not None:
-                place = reading.places[feature.name]
-                place.numbers[:, place.first] = self._since(feature.since, words, records, times)
-        histories = {f.name: reading.histories[f.name] for f in features if isinstance(f, HistoryFeature)}
-        return Known(self._columns[group].logged(reading.places, len(words)), histories)
-
-    def _since(self, column: str, words: Words, records: RecordLayout, times: Times) -> NDArray[np.float64]:
-        """(R,) seconds, as many as float32 has."""
-        of = self._layout.feature(column)
-        assert isinstance(of, NumberFeature)
-        seconds = (times - words[:, records.place(of)].view(np.float64)) / 1000
-        return seconds.clip(0, np.finfo(np.float32).max)
-
-
-def _has_prior(feature: StateFeature) -> bool:
-    return isinstance(feature, RateFeature) and feature.toward is not None
+        for feature in self._untracked[group]:
+            block = reading.numbers[feature.name]
+            now = feature.current_numbers(words, records, times, self._layout.by_name)
+            block.numbers[:, block.first : block.first + now.shape[1]] = now
+        histories = {name: reading.histories[name] for name in self._histories[group]}
+        return Known(self._columns[group].logged(reading.numbers, len(words)), histories)
 
 
 def _part(state: Mapping[str, NDArray[np.generic]], part: str) -> Arrays:
     return {name.removeprefix(f"{part}/"): a for name, a in state.items() if name.startswith(f"{part}/")}
-
-
-def _unsigned(columns: Arrays) -> Arrays:
-    """Columns of rows as they were before they were saved: keys, values and viewers are hashes."""
-    return {
-        name: column.view(np.uint64) if name.split("/")[-1] in ("keys", "values", "viewers") else column
-        for name, column in columns.items()
-    }

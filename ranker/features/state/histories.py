@@ -5,7 +5,8 @@ F labels.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -13,15 +14,12 @@ from numpy.typing import NDArray
 
 from ranker.compiled import compiled
 from ranker.features.key_loops import KNOWN, NO_KEY, NO_ROW, Keys, Times, Words, find, use
-from ranker.features.kinds.columns import IdFeature, IdsFeature
-from ranker.features.kinds.learned import HistoryFeature
-from ranker.features.layout import VIEWER
+from ranker.features.key_table import Arrays
+from ranker.features.kinds.feature import ColumnFeature
 from ranker.features.record import RecordLayout
-from ranker.features.state.known import Floats, History, Reading
+from ranker.features.state.reading import Floats, History, Reading
 from ranker.features.state.recency import age_s
-from ranker.features.state.row_keys import part_keys
-from ranker.features.state.tracker import SHOWN, Arrays, Replay, Tracker
-from ranker.labels.label import Label
+from ranker.features.state.tracker import SHOWN, Replay, Tracker
 
 Ages = NDArray[np.float64]
 WRITTEN: Final = KNOWN
@@ -30,26 +28,56 @@ ENTRIES: Final = WRITTEN + 1
 """Where a history's entries begin: value, time, value, time and so on."""
 
 
+@dataclass(frozen=True)
+class Admission:
+    """Which videos enter a history.
+
+    Attributes:
+        label: Index of the label that decides.
+        wait_s: Seconds after the impression at which it is known.
+        bound: What the label, as the state counts it, must be greater than, or less than.
+        below: Whether it must be less.
+    """
+
+    label: int
+    wait_s: float
+    bound: np.float32
+    below: bool
+
+    def admitted(self, labels: Floats) -> NDArray[np.bool_]:
+        """(R,) which rows enter, of their labels (R, F); a missing label lets none in."""
+        given = labels[:, self.label]
+        admitted: NDArray[np.bool_] = given < self.bound if self.below else given > self.bound
+        return admitted
+
+
 class HistoryTracker(Tracker):
     """The state of a `history` feature.
 
     Args:
-        feature: The feature.
+        name: The feature's.
+        viewer: The column with the viewer's id.
         of: What is remembered of a video.
-        labels: All of the spec's.
+        admission: Which videos enter; None for all that were shown.
+        capacity: Viewers that are kept.
+        length: N entries of each.
     """
 
-    def __init__(self, feature: HistoryFeature, of: IdFeature | IdsFeature, labels: Sequence[Label]) -> None:
-        super().__init__(feature.name, feature.capacity, words=1 + 2 * feature.length)
-        self._length = feature.length
-        self._of = of
-        self._label = next((p for p, label in enumerate(labels) if label.name == feature.label), None)
-        self._wait = SHOWN if self._label is None else labels[self._label].label_wait
-        self._below = feature.below is not None
-        bound = feature.above if feature.below is None else feature.below
-        self._bound = np.float32(bound)
-        if self._label is not None:
-            self._bound = labels[self._label].learned(np.array([bound], np.float32))[0]
+    def __init__(
+        self,
+        name: str,
+        viewer: ColumnFeature,
+        of: ColumnFeature,
+        admission: Admission | None,
+        *,
+        capacity: int,
+        length: int,
+    ) -> None:
+        super().__init__(name, capacity, words=1 + 2 * length)
+        self._viewer, self._of = viewer, of
+        self._admission = admission
+        self._wait = SHOWN if admission is None else admission.wait_s
+        self._length = length
 
     @property
     def waits(self) -> frozenset[float]:
@@ -58,20 +86,28 @@ class HistoryTracker(Tracker):
 
     def columns(self, words: Words, records: RecordLayout) -> Arrays:
         """The viewers, (R,), and what is remembered, (R, I): of a list, each item is an entry."""
-        values = np.ascontiguousarray(part_keys(self._of, words, records))
-        return {f"{self.name}/viewers": _viewers(words, records), f"{self.name}/values": values}
+        values = np.ascontiguousarray(self._of.keys(words, records))
+        return {f"{self.name}/viewers": self._viewers(words, records), f"{self.name}/values": values}
+
+    @property
+    def column_types(self) -> Mapping[str, type[np.generic]]:
+        """See `Tracker`."""
+        return {f"{self.name}/viewers": np.uint64, f"{self.name}/values": np.uint64}
 
     def replay(self, log: Replay, reading: Reading) -> None:
         """See `Tracker`."""
         until, applied = log.until[self._wait], log.applied[self._wait]
         self.table.reserve(int(until[-1]) - applied)
+        self.table.note(int(until[-1]) - applied)
         history = self._room_for(len(until))
+        due = slice(applied, int(until[-1]))
+        known = np.ones(due.stop - due.start, np.bool_)
         replay_histories(
             self.table.arrays,
             log.columns[f"{self.name}/viewers"],
             log.columns[f"{self.name}/values"],
             log.times,
-            self._enters(log.labels[applied : int(until[-1])]),
+            known if self._admission is None else self._admission.admitted(log.labels[due]),
             log.first,
             applied,
             until,
@@ -83,40 +119,32 @@ class HistoryTracker(Tracker):
     def look_up(self, words: Words, records: RecordLayout, times: Times, reading: Reading) -> None:
         """See `Tracker`."""
         history = self._room_for(len(times))
-        viewers = _viewers(words, records)
+        viewers = self._viewers(words, records)
         read_histories(self.table.arrays, viewers, times, history.values, history.ages_s)
         reading.histories[self.name] = history
 
     def observe(self, columns: Arrays, times: Times) -> None:
         """See `Tracker`."""
-        if self._label is None:
+        if self._admission is None:
             self._write(columns, times)
 
     def learn(self, columns: Arrays, times: Times, labels: Floats) -> None:
         """See `Tracker`."""
-        if self._label is not None:
-            enters = self._enters(labels)
+        if self._admission is not None:
+            enters = self._admission.admitted(labels)
             self._write({name: column[enters] for name, column in columns.items()}, times[enters])
-
-    def _enters(self, labels: Floats) -> NDArray[np.bool_]:
-        if self._label is None:
-            return np.ones(len(labels), np.bool_)
-        given = labels[:, self._label]
-        enters: NDArray[np.bool_] = given < self._bound if self._below else given > self._bound
-        return enters
 
     def _write(self, columns: Arrays, times: Times) -> None:
         viewers, values = columns[f"{self.name}/viewers"], columns[f"{self.name}/values"]
         self.table.reserve(len(viewers))
         write_histories(self.table.arrays, viewers, values, times)
 
+    def _viewers(self, words: Words, records: RecordLayout) -> Words:
+        return np.ascontiguousarray(self._viewer.keys(words, records)[:, 0])
+
     def _room_for(self, rows: int) -> History:
         shape = (rows, self._length)
         return History(np.empty(shape, np.uint64), np.empty(shape))
-
-
-def _viewers(words: Words, records: RecordLayout) -> Words:
-    return np.ascontiguousarray(words[:, records.place(VIEWER)])
 
 
 @compiled

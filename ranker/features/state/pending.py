@@ -46,6 +46,11 @@ class Pending:
         """Take so many of the oldest rows away."""
         self._begin += count
 
+    def take_back(self, appended: int, dropped: int) -> None:
+        """Undo the latest `append`, of so many rows, and what was dropped since."""
+        self._begin -= dropped
+        self._end -= appended
+
     def state(self) -> dict[str, NDArray[Any]]:
         """The rows, for a checkpoint or a bundle; empty if there never were any."""
         return {name: self[name].copy() for name in self._columns}

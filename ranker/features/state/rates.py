@@ -3,16 +3,14 @@
 Shape letters: R rows, K keys of a row, L labels, H half-lives.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ranker.features.key_loops import KNOWN, Times
-from ranker.features.kinds.learned import RateFeature
-from ranker.features.layout import KeyPart
+from ranker.features.key_table import Arrays
 from ranker.features.record import RecordLayout, Words
-from ranker.features.state.known import Place, Reading
 from ranker.features.state.rate_loops import (
     Cells,
     Prior,
@@ -22,8 +20,9 @@ from ranker.features.state.rate_loops import (
     read_rates,
     replay_rates,
 )
+from ranker.features.state.reading import NumberBlock, Reading
 from ranker.features.state.row_keys import RowKeys
-from ranker.features.state.tracker import Arrays, Replay, Tracker
+from ranker.features.state.tracker import Replay, Tracker
 from ranker.labels.label import Label
 
 
@@ -31,36 +30,40 @@ class RateTracker(Tracker):
     """The state of a `rate` feature.
 
     Args:
-        feature: The feature.
-        parts: The features that its key combines.
-        labels: All of the spec's.
-        toward: The rate that is the prior; None for the rates of everything.
+        name: The feature's.
+        keys: Reads the keys of rows.
+        capacity: Keys that are kept.
+        half_lives_s: H seconds after which a row counts half.
+        labels: The L labels, each with its index among all of the spec's.
+        prior_strength: (L,) how many rows the prior is worth.
+        prior: The rate that is the prior; None for the rates of everything.
     """
 
     def __init__(
         self,
-        feature: RateFeature,
-        parts: Sequence[KeyPart],
-        labels: Sequence[Label],
-        toward: "RateTracker | None" = None,
+        name: str,
+        keys: RowKeys,
+        *,
+        capacity: int,
+        half_lives_s: Sequence[float],
+        labels: Sequence[tuple[int, Label]],
+        prior_strength: Sequence[float],
+        prior: "RateTracker | None",
     ) -> None:
-        words = 1 + len(feature.half_lives) * len(feature.labels)
-        super().__init__(feature.name, feature.capacity, words)
-        self._keys = RowKeys(parts)
-        names = [label.name for label in labels]
-        self._labels = np.array([names.index(name) for name in feature.labels])
-        counted = [labels[place] for place in self._labels]
-        self._waits = [label.label_wait for label in counted]
-        binary = np.array([label.is_probability for label in counted])
-        self._feature = feature
-        self._toward = toward
-        self._toward_columns = _columns(feature, feature if toward is None else toward._feature)
-        self._half_lives_ms = np.array(feature.half_lives, np.float64) * 1000
-        self._binary = binary.astype(np.float32)
-        strength = feature.strength
-        strengths = [strength[name] if isinstance(strength, dict) else strength for name in feature.labels]
-        self._strength = np.array(strengths, np.float32)
+        words = 1 + len(half_lives_s) * len(labels)
+        super().__init__(name, capacity, words)
+        self._keys = keys
+        self._half_lives_s = list(half_lives_s)
+        self._label_names = [label.name for _, label in labels]
+        self._labels = np.array([index for index, _ in labels])
+        self._waits = [label.label_wait for _, label in labels]
+        self._binary = np.array([label.is_probability for _, label in labels]).astype(np.float32)
+        self._strength = np.array(prior_strength, np.float32)
+        self._half_lives_ms = np.array(half_lives_s, np.float64) * 1000
         self._everything = np.zeros((1, KNOWN + words), np.int64)
+        self._everything_before = self._everything
+        self._prior = prior
+        self._prior_columns = (prior or self)._columns(self._half_lives_s, self._label_names)
 
     @property
     def waits(self) -> frozenset[float]:
@@ -71,24 +74,32 @@ class RateTracker(Tracker):
         """The keys, (R, K)."""
         return {f"{self.name}/keys": self._keys(words, records)}
 
+    @property
+    def column_types(self) -> Mapping[str, type[np.generic]]:
+        """See `Tracker`."""
+        return {f"{self.name}/keys": np.uint64}
+
     def replay(self, log: Replay, reading: Reading) -> None:
         """See `Tracker`."""
         waits = sorted(self.waits)
         keys = log.columns[f"{self.name}/keys"]
         until = np.stack([log.until[wait] for wait in waits], axis=1)
         applied = np.array([log.applied[wait] for wait in waits])
-        self.table.reserve(int((until[-1] - applied).sum()) * keys.shape[1])
-        place = reading.places[self.name]
+        uses = int((until[-1] - applied).sum()) * keys.shape[1]
+        self.table.reserve(uses)
+        self.table.note(uses)
+        self._everything_before = self._everything.copy()
+        block = reading.numbers[self.name]
         wait_of_label = np.array([waits.index(wait) for wait in self._waits])
         rows = RateLog(keys, log.times, log.labels, log.first, wait_of_label, applied, until)
-        replay_rates(self._rates(), rows, self._prior(reading), place.numbers, place.first)
+        replay_rates(self._rates(), rows, self._prior_of(reading), block.numbers, block.first)
 
     def look_up(self, words: Words, records: RecordLayout, times: Times, reading: Reading) -> None:
         """See `Tracker`."""
-        if self._toward is not None and self._toward.name not in reading.places:
-            reading.places[self._toward.name] = self._toward._apart(words, records, times)
-        keys, place = self._keys(words, records), reading.places[self.name]
-        read_rates(self._rates(), keys, times, self._prior(reading), place.numbers, place.first)
+        if self._prior is not None and self._prior.name not in reading.numbers:
+            reading.numbers[self._prior.name] = self._prior.read_apart(words, records, times)
+        keys, block = self._keys(words, records), reading.numbers[self.name]
+        read_rates(self._rates(), keys, times, self._prior_of(reading), block.numbers, block.first)
 
     def observe(self, columns: Arrays, times: Times) -> None:
         """Nothing: a rate counts rows with a label."""
@@ -98,6 +109,11 @@ class RateTracker(Tracker):
         keys = columns[f"{self.name}/keys"]
         self.table.reserve(keys.size)
         learn_rates_of(self._rates(), keys, times, labels)
+
+    def take_back(self) -> None:
+        """See `Tracker`."""
+        super().take_back()
+        self._everything = self._everything_before
 
     def state(self) -> Arrays:
         """See `Tracker`; beside the keys, there is what is known of everything."""
@@ -120,26 +136,25 @@ class RateTracker(Tracker):
             self._labels,
         )
 
-    def _apart(self, words: Words, records: RecordLayout, times: Times) -> Place:
+    def read_apart(self, words: Words, records: RecordLayout, times: Times) -> NumberBlock:
         """Numbers for rows of another group, read once for those one after the other that have the same."""
         keys = self._keys(words, records)
         begins = np.ones(len(times), np.bool_)
         begins[1:] = (times[1:] != times[:-1]) | (keys[1:] != keys[:-1]).any(axis=1)
-        numbers = np.empty((np.count_nonzero(begins), self._toward_columns.max() + 2), np.float32)
-        read_rates(self._rates(), keys[begins], times[begins], self._prior(Reading({})), numbers, 0)
-        return Place(numbers, 0, begins.cumsum() - 1)
+        width = len(self._half_lives_s) * (len(self._label_names) + 1)
+        numbers = np.empty((np.count_nonzero(begins), width), np.float32)
+        read_rates(self._rates(), keys[begins], times[begins], self._prior_of(Reading({})), numbers, 0)
+        return NumberBlock(numbers, 0, begins.cumsum() - 1)
 
-    def _prior(self, reading: Reading) -> Prior:
+    def _prior_of(self, reading: Reading) -> Prior:
         """What its rates are drawn towards; nothing for the rates of everything."""
-        if self._toward is None:
-            return Prior(np.empty((0, 0), np.float32), np.empty(0, np.int64), self._toward_columns)
-        place = reading.places[self._toward.name]
-        return Prior(place.numbers, place.rows, self._toward_columns + place.first)
+        if self._prior is None:
+            return Prior(np.empty((0, 0), np.float32), np.empty(0, np.int64), self._prior_columns)
+        block = reading.numbers[self._prior.name]
+        return Prior(block.numbers, block.rows, self._prior_columns + block.first)
 
-
-def _columns(feature: RateFeature, of: RateFeature) -> NDArray[np.int64]:
-    """(H, L) where the rates of a feature's half-lives and labels stand among another one's numbers."""
-    half_lives = [of.half_lives.index(half_life) for half_life in feature.half_lives]
-    labels = [of.labels.index(name) for name in feature.labels]
-    columns: NDArray[np.int64] = np.add.outer(np.array(half_lives) * (len(of.labels) + 1), np.array(labels))
-    return columns
+    def _columns(self, half_lives_s: Sequence[float], labels: Sequence[str]) -> NDArray[np.int64]:
+        """(H, L) where the rates of some half-lives and labels stand among its numbers."""
+        first = np.array([self._half_lives_s.index(s) for s in half_lives_s]) * (len(self._label_names) + 1)
+        columns: NDArray[np.int64] = np.add.outer(first, [self._label_names.index(name) for name in labels])
+        return columns

@@ -4,7 +4,7 @@ Shape letters: R rows, M rows of the log that may still be applied, K keys of a 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from ranker.compiled import compiled
 from ranker.features.key_loops import KNOWN, NO_KEY, NO_ROW, Keys, Times, Words, find, use
-from ranker.features.kinds.learned import AgeFeature
-from ranker.features.layout import KeyPart
+from ranker.features.key_table import Arrays
 from ranker.features.record import RecordLayout
-from ranker.features.state.known import Floats, Reading
+from ranker.features.state.reading import Floats, Reading
 from ranker.features.state.row_keys import RowKeys
-from ranker.features.state.tracker import SHOWN, Arrays, Replay, Tracker
+from ranker.features.state.tracker import SHOWN, Replay, Tracker
 
 LAST_SEEN: Final = KNOWN
 """The word with the time at which a key was last shown."""
@@ -27,13 +26,14 @@ class RecencyTracker(Tracker):
     """The state of an `age` feature with a key.
 
     Args:
-        feature: The feature.
-        parts: The features that its key combines.
+        name: The feature's.
+        keys: Reads the keys of rows.
+        capacity: Keys that are kept.
     """
 
-    def __init__(self, feature: AgeFeature, parts: Sequence[KeyPart]) -> None:
-        super().__init__(feature.name, feature.capacity, words=1)
-        self._keys = RowKeys(parts)
+    def __init__(self, name: str, keys: RowKeys, *, capacity: int) -> None:
+        super().__init__(name, capacity, words=1)
+        self._keys = keys
 
     @property
     def waits(self) -> frozenset[float]:
@@ -44,11 +44,18 @@ class RecencyTracker(Tracker):
         """The keys, (R, K)."""
         return {f"{self.name}/keys": self._keys(words, records)}
 
+    @property
+    def column_types(self) -> Mapping[str, type[np.generic]]:
+        """See `Tracker`."""
+        return {f"{self.name}/keys": np.uint64}
+
     def replay(self, log: Replay, reading: Reading) -> None:
         """See `Tracker`; what is read are seconds since the last sighting, NaN if there was none."""
         keys, until = log.columns[f"{self.name}/keys"], log.until[SHOWN]
-        self.table.reserve((int(until[-1]) - log.applied[SHOWN]) * keys.shape[1])
-        place = reading.places[self.name]
+        uses = (int(until[-1]) - log.applied[SHOWN]) * keys.shape[1]
+        self.table.reserve(uses)
+        self.table.note(uses)
+        block = reading.numbers[self.name]
         replay_recency(
             self.table.arrays,
             keys,
@@ -56,14 +63,14 @@ class RecencyTracker(Tracker):
             log.first,
             log.applied[SHOWN],
             until,
-            place.numbers,
-            place.first,
+            block.numbers,
+            block.first,
         )
 
     def look_up(self, words: Words, records: RecordLayout, times: Times, reading: Reading) -> None:
         """See `Tracker`."""
-        keys, place = self._keys(words, records), reading.places[self.name]
-        last_seen_of(self.table.arrays, keys, times, place.numbers, place.first)
+        keys, block = self._keys(words, records), reading.numbers[self.name]
+        last_seen_of(self.table.arrays, keys, times, block.numbers, block.first)
 
     def observe(self, columns: Arrays, times: Times) -> None:
         """See `Tracker`."""

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranker.features.key_loops import Times
-from ranker.features.key_table import KeyTable
+from ranker.features.key_table import Arrays, KeyTable
 from ranker.features.record import RecordLayout, Words
-from ranker.features.state.known import Floats, Reading
+from ranker.features.state.reading import Floats, Reading
 
-Arrays = dict[str, NDArray[Any]]
 SHOWN: Final = 0.0
 """Seconds after an impression at which it is known that it was shown."""
 
@@ -91,6 +90,15 @@ class Tracker(ABC):
     @abstractmethod
     def learn(self, columns: Arrays, times: Times, labels: Floats) -> None:
         """Take in the feedback, (R, F), on what was shown at these times."""
+
+    @property
+    @abstractmethod
+    def column_types(self) -> Mapping[str, type[np.generic]]:
+        """The types of what `columns` gives, by its names."""
+
+    def take_back(self) -> None:
+        """Let everything be as it was before the latest `replay`, if nothing has changed since."""
+        self.table.take_back()
 
     def state(self) -> Arrays:
         """The keys and what is known of them, the least recently used first."""

@@ -4,8 +4,8 @@ import pytest
 from load_tests.judging.log import Log
 from load_tests.judging.tree_inputs import Matrix, TreeInputs, ranks
 from ranker.features.encoder import Encoder, EncoderState
-from ranker.features.layout import Group
 from ranker.features.record import MISSING_KEY
+from ranker.features.sides import Group
 from ranker.features.standardise import Statistics
 from ranker.labels.matrix import label_matrix
 from tests.load_tests.judging.judged_log import DAYS, ROWS_A_DAY, SPEC, small_log
@@ -21,7 +21,7 @@ def plain_encoder() -> Encoder:
     encoder = Encoder(SPEC)
     statistics = {}
     for group in Group:
-        columns = encoder.layout.standardised(group)
+        columns = len(encoder.layout.numbers(group))
         statistics[group] = Statistics(
             count=[2.0] * columns, mean=[0.0] * columns, squares=[2 * WIDE**2] * columns
         )
@@ -32,7 +32,7 @@ def plain_encoder() -> Encoder:
 def encoded_numbers(encoder: Encoder, rows: object, labels: object = None) -> dict[Group, np.ndarray]:
     encoded = encoder.encode_examples(rows, labels=labels)
     return {
-        group: encoded.groups[group].numbers[:, : encoder.layout.standardised(group)].numpy() * WIDE
+        group: encoded.groups[group].numbers[:, : len(encoder.layout.numbers(group))].numpy() * WIDE
         for group in Group
     }
 

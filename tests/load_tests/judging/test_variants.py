@@ -3,7 +3,7 @@ import torch
 
 from load_tests.judging.variants import KINDS, multiplications, single_task, without
 from ranker.features.encoder import Encoder
-from ranker.features.layout import Group
+from ranker.features.sides import Group
 from ranker.labels.matrix import label_matrix
 from ranker.networks.model import RankingModel
 from ranker.spec import RankerSpec

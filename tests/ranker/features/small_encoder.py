@@ -7,7 +7,7 @@ import torch
 
 from ranker.features.batch import Encoded
 from ranker.features.encoder import Encoder
-from ranker.features.layout import Group
+from ranker.features.sides import Group
 from ranker.spec import RankerSpec
 
 ONE_OF_EACH: dict[str, dict[str, Any]] = {

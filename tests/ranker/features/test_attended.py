@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from ranker.features.batch import AttendedHistory
 from ranker.features.encoder import Encoder
-from ranker.features.layout import Group
+from ranker.features.sides import Group
 from ranker.spec_file import parse_spec
 
 SPEC = parse_spec(

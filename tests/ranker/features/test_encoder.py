@@ -8,8 +8,8 @@ import torch
 from ranker.errors import FeatureError
 from ranker.features.encoder import Encoder
 from ranker.features.hashing import MAX_BYTES
-from ranker.features.kinds.columns import CrossFeature
-from ranker.features.layout import Group
+from ranker.features.kinds.cross import CrossFeature
+from ranker.features.sides import Group
 from ranker.features.values import FeatureValue
 from tests.ranker.features.small_encoder import alone, everything, rows
 from tests.ranker.small_spec import SMALL_SPEC, random_records

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from ranker.features.encoder import Encoder, EncoderState
-from ranker.features.kinds.columns import CategoryFeature
-from ranker.features.layout import Group
+from ranker.features.kinds.category import CategoryFeature
+from ranker.features.kinds.feature import Input
+from ranker.features.sides import Group
 from tests.ranker.features.small_encoder import alone, everything, rows
 from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of
 
@@ -76,7 +77,7 @@ def test_statistics_are_of_every_known_value() -> None:
     encoder.encode_examples(records, observe=True)
 
     for group, statistics in encoder.state().statistics.items():
-        columns = [records.column(f.source_column) for f in encoder.layout.numbers(group)]
+        columns = [records.column(f.source_column) for f in encoder.layout.inputs(group, Input.NUMBERS)]
         assert statistics.count == [len(column) - column.null_count for column in columns]
 
 

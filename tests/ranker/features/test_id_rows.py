@@ -6,7 +6,7 @@ import pyarrow as pa
 import torch
 
 from ranker.features.encoder import Encoder
-from ranker.features.layout import Group
+from ranker.features.sides import Group
 from ranker.spec import RankerSpec
 
 OWN = {"capacity": 8, "admission_threshold": 2, "dim": 2}
@@ -90,7 +90,7 @@ def test_a_history_uses_the_rows_of_its_videos_and_is_no_sighting_of_them() -> N
     labels = torch.zeros(2, 1).numpy()
     ids.encode_examples(batch(["x", "y"], time_ms=1000), observe=True, labels=labels)
     ids.encode_examples(batch(["y", "q"], time_ms=2000), observe=True, labels=labels)
-    ages = ids.layout.first_row(ids.layout.feature("liked"))
+    ages = ids.layout.first_row(ids.layout.by_name["liked"])
 
     (history,) = ids.encode_request({"user_id": "u"}, [{}], time_ms=3000).groups[Group.REQUEST].bags
 
@@ -108,17 +108,14 @@ def test_hashed_ids_beside_them_keep_their_buckets() -> None:
     assert torch.equal(before, after)
 
 
-def test_fresh_rows_are_those_of_the_last_observed_batch() -> None:
+def test_learning_gives_out_rows_to_new_ids() -> None:
     ids = encoder()
-    assert ids.fresh_rows == {}
 
-    ids.encode_examples(batch(["x", "x", "y"], author=["a", "b", "a"]), observe=True)
-    fresh = {width: rows.tolist() for width, rows in ids.fresh_rows.items()}
-    assert fresh == {2: [OWN_1], 3: [2, 3]}
+    def learn(records: pa.RecordBatch) -> dict[int, list[int]]:
+        return {width: rows.tolist() for width, rows in ids.learn(ids.read_examples(records)).items()}
 
-    ids.encode_examples(batch(["y", "y", "z"], author=["c", "d", "e"]), observe=True)
-    fresh = {width: rows.tolist() for width, rows in ids.fresh_rows.items()}
-    assert fresh == {2: [OWN_2], 3: [4, 5, 3]}
+    assert learn(batch(["x", "x", "y"], author=["a", "b", "a"])) == {2: [OWN_1], 3: [2, 3]}
+    assert learn(batch(["y", "y", "z"], author=["c", "d", "e"])) == {2: [OWN_2], 3: [4, 5, 3]}
 
 
 def test_saved_arrays_give_the_same_rows_and_go_on_alike() -> None:

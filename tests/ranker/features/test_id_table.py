@@ -10,18 +10,19 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ranker.features.id_table import IdTable
-from ranker.features.kinds.columns import IdFeature
-from ranker.features.state.tracker import Arrays
+from ranker.features.key_table import Arrays
+from ranker.features.kinds.id import IdFeature
 
 MISSING, SHARED = 0, 1
 
 
 def table(capacity: int = 100, **settings: Any) -> IdTable:
-    return IdTable(
-        IdFeature.model_validate(
-            {"name": "x", "side": "candidate", "kind": "id", "capacity": capacity, **settings}
-        )
+    feature = IdFeature.model_validate(
+        {"name": "x", "side": "candidate", "kind": "id", "capacity": capacity, **settings}
     )
+    made = feature.id_table()
+    assert made is not None
+    return made
 
 
 def keys(*ids: int) -> NDArray[np.uint64]:

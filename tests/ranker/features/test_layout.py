@@ -1,5 +1,11 @@
-from ranker.features.kinds.columns import CategoryFeature, CrossFeature, IdFeature, IdsFeature, NumberFeature
-from ranker.features.layout import Group, Layout
+from ranker.features.kinds.category import CategoryFeature
+from ranker.features.kinds.cross import CrossFeature
+from ranker.features.kinds.hashed import HashedFeature
+from ranker.features.kinds.id import IdFeature
+from ranker.features.kinds.ids import IdsFeature
+from ranker.features.kinds.number import NumberFeature
+from ranker.features.layout import Layout
+from ranker.features.sides import Group
 from tests.ranker.small_spec import SMALL_SPEC
 
 LAYOUT = Layout(SMALL_SPEC)
@@ -14,7 +20,8 @@ def rows(name: str) -> range:
     first = LAYOUT.first_row(feature)
     if isinstance(feature, CategoryFeature):
         return range(first, first + feature.size)
-    table = LAYOUT.owner(feature) if isinstance(feature, IdFeature | IdsFeature) else feature
+    table = feature.owner(FEATURES)
+    assert isinstance(table, HashedFeature)
     own = table.capacity if isinstance(table, IdFeature) else None
     count = table.buckets + 1 if own is None else own + 2
     return range(first, first + count)
@@ -62,4 +69,4 @@ def test_a_cross_has_the_rows_of_its_parts_or_of_the_pairs_if_they_differ() -> N
 
     assert groups["user_hour"] is Group.REQUEST
     assert groups["user_topic"] is Group.PAIR
-    assert [part.name for part in LAYOUT.parts(CROSS)] == ["user_id", "hour", "country"]
+    assert [part.name for part in CROSS.columns(LAYOUT.by_name)] == ["user_id", "hour", "country"]

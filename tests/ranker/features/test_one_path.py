@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from ranker.events import TIME_MS
 from ranker.features.batch import GroupInputs
 from ranker.features.encoder import Encoder
-from ranker.features.kinds.columns import Feature, IdsFeature, NumberFeature, Side
-from ranker.features.layout import Group
+from ranker.features.kinds.feature import Feature
+from ranker.features.kinds.ids import IdsFeature
+from ranker.features.kinds.number import NumberFeature
+from ranker.features.sides import Group, Side
 from ranker.features.values import FeatureValue
 from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of, shown_to
 

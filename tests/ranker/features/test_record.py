@@ -6,8 +6,12 @@ from hypothesis import strategies as st
 
 from ranker.errors import FeatureError
 from ranker.features.hashing import MAX_BYTES
-from ranker.features.kinds.columns import ColumnFeature, IdFeature, IdsFeature, NumberFeature, Side
+from ranker.features.kinds.feature import ColumnFeature
+from ranker.features.kinds.id import IdFeature
+from ranker.features.kinds.ids import IdsFeature
+from ranker.features.kinds.number import NumberFeature
 from ranker.features.record import MISSING_LIST, RecordLayout
+from ranker.features.sides import Side
 from tests.ranker.small_spec import SMALL_SPEC, random_records
 
 CANDIDATE, QUERY = Side.CANDIDATE, Side.QUERY

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ranker.features.encoder import Encoder
-from ranker.features.layout import Group
+from ranker.features.sides import Group
 from ranker.features.stored import user_records, video_records
 from tests.ranker.small_spec import SMALL_SPEC
 

@@ -6,10 +6,11 @@ import pytest
 from pydantic import TypeAdapter
 
 from ranker.errors import FeatureError
-from ranker.features.kinds.columns import Feature
+from ranker.features.kinds.feature import Feature
+from ranker.features.kinds.registry import AnyFeature
 from ranker.features.values import canonical, column_of
 
-ADAPTER: TypeAdapter[Feature] = TypeAdapter(Feature)
+ADAPTER: TypeAdapter[Feature] = TypeAdapter(AnyFeature)
 
 
 def feature(kind: str) -> Feature:

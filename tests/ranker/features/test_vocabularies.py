@@ -8,8 +8,10 @@ import pytest
 from numpy.typing import NDArray
 
 from ranker.features.hashing import hash_strings
-from ranker.features.kinds.columns import CategoryFeature, ColumnFeature, Side
+from ranker.features.kinds.category import CategoryFeature
+from ranker.features.kinds.feature import ColumnFeature
 from ranker.features.record import MISSING_KEY, Words
+from ranker.features.sides import Side
 from ranker.features.vocabularies import FIRST_VALUE, MISSING, OTHER, Vocabularies
 
 SEED = 7

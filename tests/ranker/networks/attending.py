@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ranker.features.encoder import Encoder
-from ranker.features.kinds.learned import HistoryFeature
+from ranker.features.kinds.history import HistoryFeature
 from ranker.spec import RankerSpec
 from tests.ranker.small_spec import random_records, small_spec
 

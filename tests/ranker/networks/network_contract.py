@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ranker.bundles.bundle import pack, unpack
 from ranker.bundles.manifest import Manifest
 from ranker.features.encoder import Encoder
-from ranker.features.layout import Group
+from ranker.features.sides import Group
 from ranker.networks.inference import InferenceModel
 from ranker.networks.match_multiplications import match_multiplications, multiplications
 from ranker.networks.sharing.base import HeadOutputs, Network, NetworkSpec

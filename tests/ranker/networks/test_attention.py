@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ranker.features.layout import Group
+from ranker.features.sides import Group
 from ranker.networks.attention import HIDDEN, ActivationUnit
 from ranker.networks.model import RankingModel
 from ranker.networks.sharing.registry import kind_names

@@ -4,8 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from ranker.features.encoder import Encoder
-from ranker.features.kinds.columns import Feature, IdsFeature, NumberFeature
-from ranker.features.layout import Group, Layout
+from ranker.features.kinds.feature import Feature, Input
+from ranker.features.kinds.ids import IdsFeature
+from ranker.features.kinds.number import NumberFeature
+from ranker.features.layout import Layout
+from ranker.features.sides import Group
 from ranker.networks.embedding import FusedEmbedding
 from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of
 
@@ -40,10 +43,10 @@ def test_one_fused_table_is_as_good_as_a_table_for_each_feature(embedding: Fused
     for group, part in encoded.groups.items():
         expected = []
         for width, rows in part.singles.items():
-            for place, feature in enumerate(LAYOUT.singles(group, width)):
+            for place, feature in enumerate(LAYOUT.embedded(group, width)):
                 table = nn.Embedding.from_pretrained(own_table(embedding, feature))
                 expected.append(table(rows[:, place] - LAYOUT.first_row(feature)))
-        for bag, feature in zip(part.bags, LAYOUT.bags(group), strict=True):
+        for bag, feature in zip(part.bags, LAYOUT.inputs(group, Input.BAG), strict=True):
             table = nn.EmbeddingBag.from_pretrained(own_table(embedding, feature), mode="mean")
             expected.append(table(bag.rows - LAYOUT.first_row(feature), bag.offsets))
 
@@ -56,11 +59,11 @@ def bag_of(embedding: FusedEmbedding, name: str, values: list[list[str] | None])
     records = random_records(len(values))
     column = pa.array(values, pa.list_(pa.string()))
     records = records.set_column(records.schema.get_field_index(name), name, column)
-    bags = LAYOUT.bags(Group.CANDIDATE)
+    bags = LAYOUT.inputs(Group.CANDIDATE, Input.BAG)
     (feature,) = (f for f in bags if f.name == name)
-    singles = sum(LAYOUT.width(f) for w in LAYOUT.table_rows for f in LAYOUT.singles(Group.CANDIDATE, w))
-    start = singles + sum(f.dim for f in bags[: bags.index(feature)])
-    return inputs(embedding, records)[Group.CANDIDATE][:, start : start + feature.dim]
+    singles = sum(LAYOUT.width(f) for w in LAYOUT.table_rows for f in LAYOUT.embedded(Group.CANDIDATE, w))
+    start = singles + sum(LAYOUT.width(f) for f in bags[: bags.index(feature)])
+    return inputs(embedding, records)[Group.CANDIDATE][:, start : start + LAYOUT.width(feature)]
 
 
 def test_a_bag_is_the_mean_of_its_ids(embedding: FusedEmbedding) -> None:
@@ -72,7 +75,7 @@ def test_a_bag_is_the_mean_of_its_ids(embedding: FusedEmbedding) -> None:
 
 
 def test_an_empty_bag_is_zero_and_a_missing_one_has_an_embedding(embedding: FusedEmbedding) -> None:
-    (feature,) = (f for f in LAYOUT.bags(Group.CANDIDATE) if isinstance(f, IdsFeature))
+    (feature,) = (f for f in LAYOUT.inputs(Group.CANDIDATE, Input.BAG) if isinstance(f, IdsFeature))
 
     empty, missing = bag_of(embedding, "tags", [[], None])
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ranker.features.batch import Encoded
 from ranker.features.encoder import Encoder
-from ranker.features.kinds.columns import CrossFeature
-from ranker.features.layout import Group
+from ranker.features.kinds.cross import CrossFeature
+from ranker.features.sides import Group
 from ranker.networks.inference import InferenceModel, Part
 from ranker.networks.sharing.registry import kind_names
 from ranker.spec import RankerSpec

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from ranker.features.batch import Encoded
 from ranker.features.encoder import Encoder
-from ranker.features.kinds.columns import Side
-from ranker.features.layout import Group
+from ranker.features.sides import Group, Side
 from ranker.networks.model import RankingModel, TrainingOutputs
 from ranker.networks.sharing.registry import kind_names
 from tests.ranker.networks.random_model import SHAPES, build

@@ -3,7 +3,7 @@ import pytest
 
 from ranker.errors import InvalidRequestError
 from ranker.features.encoder import Encoder
-from ranker.features.layout import Group
+from ranker.features.sides import Group
 from serving.model import request_records
 from serving.model.request_records import RequestReader
 from serving.schemas import RankRequest

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from ranker.features.layout import Group
+from ranker.features.sides import Group
 from tests.ranker.networks.attending import attending_spec
 from tests.ranker.small_spec import random_records
 from tests.serving.ranked_world import World, bundle_of, close, predictions

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ranker.features.kinds.columns import CrossFeature, Side
+from ranker.features.kinds.cross import CrossFeature
+from ranker.features.sides import Side
 from ranker.networks.sharing.registry import kind_names
 from ranker.score.formula import ScoreFormula
 from serving.model import catalogue as catalogue_module

@@ -6,7 +6,7 @@ import pytest
 
 from ranker.bundles.registry import Registry
 from ranker.features.encoder import Encoder
-from ranker.features.layout import Group
+from ranker.features.sides import Group
 from ranker.features.state.feature_state import FeatureState
 from ranker.labels.matrix import label_matrix
 from ranker.store.connection import connect_later

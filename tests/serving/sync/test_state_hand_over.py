@@ -5,7 +5,7 @@ import pytest
 
 from ranker.bundles.bundle import unpack
 from ranker.bundles.registry import Registry
-from ranker.features.layout import Group
+from ranker.features.sides import Group
 from ranker.spec_file import parse_spec
 from ranker.store.state_store import StateStore
 from serving.model.request_records import RequestRecords
@@ -19,7 +19,7 @@ from tests.serving.waiting import until
 END_MS = LOG.column("time_ms")[-1].as_py()
 LATER_MS = END_MS + 3_600_000
 OTHER_SPEC = parse_spec(
-    STATE_YAML.replace("strength: 2", "strength: 500").replace(
+    STATE_YAML.replace("prior_strength: 2", "prior_strength: 500").replace(
         "  - {name: seen,", "  - {name: video_age, kind: age, since: duration_s}\n  - {name: seen,"
     ),
     where="test_state_hand_over.py",

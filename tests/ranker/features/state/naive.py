@@ -6,8 +6,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
-from ranker.features.kinds.columns import BinFeature, IdsFeature
-from ranker.features.kinds.learned import AgeFeature, HistoryFeature, RateFeature
+from ranker.features.kinds.age import AgeFeature
+from ranker.features.kinds.bin import BinFeature
+from ranker.features.kinds.history import HistoryFeature
+from ranker.features.kinds.ids import IdsFeature
+from ranker.features.kinds.rate import RateFeature
 from ranker.features.layout import Layout
 from ranker.labels.label import Label
 from ranker.labels.regression import RegressionLabel
@@ -39,7 +42,7 @@ def keys_of(row: Row, of: Sequence[str], layout: Layout) -> list[tuple[Any, ...]
     """The keys of a row: one, those of a list, none if a part is missing."""
     keys: list[tuple[Any, ...]] = [()]
     for name in of:
-        feature = layout.feature(name)
+        feature = layout.by_name[name]
         if isinstance(feature, IdsFeature):
             values = (row[feature.source_column] or [])[: feature.max_items]
         elif isinstance(feature, BinFeature):
@@ -69,9 +72,9 @@ def rates(feature: RateFeature, spec: RankerSpec, log: Log) -> list[list[float]]
     layout, names = Layout(spec), [label.name for label in spec.feedback]
     places = [names.index(label) for label in feature.labels]
     counted = [spec.feedback[place] for place in places]
-    towards = None if feature.toward is None else layout.feature(feature.toward)
-    assert towards is None or isinstance(towards, RateFeature)
-    of_towards = [] if towards is None else rates(towards, spec, log)
+    prior_rate = None if feature.prior is None else layout.by_name[feature.prior]
+    assert prior_rate is None or isinstance(prior_rate, RateFeature)
+    of_prior = [] if prior_rate is None else rates(prior_rate, spec, log)
     known, everything = Forgetful(feature.capacity), []
     waits = {wait: arriving(log, wait) for wait in sorted({label.label_wait for label in counted})}
     found = []
@@ -95,12 +98,15 @@ def rates(feature: RateFeature, spec: RankerSpec, log: Log) -> list[list[float]]
                 binary = label.is_probability
                 of_all, all_rows = _decayed(everything, place, latest_ms, half_life)
                 prior = (of_all + 0.5 * binary) / (all_rows + 1)
-                if towards is not None:
-                    h, place_there = towards.half_lives.index(half_life), towards.labels.index(label.name)
-                    number = of_towards[now][h * (len(towards.labels) + 1) + place_there]
+                if prior_rate is not None:
+                    h, place_there = (
+                        prior_rate.half_lives.index(half_life),
+                        prior_rate.labels.index(label.name),
+                    )
+                    number = of_prior[now][h * (len(prior_rate.labels) + 1) + place_there]
                     prior = 1 / (1 + math.exp(-number)) if binary else number
                 total, rows = _decayed(own, place, now_ms, half_life)
-                given = feature.strength
+                given = feature.prior_strength
                 strength = given[label.name] if isinstance(given, dict) else given
                 rate = (total + strength * prior) / (rows + strength)
                 numbers.append(math.log(rate / (1 - rate)) if binary else rate)
@@ -119,7 +125,7 @@ def ages(feature: AgeFeature, spec: RankerSpec, log: Log) -> list[list[float]]:
             for key in keys_of(log.rows[past], feature.of, layout):
                 seen.extend(key, [int(log.times[past])])
         if feature.since is not None:
-            then = row[layout.feature(feature.since).source_column]  # type: ignore[union-attr]
+            then = row[layout.by_name[feature.since].source_column]  # type: ignore[union-attr]
             times = [] if then is None else [then]
         else:
             times = [at_ms for key in keys_of(row, feature.of, layout) for at_ms in seen[key]]

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from ranker.features.hashing import hash_strings
 from ranker.features.key_loops import Times
-from ranker.features.kinds.columns import Side
-from ranker.features.kinds.learned import HistoryFeature
-from ranker.features.layout import VIEWER, Group, Layout
+from ranker.features.kinds.history import HistoryFeature
+from ranker.features.kinds.id import VIEWER
+from ranker.features.layout import Layout
 from ranker.features.record import RecordLayout, Words
+from ranker.features.sides import Group, Side
 from ranker.features.state.feature_state import FeatureState
-from ranker.features.state.known import History, Known
+from ranker.features.state.reading import History, Known
 from ranker.labels.label import Label
 from ranker.spec import RankerSpec
 from ranker.spec_file import parse_spec
@@ -35,9 +36,9 @@ features:
   - {name: user_rates, kind: rate, of: [user_id], labels: [click, watch_time], half_lives: [2s, 1h]}
   - {name: video_rates, kind: rate, of: [video_id], labels: [like, click, stars], capacity: 3}
   - {name: tag_rates, kind: rate, of: [tags], labels: [click], half_lives: [1m], capacity: 2}
-  - {name: user_tag_rates, kind: rate, of: [user_id, tags], labels: [like, watch_time], strength: 5}
+  - {name: user_tag_rates, kind: rate, of: [user_id, tags], labels: [like, watch_time], prior_strength: 5}
   - {name: user_tab_rates, kind: rate, of: [user_id, tab], labels: [watch_time, click], half_lives: [1h],
-     strength: {click: 2, watch_time: 0.5}, toward: user_rates}
+     prior_strength: {click: 2, watch_time: 0.5}, prior: user_rates}
   - {name: user_length_rates, kind: rate, of: [user_id, tab, length], labels: [like], half_lives: [10m]}
   - {name: user_age, kind: age, of: [user_id]}
   - {name: user_author_age, kind: age, of: [user_id, author_id], capacity: 3}
@@ -163,7 +164,7 @@ class Machine:
                 if isinstance(feature, HistoryFeature):
                     found[feature.name] = _side_by_side(of_group.histories[feature.name])
                 else:
-                    width = self.layout.state_numbers(feature)
+                    width = len(self.layout.numbers_of(feature))
                     found[feature.name] = of_group.numbers[:, first : first + width]
                     first += width
             assert first == of_group.numbers.shape[1]

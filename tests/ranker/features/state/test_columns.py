@@ -4,9 +4,13 @@ import pytest
 import torch
 
 from ranker.features.encoder import Encoder
-from ranker.features.kinds.columns import BinFeature, IdFeature, IdsFeature
-from ranker.features.kinds.learned import AgeFeature, HistoryFeature, RateFeature
-from ranker.features.layout import Group
+from ranker.features.kinds.age import AgeFeature
+from ranker.features.kinds.bin import BinFeature
+from ranker.features.kinds.history import HistoryFeature
+from ranker.features.kinds.id import IdFeature
+from ranker.features.kinds.ids import IdsFeature
+from ranker.features.kinds.rate import RateFeature
+from ranker.features.sides import Group
 from ranker.labels.matrix import label_matrix
 from tests.ranker.features.state.small_state import STATE_SPEC, T, batch, one, some_log, together
 
@@ -30,9 +34,9 @@ def test_numbers_stand_in_the_order_of_the_features_behind_those_of_the_records(
 
     for group in Group:
         layout, state = encoder.layout, encoder.layout.state_features(group)
-        counts = [layout.state_numbers(feature) for feature in state]
+        counts = [len(layout.numbers_of(feature)) for feature in state]
         missing = sum(isinstance(feature, AgeFeature) for feature in state)
-        records = len(layout.numbers(group))
+        records = len(layout.numbers(group)) - sum(counts)
         assert found.groups[group].numbers.shape[1] == 2 * records + sum(counts) + missing
         differs = (found.groups[group].numbers != other.groups[group].numbers)[0]
         first, ages = records, records + sum(counts) + records
@@ -50,7 +54,7 @@ def test_an_age_is_a_logarithm_and_marked_where_it_never_was() -> None:
     encoder = Encoder(STATE_SPEC)
     state = encoder.layout.state_features(Group.REQUEST)
     place = [feature.name for feature in state].index("user_age")
-    width = sum(map(encoder.layout.state_numbers, state[:place]))
+    width = sum(len(encoder.layout.numbers_of(feature)) for feature in state[:place])
     log = some_log()
     encoder.encode_examples(log, observe=True, labels=label_matrix(log, STATE_SPEC.feedback))
 
@@ -73,7 +77,7 @@ def test_ranges_and_histories_have_rows_of_their_own_in_the_tables() -> None:
 
     candidates = encoded.groups[Group.CANDIDATE].singles[2]
     first = layout.first_row(length)
-    column = [f.name for f in layout.singles(Group.CANDIDATE, 2)].index("length")
+    column = [f.name for f in layout.embedded(Group.CANDIDATE, 2)].index("length")
     assert (candidates[:, column] - first).tolist() == [0, 1, 2, 3]
     owned = [f for f in STATE_SPEC.state_features if isinstance(f, HistoryFeature)]
     starts = [layout.first_row(f) for f in owned if layout.width(f) == 4]
@@ -90,9 +94,9 @@ def test_a_history_is_rows_of_its_table_and_of_ages_in_turn() -> None:
         assert bag.width == layout.width(feature)
         values, ages = bag.rows[0::2], bag.rows[1::2]
         assert 0 < len(values) <= feature.length, feature.name
-        of = layout.feature(feature.of)
+        of = layout.by_name[feature.of]
         assert isinstance(of, IdFeature | IdsFeature)
-        first, buckets = layout.first_row(of), layout.owner(of).buckets
+        first, buckets = layout.first_row(of), of.owner(layout.by_name).buckets  # type: ignore[attr-defined]
         assert bool(((values > first) & (values <= first + buckets)).all()), feature.name
         in_ages = ages - layout.first_row(feature)
         assert in_ages.tolist() == sorted(in_ages.tolist()), feature.name  # the newest come first
@@ -108,7 +112,7 @@ def test_a_spec_counts_as_many_numbers_as_it_has_labels_and_half_lives() -> None
             AgeFeature: lambda f: 1,
             HistoryFeature: lambda f: 0,
         }[type(feature)](feature)
-        assert layout.state_numbers(feature) == expected
+        assert len(layout.numbers_of(feature)) == expected
 
 
 @pytest.mark.parametrize("uploaded_ms", [None, -1e300, 1e300])

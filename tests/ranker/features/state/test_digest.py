@@ -3,14 +3,14 @@
 import pytest
 
 from ranker.features.layout import Layout
-from ranker.features.state.digest import state_digest
+from ranker.features.state.feature_state import FeatureState
 from ranker.spec_file import parse_spec
 from tests.ranker.features.state.small_state import STATE_YAML
 
 
 def digest_of(yaml: str) -> str:
     spec = parse_spec(yaml, where="test")
-    return state_digest(spec, Layout(spec))
+    return FeatureState(spec, Layout(spec)).digest
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def test_what_the_state_is_made_of_changes_its_digest(old: str, new: str) -> Non
     ("old", "new"),
     [
         ("name: state\n", "name: other\nnetwork: {shared: [7]}\n"),
-        ("strength: 5", "strength: 50"),
-        (", toward: user_rates", ""),
+        ("prior_strength: 5", "prior_strength: 50"),
+        (", prior: user_rates", ""),
         ("length: 3}", "length: 3, pool: attention}"),
         ("buckets: 32, dim: 4", "buckets: 64, dim: 4"),
         ("since: uploaded_ms}", "since: uploaded_ms}\n  - {name: country, side: user, kind: category}"),

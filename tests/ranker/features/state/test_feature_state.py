@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ranker.features.kinds.learned import AgeFeature, HistoryFeature, RateFeature
-from ranker.features.layout import Group
+from ranker.features.kinds.age import AgeFeature
+from ranker.features.kinds.history import HistoryFeature
+from ranker.features.kinds.rate import RateFeature
+from ranker.features.sides import Group
 from tests.ranker.features.state import naive
 from tests.ranker.features.state.small_state import (
     STATE_SPEC,

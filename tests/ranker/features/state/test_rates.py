@@ -16,7 +16,7 @@ def with_rates(**changes: object) -> RankerSpec:
 
 
 def test_a_rate_is_smoothed_towards_that_of_everything() -> None:
-    machine = Machine(with_rates(half_lives=(3600.0,), strength=4.0))
+    machine = Machine(with_rates(half_lives=(3600.0,), prior_strength=4.0))
     rows = [one(T, {"click": 1.0}, user_id="u"), one(T, {"click": 0.0}, user_id="v")]
     machine.replay(together(*rows, one(T + 1)))
 
@@ -52,7 +52,7 @@ def test_the_prior_stands_still_while_nothing_is_learned() -> None:
 
 
 def test_a_regression_label_is_counted_as_it_is_learned() -> None:
-    machine = Machine(with_rates(half_lives=(3600.0,), strength=1e-6))
+    machine = Machine(with_rates(half_lives=(3600.0,), prior_strength=1e-6))
     rows = [one(T, {"watch_time": seconds}, user_id="u") for seconds in (3.0, 15.0)]
     machine.replay(together(*rows, one(T + 1)))
 

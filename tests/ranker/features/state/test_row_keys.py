@@ -1,20 +1,18 @@
 import numpy as np
 import pytest
 
-from ranker.features.kinds.columns import BinFeature
-from ranker.features.kinds.learned import RateFeature
+from ranker.features.kinds.bin import BinFeature
+from ranker.features.kinds.feature import made_of
 from ranker.features.record import MISSING_KEY
-from ranker.features.state.row_keys import RowKeys, bins
+from ranker.features.state.row_keys import RowKeys
 from tests.ranker.features.state.small_state import STATE_SPEC, Log, Machine, one, together
 
 MACHINE = Machine()
 
 
 def keys(log: Log, *of: str) -> list[list[int]]:
-    rate = RateFeature(kind="rate", name="x", of=of, labels=("click",))
-    found: list[list[int]] = RowKeys(MACHINE.layout.key_parts(rate))(
-        MACHINE.words(log), MACHINE.records
-    ).tolist()
+    parts = [made_of(name, MACHINE.layout.by_name) for name in of]
+    found: list[list[int]] = RowKeys(parts)(MACHINE.words(log), MACHINE.records).tolist()
     return found
 
 
@@ -24,7 +22,7 @@ def test_a_number_is_in_the_range_whose_edge_it_reached() -> None:
     durations = [None, -1.0, 9.999, 10.0, 59.999, 60.0, 1e9]
     log = together(*(one(0, duration_s=duration) for duration in durations))
 
-    assert bins(feature, MACHINE.words(log), MACHINE.records).tolist() == [0, 1, 1, 2, 2, 3, 3]
+    assert feature.ranges(MACHINE.words(log), MACHINE.records).tolist() == [0, 1, 1, 2, 2, 3, 3]
 
 
 def test_a_key_is_missing_where_any_of_its_parts_is() -> None:

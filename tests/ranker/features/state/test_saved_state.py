@@ -7,7 +7,7 @@ import pytest
 import safetensors.numpy
 
 from ranker.features.encoder import Encoder
-from ranker.features.layout import Group
+from ranker.features.sides import Group
 from ranker.labels.matrix import label_matrix
 from ranker.spec_file import parse_spec
 from tests.ranker.features.small_encoder import everything

@@ -5,7 +5,7 @@ import pytest
 
 from ranker.errors import SourceError
 from ranker.events import QUERY_PREFIX, QUERY_VIDEO_ID, TIME_MS, USER_ID, VIDEO_ID
-from ranker.features.kinds.columns import Side
+from ranker.features.sides import Side
 from ranker.spec_file import load_spec
 from training.sources.simulated.population import DAY_MS, EPOCH_MS, HOUR_MS, WorldConfig
 from training.sources.simulated.source import TRUTH_PREFIX, SimulatedSource
