@@ -32,7 +32,7 @@ from load_tests.ranking.reference import reference_spec
 from load_tests.ranking.report import markdown
 from load_tests.ranking.resident import write_resident
 from load_tests.ranking.world import CANDIDATES, World, expected_predictions, make_world
-from ranker.store.connection import store_url
+from ranker.private_redis.server import private_server
 
 CONNECTIONS = 4
 STEADY = 0.7
@@ -214,7 +214,7 @@ def main() -> None:
             print(f"making the world, {experts} experts", flush=True)
             world = make_world(Path(folder), reference_spec(experts))
             write_resident(world)
-            with store_url(None, world.home):
+            with private_server(world.home):
                 comparison = Comparison(world, plan, wanted, shlex.split(given.serve_flags))
                 comparison.install()
                 first = not report["sizes"]

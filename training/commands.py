@@ -17,8 +17,9 @@ from ranker.errors import UserError
 from ranker.networks.match_multiplications import with_kind
 from ranker.networks.model import RankingModel
 from ranker.networks.sharing.registry import kind_names
+from ranker.private_redis.server import default_home, store_url
 from ranker.spec_file import load_spec
-from ranker.store.connection import connect, default_home
+from ranker.store.connection import connect
 from training.demo import DemoConfig, run_demo
 from training.evaluate import FeatureMode
 from training.evaluate import evaluate as evaluate_bundle
@@ -175,7 +176,7 @@ def load(
 ) -> None:
     """Fill the feature store with a source's users and videos; running services take them up."""
     console = _console()
-    with connect(redis_url, home or default_home()) as client:
+    with store_url(redis_url, home or default_home()) as url, connect(url) as client:
         loaded = load_features(client, load_spec(spec), open_source(data, source), console, restart=restart)
     resumed = f", {loaded.resumed_at:,} of them earlier" if loaded.resumed_at else ""
     console.print(f"loaded {loaded.users:,} users and {loaded.videos:,} videos{resumed}")
@@ -203,7 +204,7 @@ def state(
     """
     console = _console()
     bundle = Registry(registry).read()
-    with connect(redis_url, home or default_home()) as client:
+    with store_url(redis_url, home or default_home()) as url, connect(url) as client:
         refreshed = refresh_state(
             client,
             bundle,

@@ -26,6 +26,7 @@ from rich.table import Table
 from ranker.errors import UserError, WatchnextError
 from ranker.events import QUERY_VIDEO_ID, TIME_MS, USER_ID, VIDEO_ID
 from ranker.features.kinds.columns import Side
+from ranker.private_redis.server import private_server
 from ranker.spec import RankerSpec
 from ranker.spec_file import load_spec
 from ranker.store.connection import connect
@@ -74,7 +75,7 @@ def run_demo(config: DemoConfig, console: Console) -> None:
     auc_chart(result.trainer.metrics.rows(with_open=True), chart, title)
 
     console.rule("2. load the features of viewers and videos")
-    with connect(None, home) as client:
+    with private_server(home) as redis_url, connect(redis_url) as client:
         loaded = load_features(client, spec, source, console)
         console.print(f"{loaded.users:,} viewers and {loaded.videos:,} videos are in the feature store")
 

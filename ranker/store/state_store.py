@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 
-from ranker.errors import StoreError
+from ranker.errors import DamagedStateError, StoreError
 from ranker.store.keys import state_key, state_part_key
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -58,10 +58,6 @@ class StatePointer(BaseModel):
     def part_keys(self) -> list[str]:
         """Where the parts stand."""
         return [state_part_key(self.digest, self.version, part) for part in range(self.parts)]
-
-
-class DamagedStateError(StoreError):
-    """A stored feature state is incomplete, changed, or of another kind; reading it again does not help."""
 
 
 class StateStore:

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from ranker.errors import FeatureError, SourceError, StoreError
 from ranker.features.stored import user_records, video_records
+from ranker.private_redis.server import private_server
 from ranker.spec_file import parse_spec
 from ranker.store.connection import connect
 from ranker.store.keys import users_key, videos_key
@@ -158,7 +159,7 @@ def test_a_process_that_was_killed_is_gone_on_from(tmp_path: Path) -> None:
         pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet", row_group_size=5_000)
     log = {"time_ms": [1], "user_id": [1], "video_id": ["v1"]}
     pq.write_table(pa.table(log), tmp_path / "log.parquet")
-    with connect(None, tmp_path / "home") as client:
+    with private_server(tmp_path / "home") as url, connect(url) as client:
         path = client.connection_pool.connection_kwargs["path"]
         program = f"""
             import io, redis
