@@ -83,7 +83,7 @@ def connect_async(url: str, *, timeout_s: float, block_s: float = 0.0) -> redis.
 
 
 def unreachable(url: str, error: Exception) -> StoreError:
-    """The error that says which server did not answer, and what to do."""
+    """Return the error for a server that does not answer."""
     return StoreError(
         f"{without_password(url)}: expected a Redis server, found {error}; "
         "start one there, correct --redis-url, or leave it out for a private one"
@@ -91,7 +91,7 @@ def unreachable(url: str, error: Exception) -> StoreError:
 
 
 def without_password(url: str) -> str:
-    """The URL as it may be shown: without user name, password and options."""
+    """Remove the user name, password and options from a URL."""
     return re.sub("//.*@", "//", url.partition("?")[0])
 
 
