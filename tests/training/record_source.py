@@ -41,7 +41,9 @@ class RecordSource(Source):
         if until_ms is not None:
             table = table.filter(pc.field(TIME_MS) < until_ms)
         skipped = rows_to_skip(resume_from, marks, since_ms=since_ms, where=self.name)
-        yield from counted(rebatch([table], rows, skip_rows=skipped), marks, since_ms=since_ms, skipped=skipped)
+        yield from counted(
+            rebatch([table], rows, skip_rows=skipped), marks, since_ms=since_ms, skipped=skipped
+        )
 
     def users(self) -> Iterator[pa.RecordBatch]:
         yield self._records.select([USER_ID]).slice(0, 1)
