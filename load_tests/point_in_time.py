@@ -1,4 +1,4 @@
-"""Whether features that learn are point in time: labels are planted that only the future tells.
+"""Test that features that learn are point in time, with labels that only the future tells.
 
 A viewer has one or two impressions, and their label is a coin thrown for the viewer. So no earlier feedback
 tells the label, unless the state lets a row see its own feedback, that of an impression at the same
@@ -60,7 +60,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class World:
-    """When impressions happen, and when their feedback counts as known.
+    """A log of impressions, and the delay of their feedback.
 
     Attributes:
         impressions: Impressions per viewer.

@@ -1,4 +1,4 @@
-"""Whether the position tower learns the examination curve of the simulated world, where it is known.
+"""Test of the position tower in the simulated world, whose examination curve is known.
 
 `python -m load_tests.position_bias [--days 10] [--seed 0]` trains the preset `simulated` with the position
 tower and without it, and prints the figures as JSON. `tests/integration/test_position_bias.py` asserts them
@@ -37,7 +37,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Figures:
-    """What the position tower learned, and what it is worth.
+    """Agreement of the position tower with the true curve, and its effect on ranking by relevance.
 
     Attributes:
         rows: Impressions that were learned.

@@ -93,8 +93,8 @@ class Comparison:
         Returns:
             A JSON object: summaries by label, figures under load, and the services that did not run.
         """
-        everybody = tuple(contender.label for contender in self.contenders)
-        heavy = (self.plan.under_load or everybody) if under_load else ()
+        labels = tuple(contender.label for contender in self.contenders)
+        heavy = (self.plan.under_load or labels) if under_load else ()
         loads: dict[str, Figures] = {}
         for number in range(self.plan.rounds):
             for contender in self.contenders:

@@ -171,7 +171,10 @@ def load(
     redis_url: RedisOption = None,
     home: HomeOption = None,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Begin anew instead of where an interrupted loading stopped.")
+        bool,
+        typer.Option(
+            "--restart", help="Begin at the first row instead of where an interrupted load stopped."
+        ),
     ] = False,
 ) -> None:
     """Fill the feature store with a source's users and videos; running services take them up."""

@@ -29,13 +29,13 @@ def write_resident(world: World) -> None:
     videos = {name: [video[name] for video in world.videos] for name in world.videos[0]}
     users = {name: [user[name] for user in world.users] for name in world.users[0]}
     queries = {f"query_{name}": values[:QUERIES] for name, values in videos.items()}
-    nobody = _inputs(bundle, Group.REQUEST, {"hour": [None]})
+    missing = _inputs(bundle, Group.REQUEST, {"hour": [None]})
     np.savez(
         world.folder / "resident.npz",
         users=_inputs(bundle, Group.REQUEST, users),
-        queries=_inputs(bundle, Group.REQUEST, queries) - nobody,
-        hours=_inputs(bundle, Group.REQUEST, {"hour": range(HOURS)}) - nobody,
-        tabs=_inputs(bundle, Group.REQUEST, {"tab": range(TABS)}) - nobody,
+        queries=_inputs(bundle, Group.REQUEST, queries) - missing,
+        hours=_inputs(bundle, Group.REQUEST, {"hour": range(HOURS)}) - missing,
+        tabs=_inputs(bundle, Group.REQUEST, {"tab": range(TABS)}) - missing,
         videos=_inputs(bundle, Group.CANDIDATE, videos),
         pairs=_inputs(bundle, Group.PAIR, {"retrieval_score": [0.0, 1.0]}),
     )

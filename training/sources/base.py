@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import pyarrow as pa
 
 Offset = dict[str, Any]
-"""Where reading a log goes on, as a JSON object that only the source that made it can interpret."""
+"""The point at which reading a log goes on, as a JSON object that only its source can interpret."""
 
 
 @dataclass(frozen=True)

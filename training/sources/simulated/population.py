@@ -158,7 +158,7 @@ class Viewers:
 
 @dataclass(frozen=True)
 class Authors:
-    """What the videos of an author have in common; one entry per author.
+    """The authors' effects on their videos; arrays have one entry per author.
 
     `share` is the author's share of uploads, `topic` an index into `TOPICS`; the rest is in logits.
     """
