@@ -1,10 +1,10 @@
-"""How well the serving form of a network agrees with the network it was made from, on real requests.
+"""Agreement of a network's serving form with its plain float32 forward pass, on real requests.
 
 `python -m load_tests.agreement --data DIR` trains the preset of a log on its first nine tenths, with every
-way of sharing between tasks, takes requests of the rest (viewer, query video and moment of its rows), gives
-each 500 candidates out of the log's catalogue, and compares the top 20 by score and the predictions with
-those of the plain float32 forward. Without --data the log is the simulated world. QUICK=1 learns from its
-first 30,000 rows, with the mixture of experts alone, and takes 100 requests.
+kind of network. Its requests have the viewer, query video and time of rows of the last tenth, and 500
+candidates of the log's catalogue each. It compares the top 20 by score, and the predictions. Without --data
+the log is the simulated world. QUICK=1 trains on the first 30,000 rows, with an mmoe alone, and compares 100
+requests.
 """
 
 import argparse
@@ -45,13 +45,13 @@ QUICK_ROWS = 30_000
 
 @dataclass(frozen=True)
 class Agreement:
-    """What was found.
+    """The agreement over some requests.
 
     Attributes:
-        requests: How many were compared.
-        overlap: Mean share of the top 20 that both have.
+        requests: Number of requests.
+        overlap: Mean share of the top 20 that both forms have in common.
         probability: Largest difference of any probability.
-        relative: Largest difference of a regression head's prediction, relative to 1 + its size.
+        relative: Largest difference of a regression head's prediction, relative to 1 + its absolute value.
     """
 
     requests: int
@@ -63,14 +63,14 @@ class Agreement:
 def requests_of(
     source: Source, encoder: Encoder, *, since_ms: int | None, count: int, size: int
 ) -> Iterator[Encoded]:
-    """Encode requests of a log with candidates of its catalogue.
+    """Yield encoded requests of a log, with candidates of its catalogue.
 
     Args:
         source: The log.
-        encoder: Of the bundle.
-        since_ms: First time that is taken.
-        count: How many requests, spread over the log's rows.
-        size: Candidates of each.
+        encoder: The bundle's encoder.
+        since_ms: First event time of a request.
+        count: Number of requests, drawn from the log's rows.
+        size: Candidates per request.
     """
     draw = np.random.default_rng(0)
     catalogue = pa.Table.from_batches(source.videos()).combine_chunks().to_batches()[0]
@@ -82,14 +82,14 @@ def requests_of(
     pairs = encoder.records[Group.PAIR]
     shared = pairs.shared_words(encoder.records[Group.REQUEST])
     own = pairs.shared_words(encoder.records[Group.CANDIDATE])
-    for place, time_ms in enumerate(batch.column(TIME_MS).to_pylist()):
+    for row, time_ms in enumerate(batch.column(TIME_MS).to_pylist()):
         drawn = draw.choice(len(candidates), min(size, len(candidates)), replace=False)
         words = pairs.missing(len(drawn))
-        words[:, shared[0]] = requests[place, shared[1]]
+        words[:, shared[0]] = requests[row, shared[1]]
         words[:, own[0]] = candidates[np.ix_(drawn, own[1])]
         yield Encoded(
             {
-                Group.REQUEST: encoder.read(Group.REQUEST, requests[place : place + 1], time_ms),
+                Group.REQUEST: encoder.read(Group.REQUEST, requests[row : row + 1], time_ms),
                 Group.CANDIDATE: encoder.read(Group.CANDIDATE, candidates[drawn]),
                 Group.PAIR: encoder.read(Group.PAIR, words, time_ms),
             },
@@ -98,7 +98,7 @@ def requests_of(
 
 
 def agreement(bundle: Bundle, requests: Iterator[Encoded], dtype: torch.dtype) -> Agreement:
-    """Compare the serving form in a type with the plain network in float32."""
+    """Compare a bundle's serving form of some type with its float32 forward pass."""
     prepared = InferenceModel.of(bundle.model, dtype)
     formula = ScoreFormula(bundle.spec.score, bundle.spec.tasks)
     binary = np.array([task.is_probability for task in bundle.spec.tasks])
@@ -116,37 +116,37 @@ def agreement(bundle: Bundle, requests: Iterator[Encoded], dtype: torch.dtype) -
 
 
 def serve(prepared: InferenceModel, encoded: Encoded) -> torch.Tensor:
-    """Compute outputs as the service does, with the videos' parts kept in the model's type."""
+    """Compute outputs as the service does, with the candidates' parts in the model's type."""
     candidate = prepared.resident(prepared.part(Group.CANDIDATE, encoded.groups[Group.CANDIDATE]))
     pairs = prepared.part(Group.PAIR, encoded.groups[Group.PAIR]) if prepared.has_pairs else None
     return prepared.outputs(prepared.part(Group.REQUEST, encoded.groups[Group.REQUEST]), [candidate], pairs)
 
 
 def best(formula: ScoreFormula, predictions: NDArray[np.float64]) -> set[int]:
-    """The places of the top 20."""
+    """Return the indices of the top 20."""
     return set(np.argsort(-formula.score(predictions).rank_key, kind="stable")[:TOP].tolist())
 
 
 def trained(spec: RankerSpec, source: Source, until_ms: int) -> Bundle:
-    """Train on a log up to a time, and read the bundle."""
+    """Train on a log before a time, and return the bundle."""
     with tempfile.TemporaryDirectory() as folder:
         run(RunConfig(spec, source, folder, until_ms=until_ms), Console(quiet=True), live=False)
         return Registry(folder).read()
 
 
 def nine_tenths(source: Source) -> int:
-    """The time before which nine tenths of a log lie."""
+    """Return the time of the first row after nine tenths of a log."""
     times = np.concatenate([batch.column(TIME_MS).to_numpy() for batch in source.records(65_536)])
     return int(times[len(times) * 9 // 10])
 
 
 def time_after(source: Source, rows: int) -> int:
-    """The time of a log's row of that number."""
+    """Return the time of a log's `rows`-th row."""
     return int(next(iter(source.records(rows))).column(TIME_MS)[-1].as_py())
 
 
 def main() -> None:
-    """Print the agreement of every kind of network in both types, and keep it."""
+    """Print and write the agreement of every kind of network in both types."""
     quick = os.environ.get("QUICK") == "1"
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", help="Folder of a log; without it the simulated world.")

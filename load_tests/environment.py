@@ -1,4 +1,4 @@
-"""The environment of the benchmarks' own: `.venv-bench`, with the peers and the same torch as here."""
+"""A virtual environment for the peers, `.venv-bench`, with the same torch as this one."""
 
 import subprocess
 import sys
@@ -14,14 +14,14 @@ PYTHON: Final = FOLDER / "bin" / "python"
 
 
 def install(packages: Sequence[str], *, dependencies: bool = True) -> str | None:
-    """Install packages into the environment unless they are there; make the environment if it is not.
+    """Install packages into the environment unless they are installed, and create it if it is missing.
 
     Args:
-        packages: What pip is asked for.
-        dependencies: Whether pip also installs what they ask for.
+        packages: Requirements for pip.
+        dependencies: Whether pip also installs their dependencies.
 
     Returns:
-        None once they are installed, or what pip said last when it refused.
+        None if the packages are installed, else pip's last error.
     """
     if not (FOLDER / ".watchnext").exists():
         print(f"making {FOLDER.name} for the peers", flush=True)

@@ -1,10 +1,10 @@
-"""Fuzz a running service: cases out of its OpenAPI document, fitting and not, to every endpoint.
+"""Fuzz a running service with valid and invalid cases from its OpenAPI document, for every endpoint.
 
     python -m load_tests.fuzz [--examples N] [--seed S] [--workers N]
 
-schemathesis makes the cases and checks the answers. The results go to fuzz.md in the output folder. The exit
-status is 1 if any case was answered with 5xx or failed a check, or if there were too few cases. QUICK=1 makes
-fewer, in less than five minutes.
+schemathesis generates the cases and checks the answers. The results are written to fuzz.md in the output
+folder. The exit status is 1 if any case was answered with 5xx or failed a check, or if there were too few
+cases. QUICK=1 runs fewer, in less than five minutes.
 """
 
 import argparse
@@ -28,25 +28,28 @@ from serving.http.auth import ApiKey, Role, fresh_key, hashed
 from serving.http.key_file import append_key
 
 SCHEMATHESIS: Final = "schemathesis==4.32.5"
-LEAST_CASES, EXAMPLES, QUICK_EXAMPLES = 20_000, 4_500, 800
-"""Examples are those of one endpoint; some need as many, others have few cases that differ."""
-LEFT_OUT: Final = {
+MIN_CASES, EXAMPLES, QUICK_EXAMPLES = 20_000, 4_500, 800
+"""EXAMPLES is the limit per endpoint; endpoints with few distinct cases have fewer."""
+EXCLUDED_CHECKS: Final = {
     "positive_data_acceptance": "which columns a model has, and that a candidate comes once, is not in the "
     "document; such requests are answered with 422",
 }
-"""Checks that are not made, and why."""
-TOLD_APART: Final = ("503 overloaded", "503 deadline-passed")
-"""Answers that are as they should be, but are not to occur here."""
+"""Checks that are not run, with the reason."""
+ALLOWED_503: Final = ("503 overloaded", "503 deadline-passed")
+"""Answers that a client may get under load; they are counted in a column of their own."""
 Report = dict[str, Any]
 
 
 def fuzz(world: World, folder: Path, flags: list[str]) -> Report:
-    """Start the service and let schemathesis at it.
+    """Start the service and run schemathesis against it.
 
     Args:
-        world: What the service ranks.
-        folder: For the keys, the log and the counts.
-        flags: For schemathesis.
+        world: The world with the registry and the store.
+        folder: Folder for the keys, the log and the counts.
+        flags: Further flags of schemathesis.
+
+    Returns:
+        Counts by endpoint and status, the report of schemathesis, and its failures as text.
     """
     key, keys = fresh_key(), folder / "keys.yaml"
     append_key(keys, ApiKey(name="fuzz", role=Role.ADMIN, sha256=hashed(key)))
@@ -56,7 +59,7 @@ def fuzz(world: World, folder: Path, flags: list[str]) -> Report:
     first = world.request_file(CANDIDATES).read_bytes().partition(b"\n")[0]
     with running(command, port, {}, folder / "serve.log", first, key=key) as service:
         arguments = ["run", f"{service.url}/openapi.json", "--phases", "examples,coverage,fuzzing"]
-        arguments += ["--checks", "all", "--exclude-checks", ",".join(LEFT_OUT), "--mode", "all"]
+        arguments += ["--checks", "all", "--exclude-checks", ",".join(EXCLUDED_CHECKS), "--mode", "all"]
         arguments += ["--continue-on-failure", "--suppress-health-check", "all", "--no-color"]
         arguments += ["--generation-database", "none", "--report", "json", "--report-json-path", str(found)]
         schemathesis = subprocess.Popen(
@@ -87,7 +90,7 @@ def fuzz(world: World, folder: Path, flags: list[str]) -> Report:
 
 
 def _columns(world: World) -> dict[str, dict[str, str]]:
-    """The kinds of the model's columns as requests name them, by side."""
+    """Return the kinds of the model's columns, as requests name them, by side."""
     spec = load_spec(str(world.folder / "spec.yaml"))
     return {
         side.value: {
@@ -99,17 +102,17 @@ def _columns(world: World) -> dict[str, dict[str, str]]:
     }
 
 
-def broken(report: Report, least: int) -> list[str]:
-    """What should not be."""
+def broken(report: Report, min_cases: int) -> list[str]:
+    """Return the expectations that the run did not meet, as sentences."""
     found = []
     cases = sum(sum(statuses.values()) for statuses in report["statuses"].values())
-    if cases < least:
-        found.append(f"expected at least {least:,} cases, found {cases:,}")
+    if cases < min_cases:
+        found.append(f"expected at least {min_cases:,} cases, found {cases:,}")
     if not report["run"]["complete"] or report["run"]["operations"]["errored"]:
         found.append("schemathesis did not finish")
     for endpoint, statuses in report["statuses"].items():
         for status, count in statuses.items():
-            if status not in TOLD_APART and not "200" <= status < "500":
+            if status not in ALLOWED_503 and not "200" <= status < "500":
                 found.append(f"{endpoint}: {count} times {status}")
     return found + [
         f"{', '.join(failure['operations'])}: {failure['title']}, {failure['count']} times"
@@ -118,7 +121,7 @@ def broken(report: Report, least: int) -> list[str]:
 
 
 def markdown(report: Report, wrong: list[str], *, quick: bool) -> str:
-    """The results as a page."""
+    """Return the results as a page."""
     on, run = machine(), report["run"]
     every = [report["statuses"].get(name, {}) for name in report["statuses"]]
     cases = sum(sum(statuses.values()) for statuses in every)
@@ -136,7 +139,7 @@ def markdown(report: Report, wrong: list[str], *, quick: bool) -> str:
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for endpoint, statuses in sorted(report["statuses"].items()):
-        expected = sum(statuses.get(name, 0) for name in TOLD_APART)
+        expected = sum(statuses.get(name, 0) for name in ALLOWED_503)
         lines.append(
             f"| {endpoint} | {sum(statuses.values()):,} | {_count([statuses], '2'):,} "
             f"| {_count([statuses], '4'):,} | {_count([statuses], '5')} | {expected} |"
@@ -145,7 +148,7 @@ def markdown(report: Report, wrong: list[str], *, quick: bool) -> str:
     for endpoint, statuses in sorted(report["statuses"].items()):
         lines.append(f"- {endpoint}: " + ", ".join(f"{n:,} times {s}" for s, n in sorted(statuses.items())))
     lines += ["", "Every check of schemathesis is made, but:", ""]
-    lines += [f"- `{check}`: {reason}." for check, reason in LEFT_OUT.items()]
+    lines += [f"- `{check}`: {reason}." for check, reason in EXCLUDED_CHECKS.items()]
     if wrong:
         lines += ["", "## What should not be", "", *(f"- {each}" for each in wrong)]
         lines += ["", "```", report["failures"], "```"]
@@ -158,7 +161,7 @@ def _count(every: list[dict[str, int]], first: str) -> int:
         count
         for statuses in every
         for status, count in statuses.items()
-        if status.startswith(first) and status not in TOLD_APART
+        if status.startswith(first) and status not in ALLOWED_503
     )
 
 
@@ -169,7 +172,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     arguments.add_argument("--examples", type=int, default=QUICK_EXAMPLES if quick else EXAMPLES)
-    arguments.add_argument("--least", type=int, default=0 if quick else LEAST_CASES, help="cases at least")
+    arguments.add_argument(
+        "--min-cases", type=int, default=0 if quick else MIN_CASES, help="fewer cases fail the run"
+    )
     arguments.add_argument("--seed", type=int, help="random by default")
     arguments.add_argument("--workers", type=int, default=2, help="threads of schemathesis")
     arguments.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
@@ -181,7 +186,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         world = make_world(Path(folder) / "world", reference_spec(4, learning=True))
         report = fuzz(world, Path(folder), flags)
-    wrong = broken(report, given.least)
+    wrong = broken(report, given.min_cases)
     given.out.mkdir(parents=True, exist_ok=True)
     page = markdown(report, wrong, quick=quick)
     (given.out / "fuzz.md").write_text(page)

@@ -1,11 +1,11 @@
-"""Viewers against a running `watchnext serve`: popular videos, 100 to 800 candidates, now and then in bursts.
+"""Load of a running `watchnext serve`: viewers who request rankings of 100 to 800 popular videos.
 
     locust -f load_tests/locustfile.py --headless --host http://127.0.0.1:8000 --users 20 --shape bursts
         --max-p99-ms 200 --max-failures-percent 0 --html report.html
 
-What a request may carry is asked of the service itself (GET /v1/model), so any ranker can be tested. Ids are
-whole numbers below --known-videos and --known-users; those that are not stored are ranked all the same.
-Without --shape, locust's own --users, --spawn-rate and --run-time say how many viewers there are and when.
+The columns of a request are read from the service (GET /v1/model), so any ranker can be tested. Ids are whole
+numbers below --known-videos and --known-users; they need not be stored. Without --shape, locust's own
+--users, --spawn-rate and --run-time decide how many viewers there are.
 """
 
 import json
@@ -20,10 +20,10 @@ from locust.env import Environment
 from locust.exception import StopTest
 from locust.runners import Runner
 
-LEAST, MOST = 100, 800
+MIN_CANDIDATES, MAX_CANDIDATES = 100, 800
 """Candidates of a request."""
 BURST = (3, 10)
-"""Requests in a row of a viewer who scrolls on and on."""
+"""Requests in a row of a viewer who scrolls."""
 SHAPES: dict[str, list[tuple[int, float]]] = {  # stages: seconds, share of --users at their end
     "steady": [(60, 1.0)],
     "ramp": [(15, 0.25), (15, 0.5), (15, 0.75), (15, 1.0)],
@@ -33,21 +33,21 @@ SHAPES: dict[str, list[tuple[int, float]]] = {  # stages: seconds, share of --us
 
 
 class Staged(LoadTestShape):
-    """Users come and go in stages, then the test ends.
+    """A number of users that changes in stages, after which the test ends.
 
     Args:
-        stages: How long each is, and its share of `--users`.
-        environment: Has `--users`.
+        stages: Seconds of each stage, and its share of `--users`.
+        environment: The environment with the option `--users`.
     """
 
-    abstract = True  # locust would take a concrete one whether --shape is given or not
+    abstract = True  # locust would use a concrete shape even without --shape
 
     def __init__(self, stages: list[tuple[int, float]], environment: Environment) -> None:
         super().__init__()
         self._stages, self._options = stages, environment.parsed_options
 
     def tick(self) -> tuple[int, float] | None:
-        """The users that there should be now; None at the end."""
+        """Return the number of users and the spawn rate; None at the end."""
         left = self.get_run_time()
         for seconds, share in self._stages:
             left -= seconds
@@ -58,7 +58,7 @@ class Staged(LoadTestShape):
 
 
 class Viewer(FastHttpUser):
-    """Asks what to watch next, watches a while, asks again."""
+    """A viewer who requests a ranking, watches for a while, and requests the next one."""
 
     wait_time = between(0.5, 2)
     headers: ClassVar[dict[str, str]]
@@ -67,7 +67,7 @@ class Viewer(FastHttpUser):
     pair_numbers: ClassVar[list[str]]
 
     def on_start(self) -> None:
-        """Learn once what requests may carry."""
+        """Choose the viewer's id, and set the headers."""
         options = self.environment.parsed_options
         key = options.api_key
         self.headers = {
@@ -78,18 +78,18 @@ class Viewer(FastHttpUser):
 
     @task(9)
     def look(self) -> None:
-        """One request."""
+        """Request one ranking."""
         self._rank()
 
     @task(1)
     def scroll(self) -> None:
-        """Several requests in a row."""
+        """Request several rankings in a row."""
         for _ in range(random.randint(*BURST)):
             self._rank()
 
     def _rank(self) -> None:
         options = self.environment.parsed_options
-        body = self._body(random.randint(LEAST, MOST))
+        body = self._body(random.randint(MIN_CANDIDATES, MAX_CANDIDATES))
         with self.client.post(
             "/v1/rank", data=json.dumps(body), headers=self.headers, catch_response=True
         ) as answer:
@@ -118,7 +118,7 @@ class Viewer(FastHttpUser):
         }
 
     def _videos(self, count: int) -> list[str]:
-        """Different videos, each as likely as its rank says (Zipf)."""
+        """Draw distinct videos with probability proportional to 1 / rank (Zipf)."""
         found: dict[int, None] = {}
         known = range(len(self.popularity))
         while len(found) < min(count, len(known)):
@@ -153,7 +153,7 @@ def _shape(environment: Environment, runner: Runner | None, **_: Any) -> None:
 
 @events.test_start.add_listener
 def _learn(environment: Environment, **_: Any) -> None:
-    """Ask the service once what requests may carry."""
+    """Read the columns of a request from the service."""
     options = environment.parsed_options
     key = {"Authorization": f"Bearer {options.api_key}"} if options.api_key else {}
     Viewer.headers = {"Content-Type": "application/json", **key}

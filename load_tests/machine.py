@@ -1,4 +1,4 @@
-"""The machine that a result was measured on."""
+"""A description of the machine that a result was measured on."""
 
 import os
 import platform
@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-"""What decides how fast a matrix product is, and in which precision."""
+"""Instruction sets that decide the speed of matrix products."""
 
 
 def processor() -> str:
-    """The processor's name and what it has for bfloat16."""
+    """Return the processor's name and its instruction sets for matrix products."""
     name, flags = platform.processor() or platform.machine(), ""
     information = Path("/proc/cpuinfo")
     if information.is_file():
@@ -23,7 +23,7 @@ def processor() -> str:
 
 
 def machine() -> dict[str, str | int]:
-    """Processor, cores, memory and the versions that matter."""
+    """Return the processor, cores, memory and versions of Python and torch."""
     return {
         "cpu": processor(),
         "cores": os.cpu_count() or 0,

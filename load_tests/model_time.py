@@ -1,9 +1,8 @@
-"""How near the model's time comes to the least that the processor allows.
+"""The model's time relative to the lower bound of the processor's matrix product.
 
-`python -m load_tests.model_time` ranks 500 candidates with the reference network, factorised and in
-bfloat16, beside one bfloat16 matrix product with as many multiplications as the factorisation leaves, and
-beside the plain float32 forward of the training network: in turn, in one run, so that a busy machine delays
-all alike.
+`python -m load_tests.model_time` times 500 candidates of the reference network in its bfloat16 serving form,
+one bfloat16 matrix product with as many multiplications as the serving form has per candidate, and the plain
+float32 forward pass. They take turns in one run, so that other load on the machine delays all alike.
 
 Shape letters: C candidates, H width of the shared layer.
 """
@@ -30,15 +29,15 @@ from ranker.networks.model import RankingModel
 RESULTS = Path(__file__).parent / "results" / "model_time.json"
 CANDIDATES = 500
 LIMIT = 1.5
-"""The aim: model time over the time of the one product."""
+"""Target for the model's time over the matrix product's time."""
 
 
 def contenders(experts: int) -> tuple[dict[str, Callable[[], object]], int]:
-    """What is timed, and how many multiplications a candidate the factorisation leaves."""
+    """Return the functions to time, and the multiplications per candidate that the serving form has left."""
     torch.manual_seed(0)
     spec = reference_spec(experts)
     encoder, model = Encoder(spec), RankingModel(spec).eval()
-    encoded = encoder.encode_request({}, [{"video_id": str(place)} for place in range(CANDIDATES)])
+    encoded = encoder.encode_request({}, [{"video_id": str(index)} for index in range(CANDIDATES)])
     prepared = InferenceModel.of(model, torch.bfloat16)
     request = prepared.part(Group.REQUEST, encoded.groups[Group.REQUEST])
     candidates = prepared.resident(prepared.part(Group.CANDIDATE, encoded.groups[Group.CANDIDATE]))
@@ -67,7 +66,7 @@ def contenders(experts: int) -> tuple[dict[str, Callable[[], object]], int]:
 
 
 def timed(what: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each, taken in turn."""
+    """Return the median seconds of each function; the functions take turns."""
     times: dict[str, list[float]] = {name: [] for name in what}
     for _ in range(rounds):
         for name, run in what.items():
@@ -78,7 +77,7 @@ def timed(what: dict[str, Callable[[], object]], rounds: int) -> dict[str, float
 
 
 def main() -> None:
-    """Print the table and keep it."""
+    """Print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     quick = os.environ.get("QUICK") == "1"
     parser.add_argument("--rounds", type=int, default=8 if quick else 60)

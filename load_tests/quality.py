@@ -2,11 +2,11 @@
 
     python -m load_tests.quality [--data DIR] [--spec SPEC] [--seeds 0 1 2] [--days 2022-05-02 ...] [--tune]
 
-One pass over KuaiRand-Pure gives every day: what would be exported when it begins predicts it with frozen and
-with live features, then training goes on through it. Beside LightGBM, the network is compared with the other
-way of sharing between tasks and with a network for each, at equal multiplications; with itself without each
-kind of feature in turn; and with itself after two passes. The results go to quality.json, .md and two
-pictures in the output folder. QUICK=1: one day, one seed, and nothing is written unless --out says where.
+In one pass over KuaiRand-Pure, the model at the beginning of each day predicts the day with frozen and with
+live features, then training goes on through the day. The network is compared with LightGBM; with the other
+way of sharing between tasks and with a network per task, at equal multiplications; with itself without each
+kind of feature; and with itself after two passes. The results are written to quality.json, .md and two
+pictures in the output folder. QUICK=1: one day, one seed, and no files unless --out is given.
 
 --tune chooses the settings of the trees on 29 April to 1 May instead, and writes quality_tuning.json.
 """
@@ -53,7 +53,7 @@ def main() -> None:
     arguments.add_argument("--out", type=Path, default=None if quick else RESULTS, help="where results go")
     given = arguments.parse_args()
     demand(given.data)
-    library()  # now rather than in the middle
+    library()  # fail now and not after hours
     if given.out is not None:
         given.out.mkdir(parents=True, exist_ok=True)
     spec = load_spec(given.spec)
@@ -73,17 +73,17 @@ def main() -> None:
 
 
 def judge(contest: Contest, replicates: int) -> dict[str, Any]:
-    """Run a contest and compare everybody: the report, ready for JSON."""
+    """Run a contest and return the comparison as a JSON object."""
     begun = perf_counter()
     source = open_source(contest.data)
     log = Log(source)
     found = contest.run(_show)
     with workers(contest.data) as pool:
         heads = {
-            contest.spec.tasks[place].name: pool.submit(
-                _compare, contest, place, _of(found, place), replicates
+            contest.spec.tasks[index].name: pool.submit(
+                _compare, contest, index, _of(found, index), replicates
             )
-            for place in contest.binary
+            for index in contest.binary
         }
         reports = {name: head.result() for name, head in heads.items()}
     truth = Truth.of(log, contest.spec, contest.days)
@@ -110,26 +110,26 @@ def judge(contest: Contest, replicates: int) -> dict[str, Any]:
         "absent": [what for what in KINDS if f"without {what}" not in contest.networks],
         "heads": reports,
         "calibration": {
-            task.name: calibrations(truth, place, _of(_with_head(found, place, contest), place))
-            for place, task in enumerate(contest.spec.tasks)
+            task.name: calibrations(truth, index, _of(_with_head(found, index, contest), index))
+            for index, task in enumerate(contest.spec.tasks)
         },
     }
 
 
-def _of(found: Mapping[str, BySeed], place: int) -> dict[str, BySeed]:
-    """Everybody's predictions for one task: (S, N)."""
-    return {name: {mode: p[:, :, place] for mode, p in modes.items()} for name, modes in found.items()}
+def _of(found: Mapping[str, BySeed], index: int) -> dict[str, BySeed]:
+    """Select one task's predictions, (S, N), of every contender."""
+    return {name: {mode: p[:, :, index] for mode, p in modes.items()} for name, modes in found.items()}
 
 
-def _with_head(found: Mapping[str, BySeed], place: int, contest: Contest) -> dict[str, BySeed]:
-    """Ours and, of a binary head, the trees, which have no others."""
-    names = (OURS, TREES) if place in contest.binary else (OURS,)
+def _with_head(found: Mapping[str, BySeed], index: int, contest: Contest) -> dict[str, BySeed]:
+    """Select our predictions and, for a binary head, those of the trees."""
+    names = (OURS, TREES) if index in contest.binary else (OURS,)
     return {name: found[name] for name in names}
 
 
-def _compare(contest: Contest, place: int, found: Mapping[str, BySeed], replicates: int) -> dict[str, Any]:
+def _compare(contest: Contest, index: int, found: Mapping[str, BySeed], replicates: int) -> dict[str, Any]:
     truth = Truth.of(worker_log(), contest.spec, contest.days)
-    return compare(contest.days, truth, place, found, replicates)
+    return compare(contest.days, truth, index, found, replicates)
 
 
 def _show(what: str) -> None:

@@ -1,9 +1,10 @@
-"""Ranking services side by side: the same network, weights and requests, one machine, one run.
+"""Ranking services side by side, with the same network, weights and requests in one run.
 
     python -m load_tests.ranking_speed [--rounds N] [--seconds S] [--only LABEL ...] [--serve-flags FLAGS]
 
-One service runs at a time, in rounds (A B C, A B C, ...); the median counts. The results go to
-ranking_speed.json, .md and .png in the output folder. QUICK=1 takes less than five minutes.
+One service runs at a time, in rounds (A B C, A B C, ...), and figures are medians over the rounds. The
+results are written to ranking_speed.json, .md and .png in the output folder. QUICK=1 takes less than five
+minutes.
 """
 
 import argparse
@@ -32,28 +33,28 @@ from load_tests.ranking.reference import reference_spec
 from load_tests.ranking.report import markdown
 from load_tests.ranking.resident import write_resident
 from load_tests.ranking.world import CANDIDATES, World, expected_predictions, make_world
-from ranker.store.connection import store_url
+from ranker.private_redis.server import private_server
 
 CONNECTIONS = 4
 STEADY = 0.7
 OVERLOAD = 10
 TIMEOUT_MS = 250
-PATIENCE_MS = 5_000
-"""What a request may take where none is to be rejected: a service that falls behind must not hang the run."""
+STEADY_TIMEOUT_MS = 5_000
+"""Timeout at the steady rate, so that a service that falls behind does not hang the run."""
 GROWTH = (50, 100, 200, 350, 500, 650, 800, 1_000)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to look.
+    """Extent of a run.
 
     Attributes:
-        rounds: Of all services.
-        seconds: Of one measurement.
-        warm_up_s: Before each.
-        agreeing: Requests whose answers are compared.
+        rounds: Rounds over all services.
+        seconds: Length of one measurement.
+        warm_up_s: Load before each measurement, in seconds.
+        agreeing: Requests whose answers are compared with the bundle.
         under_load: Labels of the services that are also measured at 70 % and overloaded; None for all.
-        sizes: Experts of the networks; the first one is measured in full.
+        sizes: Numbers of experts of the networks; all measurements are made of the first network only.
     """
 
     rounds: int
@@ -69,13 +70,13 @@ QUICK = Plan(1, 3, 1, 10, (OURS, "FastAPI + PyTorch"), (8,))
 
 
 class Comparison:
-    """All measurements of one size of the network.
+    """All measurements of one network.
 
     Args:
-        world: With the network.
-        plan: How long to look.
-        contenders: Who takes part.
-        serve_flags: More flags for `watchnext serve`.
+        world: The world with the network.
+        plan: Extent of the run.
+        contenders: The services to compare.
+        serve_flags: Further flags of `watchnext serve`.
     """
 
     def __init__(self, world: World, plan: Plan, contenders: list[Contender], serve_flags: list[str]) -> None:
@@ -87,9 +88,13 @@ class Comparison:
         self._expected: NDArray[np.float64] = expected_predictions(world, plan.agreeing)
 
     def run(self, *, under_load: bool) -> dict[str, Any]:
-        """Measure everybody; with `under_load`, also at 70 % and at 10 times what each can do."""
-        everybody = tuple(contender.label for contender in self.contenders)
-        heavy = (self.plan.under_load or everybody) if under_load else ()
+        """Measure all services; with `under_load`, also at 70 % and at 10 times their maximum.
+
+        Returns:
+            A JSON object: summaries by label, figures under load, and the services that did not run.
+        """
+        labels = tuple(contender.label for contender in self.contenders)
+        heavy = (self.plan.under_load or labels) if under_load else ()
         loads: dict[str, Figures] = {}
         for number in range(self.plan.rounds):
             for contender in self.contenders:
@@ -111,13 +116,13 @@ class Comparison:
         }
 
     def install(self) -> None:
-        """Install what the contenders need; those whose packages do not install are left out."""
+        """Install the contenders' packages; contenders whose packages do not install are left out."""
         for contender in self.contenders:
             if refused := contender.install():
                 self._leave_out(contender.label, f"did not install: {refused}")
 
     def growth(self) -> list[Figures]:
-        """Latency and memory of watchnext by the number of candidates, one request at a time."""
+        """Measure watchnext's latency and memory by the number of candidates, one request at a time."""
         found = []
         with self.started(self.contenders[0]) as service:
             for candidates in GROWTH:
@@ -130,7 +135,7 @@ class Comparison:
                         "candidates": candidates,
                         "p50_ms": figures["p50_ms"],
                         "p99_ms": figures["p99_ms"],
-                        "memory_mb": round(memory.most_bytes / 1e6, 1),
+                        "memory_mb": round(memory.max_bytes / 1e6, 1),
                     }
                 )
                 print(f"{candidates} candidates: {found[-1]}", flush=True)
@@ -138,7 +143,7 @@ class Comparison:
 
     @contextmanager
     def started(self, contender: Contender) -> Iterator[Running]:
-        """Run a contender."""
+        """Run a contender while the context lasts."""
         port = free_port()
         command = contender.command(self.world, port, self.serve_flags)
         log = self.world.folder / f"{contender.module or OURS}-{contender.precision}.log"
@@ -157,16 +162,17 @@ class Comparison:
         )
 
     def _under_load(self, label: str, service: Running) -> Figures:
-        most = statistics.median(each["requests_per_s"] for each in self.rounds[label])
-        steady = ["--rate", f"{STEADY * most:.2f}", "--timeout-ms", str(PATIENCE_MS)]
-        found = {"most_per_s": most}
+        max_per_s = statistics.median(each["requests_per_s"] for each in self.rounds[label])
+        steady = ["--rate", f"{STEADY * max_per_s:.2f}", "--timeout-ms", str(STEADY_TIMEOUT_MS)]
+        found = {"most_per_s": max_per_s}
         found["steady_even"] = self._load(service, *steady, "--arrivals", "even")
         found["steady_poisson"] = self._load(service, *steady)
-        over = ["--rate", f"{OVERLOAD * most:.2f}", "--arrivals", "even", "--timeout-ms", str(TIMEOUT_MS)]
-        found["overload"] = self._load(service, *over)
+        over = ["--rate", f"{OVERLOAD * max_per_s:.2f}", "--arrivals", "even"]
+        found["overload"] = self._load(service, *over, "--timeout-ms", str(TIMEOUT_MS))
         answered, rejected = found["overload"]["requests_per_s"], found["overload"]["rejected_per_s"]
         print(
-            f"{label} at {OVERLOAD} times {most:.1f}/s: {answered:.1f}/s answered, {rejected:.1f}/s rejected",
+            f"{label} at {OVERLOAD} times {max_per_s:.1f}/s: {answered:.1f}/s answered, "
+            f"{rejected:.1f}/s rejected",
             flush=True,
         )
         return found
@@ -214,7 +220,7 @@ def main() -> None:
             print(f"making the world, {experts} experts", flush=True)
             world = make_world(Path(folder), reference_spec(experts))
             write_resident(world)
-            with store_url(None, world.home):
+            with private_server(world.home):
                 comparison = Comparison(world, plan, wanted, shlex.split(given.serve_flags))
                 comparison.install()
                 first = not report["sizes"]
@@ -229,7 +235,7 @@ def main() -> None:
 
 
 def _summary(rounds: list[Figures], ours: list[Figures]) -> Figures:
-    """Medians over the rounds, with least and most of the throughput, and how watchnext compares."""
+    """Compute medians over the rounds, the range of the throughput, and watchnext's relative throughput."""
 
     def median(name: str, measured: list[Figures]) -> float:
         return statistics.median(each[name] for each in measured)

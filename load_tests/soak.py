@@ -2,11 +2,11 @@
 
     python -m load_tests.soak [--minutes M] [--share S]
 
-An hour by default, ten minutes in the form for CI (`--minutes 10`), less than five in all with QUICK=1. Under
-half of the load that the service can take, 20 hot swaps happen, a newer state of the features comes five
-times, Redis is killed, hangs and loses its data, a damaged bundle is made current, records are written singly
-and in bulk. The results go to soak.json, .md and .png in the output folder; the exit status is 1 if a promise
-was broken.
+It takes an hour by default, ten minutes in CI (`--minutes 10`), and less than five with QUICK=1. The load is
+half of the service's maximum. Meanwhile there are 20 hot swaps and five newer feature states, Redis is
+killed, hangs and loses its data, a damaged bundle is made current, and records are written singly and in
+bulk. The results are written to soak.json, .md and .png in the output folder; the exit status is 1 if a
+promise was broken.
 """
 
 import argparse
@@ -38,10 +38,10 @@ from ranker.bundles.registry import Registry
 
 MINUTES, QUICK_MINUTES = 60.0, 2.25
 BUNDLES: Final = 3
-"""With other weights, beside the first."""
+"""Number of bundles with other weights than the first one."""
 CONNECTIONS: Final = 4
-LOOKS: Final = 180
-"""How often memory is read, at least every ten seconds."""
+MEMORY_READINGS: Final = 180
+"""Minimum number of readings of the memory, which are at most ten seconds apart."""
 VERIFIED_EVERY: Final = 50
 
 
@@ -49,10 +49,13 @@ def soak(folder: Path, minutes: float, share: float, measure_s: float) -> dict[s
     """Run everything in an empty folder.
 
     Args:
-        folder: For the world, the registry, the data of Redis and the log.
-        minutes: Of load.
-        share: Of the most that the service can answer.
-        measure_s: How long that is measured.
+        folder: Folder for the world, the registry, the data of Redis and the log.
+        minutes: Length of the load.
+        share: Rate of the load, as a share of the service's maximum.
+        measure_s: Seconds in which the maximum is measured.
+
+    Returns:
+        The report as a JSON object.
     """
     print("making the world and its bundles", flush=True)
     world = make_world(folder / "world", reference_spec(8, learning=True))
@@ -73,9 +76,11 @@ def soak(folder: Path, minutes: float, share: float, measure_s: float) -> dict[s
     try:
         stage.load_features()
         with running(serve, port, {}, log, body) as service:
-            most = load(service, requests, measure_s, 2, "--connections", str(CONNECTIONS))["requests_per_s"]
-            rate, seconds = share * most, minutes * 60
-            print(f"{most:.1f} requests/s at most; {rate:.1f} for {seconds:.0f} s", flush=True)
+            max_per_s = load(service, requests, measure_s, 2, "--connections", str(CONNECTIONS))[
+                "requests_per_s"
+            ]
+            rate, seconds = share * max_per_s, minutes * 60
+            print(f"{max_per_s:.1f} requests/s at most; {rate:.1f} for {seconds:.0f} s", flush=True)
             start, memory = _under_load(stage, service, requests, rate, seconds)
         answers = Answers.read(folder / "answers.jsonl")
         good = {first, other, *(version for version, _ in fresh)}
@@ -90,7 +95,7 @@ def soak(folder: Path, minutes: float, share: float, measure_s: float) -> dict[s
         "when": datetime.now(UTC).isoformat(timespec="minutes"),
         "machine": machine(),
         "candidates": CANDIDATES,
-        "most_per_s": most,
+        "most_per_s": max_per_s,
         "rate_per_s": round(rate, 2),
         "share_of_most": share,
         **found,
@@ -100,14 +105,18 @@ def soak(folder: Path, minutes: float, share: float, measure_s: float) -> dict[s
 def _under_load(
     stage: Stage, service: Running, requests: Path, rate: float, seconds: float
 ) -> tuple[float, list[tuple[float, int]]]:
-    """Let everything happen while the client asks; when that began, and the memory over time."""
+    """Play all events while the client sends requests.
+
+    Returns:
+        `monotonic()` at the start, and readings of the memory, each with `monotonic()` and bytes.
+    """
     times = ["--rate", f"{rate:.3f}", "--every", str(VERIFIED_EVERY)]
     command = [sys.executable, "-m", "load_tests.soaking.client", "--url", service.url, *times]
     over = threading.Event()
     memory: list[tuple[float, int]] = []
 
     def watch() -> None:
-        while not over.wait(min(10.0, seconds / LOOKS)):
+        while not over.wait(min(10.0, seconds / MEMORY_READINGS)):
             memory.append((time.monotonic(), service.memory_bytes()))
 
     client = subprocess.Popen([*command, "--requests", requests, "--out", requests.parent], cwd=ROOT)
@@ -133,13 +142,15 @@ def _under_load(
 
 
 def main() -> None:
-    """Run it, write the results, and fail if a promise was broken."""
+    """Run the soak, write the results, and exit with 1 if a promise was broken."""
     quick = os.environ.get("QUICK") == "1"
     arguments = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     arguments.add_argument("--minutes", type=float, default=QUICK_MINUTES if quick else MINUTES)
-    arguments.add_argument("--share", type=float, default=0.5, help="of the most that the service answers")
+    arguments.add_argument(
+        "--share", type=float, default=0.5, help="rate, as a share of the service's maximum"
+    )
     arguments.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:

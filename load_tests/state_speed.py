@@ -1,15 +1,15 @@
-"""How fast features that learn from the stream are, and that their memory is bounded.
+"""Speed and memory of features that learn from the stream.
 
-`python -m load_tests.state_speed [--data DIR]` measures with the preset of KuaiRand and its log:
+`python -m load_tests.state_speed [--data DIR]` measures the preset `kuairand` on its log:
 
-1. rows a second of the state alone: observing, learning and looking up every row as of its time;
-2. rows a second of training with all features of the state, and without them: in turn, in one run;
-3. milliseconds to look up what is known of 500 candidates;
-4. memory over a log ten times as long: the same one ten times, each time later and with new ids of viewers,
-   videos and authors, and with so little room that every table of the state is full long before the end.
+1. rows per second of the state alone, which observes, learns and looks up every row at its time;
+2. rows per second of training with and without the features of the state, taking turns in one run;
+3. milliseconds of a look-up of 500 candidates;
+4. memory over ten copies of the log, each later and with new ids of viewers, videos and authors, with tables
+   so small that all of them are full long before the end.
 
-The results go to feature_state.json, .md and .png in the output folder. QUICK=1 measures on less of the log,
-and nothing is written unless --out says where.
+The results are written to feature_state.json, .md and .png in the output folder. QUICK=1 measures on a part
+of the log, and writes no files unless --out is given.
 """
 
 import argparse
@@ -36,7 +36,7 @@ RESULTS: Final = Path(__file__).parent / "results"
 
 
 def main() -> None:
-    """Measure everything, print the table and keep it."""
+    """Measure everything, and print and write the results."""
     quick = os.environ.get("QUICK") == "1"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, default=BESIDE, help="Folder of KuaiRand-Pure.")

@@ -1,9 +1,9 @@
-"""Training speed beside DeepCTR-Torch and torch-rechub: the same rows and network, one machine, one run.
+"""Training speed beside DeepCTR-Torch and torch-rechub, with the same rows and network in one run.
 
     .venv/bin/python -m load_tests.training_speed [--rows N] [--rounds N] [--out DIR]
 
-Each contender trains in a process of its own, one at a time, in alternating rounds; the median counts. The
-results go to training_speed.json, .md and .png in the output folder.
+Each contender trains in its own process, one at a time, in alternating rounds; figures are medians over the
+rounds. The results are written to training_speed.json, .md and .png in the output folder.
 """
 
 import argparse
@@ -27,7 +27,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 PEERS = {"DeepCTR-Torch": "deepctr-torch==0.3.0", "torch-rechub": "torch-rechub==0.9.0"}
-NEEDED = ("scikit-learn", "pandas", "tqdm")  # what the peers import; they ask for more than they need
+NEEDED = ("scikit-learn", "pandas", "tqdm")  # the peers' imports; they require more than they import
 DEEPCTR, RECHUB = (f"{name} {package.split('==')[1]}" for name, package in PEERS.items())
 CONTENDERS = {  # label: module of load_tests.peers and variant
     "watchnext": ["watchnext", "default"],
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def measure(command: list[str], rows: int) -> dict[str, float]:
-    """Run one contender in a process of its own."""
+    """Train one contender in its own process, and return its figures."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "result.json"
         measure_it = [PYTHON, "-m", "load_tests.peers.measure", *command]
@@ -85,7 +85,7 @@ def measure(command: list[str], rows: int) -> dict[str, float]:
 
 
 def summarise(measured: dict[str, list[dict[str, float]]], rows: int) -> dict[str, Any]:
-    """Medians, spreads and our ratio to each contender."""
+    """Compute medians, ranges, and watchnext's speed relative to each contender's."""
     speeds = {label: [result["rows_per_s"] for result in results] for label, results in measured.items()}
     ours = statistics.median(speeds["watchnext"])
     contenders = {
@@ -110,7 +110,7 @@ def summarise(measured: dict[str, list[dict[str, float]]], rows: int) -> dict[st
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """The results as a table with what is needed to read it."""
+    """Return the results as a page with one table."""
     machine = report["machine"]
     lines = [
         "# Training speed",
@@ -131,7 +131,7 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
-    """Draw the medians as bars, with least and most as whiskers."""
+    """Draw the medians as bars, with the range as whiskers."""
     labels = list(report["contenders"])[::-1]
     found = [report["contenders"][label] for label in labels]
     speeds = [f["rows_per_s"] for f in found]

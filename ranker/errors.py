@@ -11,7 +11,9 @@
     ├── CheckpointError        a checkpoint is damaged or belongs to another run
     ├── NonFiniteLossError     training met a loss that is not a number
     ├── StoreError             Redis cannot be started or reached
+    │   └── DamagedStateError  a stored feature state is incomplete, changed or of another kind
     ├── ModelError             the model failed on a request that was valid
+    ├── EvictedError           videos of a request left the catalogue while it waited
     └── DeadlinePassedError    a request's deadline passed before its work began
 
 A message says what was expected, what was found, and where. HTTP status codes are given to these in
@@ -91,8 +93,19 @@ class StoreError(WatchnextError):
     """Redis cannot be started or reached."""
 
 
+class DamagedStateError(StoreError):
+    """A stored feature state is incomplete, changed, or of another kind; reading it again does not help."""
+
+
 class ModelError(WatchnextError):
     """The model failed on a request that was valid; other requests go on."""
+
+
+class EvictedError(WatchnextError):
+    """Resident videos were evicted after the store was asked; the request has to ask for all its videos."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count} videos left the catalogue while their request waited")
 
 
 class DeadlinePassedError(WatchnextError):

@@ -13,7 +13,7 @@ import typer
 
 from ranker.device import choose_device
 from ranker.errors import UserError
-from ranker.store.connection import default_home, store_url
+from ranker.private_redis.server import default_home, store_url
 from serving.app import create_app
 from serving.http.auth import ApiKey, Role, fresh_key, hashed
 from serving.http.key_file import append_key, line, read_keys

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
-from ranker.errors import FeatureError, InvalidRequestError, Mistake, StoreError
+from ranker.errors import EvictedError, FeatureError, InvalidRequestError, Mistake, StoreError
 from ranker.events import USER_ID, VIDEO_ID
 from ranker.features.record import RecordLayout, Words
 from serving.http.json_pointer import json_pointer
 from serving.http.metrics import Metrics, Phase
 from serving.model.request_records import message
-from serving.model.served_model import EvictedError, Query, Ranked, ServedModel, Stored
+from serving.model.served_model import Query, Ranked, ServedModel, Stored
 from serving.model.worker import ModelWorker
 from serving.schemas import RankRequest, RecordInput
 from serving.sync.feature_store import FeatureStore

@@ -14,9 +14,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 @pytest.fixture(scope="module")
 def private_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Redis]:
     """A private Redis for the tests of one file."""
-    from ranker.store.connection import connect  # after the number of threads is set
+    from ranker.private_redis.server import private_server  # after the number of threads is set
+    from ranker.store.connection import connect
 
-    with connect(None, tmp_path_factory.mktemp("home")) as client:
+    with private_server(tmp_path_factory.mktemp("home")) as url, connect(url) as client:
         yield client
 
 

@@ -1,4 +1,4 @@
-"""Training and evaluation for callers in Python: what the commands do, with results in place of tables."""
+"""Training and evaluation for callers in Python: the commands of the same name, with results as objects."""
 
 from pathlib import Path
 from typing import Any
@@ -30,17 +30,23 @@ def train(
 
     Args:
         spec: A preset's name, a YAML file, or a spec.
-        data: A folder, file, glob or fsspec URL; None for the simulated world; or an opened source.
+        data: A folder, file, glob or fsspec URL; an opened source; None for the simulated world.
         registry: Folder or fsspec URL to publish the bundle in.
-        since_ms: First event time to learn from, Unix epoch in milliseconds; None for the log's first.
-        until_ms: First event time to leave out; None for none.
+        since_ms: First event time that is included, Unix epoch in milliseconds; None for no bound.
+        until_ms: First event time that is excluded; None for no bound.
         resume: Go on from the last checkpoint of this run, if there is one.
-        seed: Of initial weights and dropout.
+        seed: Seed of initial weights and dropout.
         device: auto, cpu or cuda.
+
+    Returns:
+        The version that was published, and the trainer.
 
     Raises:
         SpecError: The spec has a mistake.
-        SourceError: The log is unreadable, or lacks what the spec needs.
+        SourceError: The log is unreadable, has no rows within the bounds, or lacks a column of the spec.
+        RegistryError: The run's folder cannot be written.
+        CheckpointError: The checkpoint to resume from is damaged or of another run.
+        NonFiniteLossError: The loss became infinite or NaN.
     """
     described = spec if isinstance(spec, RankerSpec) else load_spec(str(spec))
     config = RunConfig(
@@ -63,17 +69,17 @@ def evaluate(
     version: str | None = None,
     **options: Any,
 ) -> EvaluationReport:
-    """Judge a bundle on rows after its training, as `watchnext evaluate` does.
+    """Evaluate a bundle on rows after its training, as `watchnext evaluate` does.
 
     Args:
         registry: A registry, or its folder or URL.
-        data: As of `train`.
+        data: As for `train`.
         version: The bundle's version; the current one if left out.
         options: `since_ms`, `until_ms`, `features`, `with_baseline` and `replicates` of
             `training.evaluate.evaluate`.
 
     Raises:
-        RegistryError: No such registry or version.
+        RegistryError: There is no such registry or version.
         SourceError: The range has no rows, or overlaps with the training range.
     """
     opened = registry if isinstance(registry, Registry) else Registry(str(registry))

@@ -1,4 +1,4 @@
-"""An exponential average of the dense weights: what is exported instead of the last step's weights.
+"""An exponential moving average of the dense weights, which is exported in place of the last weights.
 
 Source: Polyak and Juditsky, SIAM J. Control Optim. 30, 1992, https://doi.org/10.1137/0330046.
 """
@@ -11,13 +11,12 @@ from torch import Tensor
 
 
 class WeightAverage:
-    """Follows parameters with average += (1 - decay) * (parameter - average) a step.
+    """Moves towards the parameters at every step: average += (1 - decay) * (parameter - average).
 
-    The first steps count for more, so that the weights before training are soon forgotten: after n steps,
-    the decay is at most n / (n + 10).
+    After n steps the decay is at most n / (n + 10), so that the initial weights are soon forgotten.
 
     Args:
-        parameters: What to average; embedding tables are left out, of which a step changes few rows.
+        parameters: The parameters to average, without embedding tables, of which a step changes few rows.
         decay: Share of the average that a step keeps; 0 exports the last weights.
     """
 
@@ -29,14 +28,14 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take the parameters as they are now into the average."""
+        """Move the average towards the present parameters."""
         steps = int(self.steps)
         torch._foreach_lerp_(self.average, self.parameters, 1 - min(self.decay, steps / (steps + 10)))
         self.steps += 1
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Put the average in the parameters' place, for as long as the context lasts."""
+        """Set the parameters to the average while the context lasts."""
         kept = [parameter.detach().clone() for parameter in self.parameters]
         self._fill(self.average)
         try:
@@ -45,11 +44,11 @@ class WeightAverage:
             self._fill(kept)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The averages, in the parameters' order, and the number of steps."""
+        """Return the averages by the parameters' index, and the number of steps."""
         return {"steps": self.steps} | {str(index): tensor for index, tensor in enumerate(self.average)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go on from saved averages."""
+        """Restore what `state_dict` returned."""
         for name, tensor in self.state_dict().items():
             tensor.copy_(state[name])
 

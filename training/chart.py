@@ -9,21 +9,20 @@ import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-LEAST_POSITIVES = 30
-"""A window with fewer positives says nothing about its AUC and is left out."""
-
+MIN_POSITIVES = 30
+"""Windows with fewer positives are not drawn, because their AUC is too noisy."""
 
 LINE_HEIGHT = 0.04
-"""Height of a line's name, as a share of the chart's."""
+"""Height of a line's name as a share of the chart's height."""
 
 
 def auc_chart(windows: pa.Table, path: Path, title: str) -> None:
     """Draw progressive AUC over event time.
 
     Args:
-        windows: As `ProgressiveMetrics.rows` gives them.
-        path: The PNG to write.
-        title: Above the chart.
+        windows: The result of `ProgressiveMetrics.rows`.
+        path: The PNG file to write.
+        title: Title of the chart.
     """
     figure = Figure(figsize=(9, 4.8), layout="constrained")
     axes = figure.subplots()
@@ -33,7 +32,7 @@ def auc_chart(windows: pa.Table, path: Path, title: str) -> None:
         points = [
             (_time(row["window_end_ms"]), row["auc"])
             for row in rows
-            if row["head"] == head and row.get("auc") is not None and row["positives"] >= LEAST_POSITIVES
+            if row["head"] == head and row.get("auc") is not None and row["positives"] >= MIN_POSITIVES
         ]
         if points:
             (line,) = axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=head)
@@ -54,7 +53,7 @@ def auc_chart(windows: pa.Table, path: Path, title: str) -> None:
 
 
 def _name_lines(axes: Axes, end: datetime, ends: list[tuple[float, str, Any]]) -> None:
-    """Write each line's name where it ends, one above the other where they meet."""
+    """Write each line's name at its end, moved up where two names would overlap."""
     low, high = axes.get_ylim()
     free = low
     for height, head, colour in sorted(ends):

@@ -1,4 +1,4 @@
-"""The subcommands that make and judge bundles: train, evaluate, features, data, simulate, demo."""
+"""The subcommands of training: train, evaluate, features, data, simulate, demo."""
 
 import json
 import logging
@@ -17,8 +17,9 @@ from ranker.errors import UserError
 from ranker.networks.match_multiplications import with_kind
 from ranker.networks.model import RankingModel
 from ranker.networks.sharing.registry import kind_names
+from ranker.private_redis.server import default_home, store_url
 from ranker.spec_file import load_spec
-from ranker.store.connection import connect, default_home
+from ranker.store.connection import connect
 from training.demo import DemoConfig, run_demo
 from training.evaluate import FeatureMode
 from training.evaluate import evaluate as evaluate_bundle
@@ -71,7 +72,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint of this run, if there is one.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of initial weights and dropout.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of initial weights and dropout.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: JsonOption = False,
     dry_run: Annotated[
@@ -99,7 +100,7 @@ def train(
     )
     if dry_run:
         config.spec.check_schema(config.source.schema, where=config.source.name)
-        kinds = {kind: _sized(config, kind) for kind in kind_names()}
+        kinds = {kind: _sizes(config, kind) for kind in kind_names()}
         if as_json:
             console.print_json(json.dumps(kinds))
         else:
@@ -170,12 +171,15 @@ def load(
     redis_url: RedisOption = None,
     home: HomeOption = None,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Begin anew instead of where an interrupted loading stopped.")
+        bool,
+        typer.Option(
+            "--restart", help="Begin at the first row instead of where an interrupted load stopped."
+        ),
     ] = False,
 ) -> None:
     """Fill the feature store with a source's users and videos; running services take them up."""
     console = _console()
-    with connect(redis_url, home or default_home()) as client:
+    with store_url(redis_url, home or default_home()) as url, connect(url) as client:
         loaded = load_features(client, load_spec(spec), open_source(data, source), console, restart=restart)
     resumed = f", {loaded.resumed_at:,} of them earlier" if loaded.resumed_at else ""
     console.print(f"loaded {loaded.users:,} users and {loaded.videos:,} videos{resumed}")
@@ -203,7 +207,7 @@ def state(
     """
     console = _console()
     bundle = Registry(registry).read()
-    with connect(redis_url, home or default_home()) as client:
+    with store_url(redis_url, home or default_home()) as url, connect(url) as client:
         refreshed = refresh_state(
             client,
             bundle,
@@ -231,7 +235,7 @@ def state(
 
 @data.command()
 def kuairand(out: Annotated[Path, typer.Option(help="Where the folder KuaiRand-Pure is to be.")]) -> None:
-    """Download KuaiRand-Pure from its official place, check its md5 and unpack it."""
+    """Download KuaiRand-Pure from Zenodo, check its md5 and unpack it."""
     Console().print(f"KuaiRand-Pure is in {download_kuairand(out)}", markup=False, soft_wrap=True)
 
 
@@ -239,7 +243,7 @@ def kuairand(out: Annotated[Path, typer.Option(help="Where the folder KuaiRand-P
 def simulate(
     out: Annotated[Path, typer.Option(help="Folder for the Parquet files.")],
     days: Annotated[int, typer.Option(min=1, help="Days of the world.")] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="Of the world.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the world.")] = 0,
 ) -> None:
     """Write days of the simulated world as Parquet: a log a day, users and videos."""
     rows = write_simulation(out, days, seed)
@@ -260,16 +264,23 @@ def demo(
 ) -> None:
     """From a log to a ranking: train, export, serve, rank, and keep serving."""
     console = _console()
-    # so that the service that the demo has started ends with it
+    # exit by an exception, so that the demo stops the service that it started
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     run_demo(DemoConfig(data=data, spec=spec, out=out, port=port, once=once), console)
 
 
 def parse_time(text: str | None, option: str) -> int | None:
-    """Read ISO 8601 with an offset as milliseconds since 1970.
+    """Parse ISO 8601 with an offset.
+
+    Args:
+        text: The option's value; None if it was left out.
+        option: The option's name, for the message.
+
+    Returns:
+        Unix epoch in milliseconds; None for None.
 
     Raises:
-        UserError: Not a time, or one without an offset.
+        UserError: The text is not a time, or has no offset.
     """
     if text is None:
         return None
@@ -283,7 +294,7 @@ def parse_time(text: str | None, option: str) -> int | None:
     return round(time.timestamp() * 1000)
 
 
-def _sized(config: RunConfig, kind: str) -> dict[str, int]:
+def _sizes(config: RunConfig, kind: str) -> dict[str, int]:
     model = RankingModel(with_kind(config.spec, kind))
     return {
         "dense_parameters": sum(parameter.numel() for parameter in model.dense_parameters()),
@@ -293,6 +304,6 @@ def _sized(config: RunConfig, kind: str) -> dict[str, int]:
 
 
 def _console() -> Console:
-    """The console of results; the log goes to standard error, so that --json stays JSON."""
+    """Return the console for results; the log goes to standard error, so that --json prints only JSON."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     return Console()

@@ -1,7 +1,7 @@
-"""The demo: from a log to a ranked list, over real HTTP.
+"""The demo: from a log to a ranked list over HTTP.
 
-The service runs as a process of its own, started with the same command that anyone would use: training and
-serving share a bundle and a feature store, nothing else.
+The service is a process that is started by `watchnext serve`; it shares the bundle and the feature store with
+training, and nothing else.
 """
 
 import contextlib
@@ -26,6 +26,7 @@ from rich.table import Table
 from ranker.errors import UserError, WatchnextError
 from ranker.events import QUERY_VIDEO_ID, TIME_MS, USER_ID, VIDEO_ID
 from ranker.features.sides import Side
+from ranker.private_redis.server import private_server
 from ranker.spec import RankerSpec
 from ranker.spec_file import load_spec
 from ranker.store.connection import connect
@@ -37,16 +38,24 @@ from training.sources.base import Source
 from training.sources.registry import open_source
 
 HOUR_MS = 3_600_000
-READY_S = 60
+READY_TIMEOUT_S = 60
 REQUESTS = 2
 CANDIDATES = 300
-SHOWN = 10
+SHOWN_VIDEOS = 10
 SHOWN_HEADS = 6
 
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """What the demo runs on; the fields are the command's options."""
+    """The options of `watchnext demo`.
+
+    Attributes:
+        data: A KuaiRand or Parquet folder; None for the simulated world.
+        spec: A preset's name or a YAML file; None for the source's preset.
+        out: Folder for the registry, the store's data and the chart.
+        port: Port of the service; 0 for a free one.
+        once: Whether to stop after the first rankings.
+    """
 
     data: str | None
     spec: str | None
@@ -56,11 +65,11 @@ class DemoConfig:
 
 
 def run_demo(config: DemoConfig, console: Console) -> None:
-    """Train, export, load features, serve, rank, chart; then keep serving unless told not to.
+    """Train, publish, load features, serve and rank; keep serving unless `config.once`.
 
     Raises:
         UserError: The source has no preset and no spec was given.
-        WatchnextError: The service did not start.
+        WatchnextError: The service did not start, or refused a request.
     """
     source = open_source(config.data)
     spec = load_spec(config.spec or _preset(source))
@@ -74,7 +83,7 @@ def run_demo(config: DemoConfig, console: Console) -> None:
     auc_chart(result.trainer.metrics.rows(with_open=True), chart, title)
 
     console.rule("2. load the features of viewers and videos")
-    with connect(None, home) as client:
+    with private_server(home) as redis_url, connect(redis_url) as client:
         loaded = load_features(client, spec, source, console)
         console.print(f"{loaded.users:,} viewers and {loaded.videos:,} videos are in the feature store")
 
@@ -94,7 +103,12 @@ def run_demo(config: DemoConfig, console: Console) -> None:
 
 
 def ranked_table(body: dict[str, Any], answer: dict[str, Any]) -> Table:
-    """The head of a ranked list: predictions, and what each adds to the score."""
+    """Return a ranking as a table: each video's predictions and their contributions to the score.
+
+    Args:
+        body: The body of `POST /v1/rank`, with `explain`.
+        answer: The answer's body.
+    """
     items = answer["items"]
     spread = {
         head: float(np.ptp([item["contributions"][head] for item in items]))
@@ -132,7 +146,7 @@ def _preset(source: Source) -> str:
 
 
 def _requests(spec: RankerSpec, source: Source, result: RunResult) -> Iterator[dict[str, Any]]:
-    """Requests of the log's last viewers, each with videos drawn from the catalogue."""
+    """Yield requests of the log's last viewers, each with random videos of the catalogue."""
     watermark = result.trainer.watermark_ms
     assert watermark is not None
     recent = pa.Table.from_batches(source.records(8192, since_ms=watermark - HOUR_MS)).to_pylist()
@@ -150,7 +164,7 @@ def _requests(spec: RankerSpec, source: Source, result: RunResult) -> Iterator[d
             "context": {name: row[name] for name in context},
             "time_ms": row[TIME_MS],
             "candidates": [{"id": video} for video in drawn],
-            "limit": SHOWN,
+            "limit": SHOWN_VIDEOS,
             "explain": True,
         }
 
@@ -162,7 +176,7 @@ def _service(registry: Path, home: Path, port: int) -> Iterator[tuple[subprocess
     process = subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + READY_S
+        deadline = time.monotonic() + READY_TIMEOUT_S
         while not _answers(f"{url}/readyz"):
             if process.poll() is not None or time.monotonic() > deadline:
                 said = Path(log.name).read_text(errors="replace").strip().splitlines()[-3:]

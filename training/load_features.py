@@ -1,4 +1,4 @@
-"""Filling the feature store from a source."""
+"""Loads the users and videos of a source into the feature store."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,22 +26,22 @@ from ranker.store.keys import load_key
 from ranker.store.records import RecordWriter
 from training.sources.base import Source
 
-ROWS_AT_ONCE: Final = 20_000
-"""Rows that are made into records and written before the progress is noted."""
+CHUNK_ROWS: Final = 20_000
+"""Rows that are converted and written between two updates of the progress."""
 PROGRESS_KEPT_S: Final = 86_400
-"""How long a loading that was interrupted can be taken up again."""
+"""Time for which an interrupted load can be resumed."""
 
 Write = Callable[[Sequence[str], NDArray[np.uint64]], None]
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """How many records there are.
+    """The result of a load.
 
     Attributes:
-        users: Viewers.
-        videos: Videos.
-        resumed_at: How many of both had been written by an earlier call that did not end.
+        users: Number of users.
+        videos: Number of videos.
+        resumed_at: How many of both an earlier, interrupted call had written.
     """
 
     users: int
@@ -52,21 +52,21 @@ class Loaded:
 def load_features(
     client: redis.Redis, spec: RankerSpec, source: Source, console: Console, *, restart: bool = False
 ) -> Loaded:
-    """Write every user and video of a source to the store, in place of what is there of them.
+    """Write every user and video of a source to the store, over their earlier records.
 
-    A call that was interrupted is taken up where it stopped.
+    A call resumes an earlier one of the same source and layouts that was interrupted.
 
     Args:
-        client: The store.
-        spec: Names the columns.
-        source: Where the records are.
-        console: For the progress.
-        restart: Begin at the first record, whatever an earlier call did.
+        client: A client of the store.
+        spec: The spec with the columns to store.
+        source: The source of the users and videos.
+        console: Shows the progress.
+        restart: Begin at the first row even if an earlier call was interrupted.
 
     Raises:
         SourceError: The source lacks a column.
-        FeatureError: A column holds what no feature can be, or a user or video has no id.
-        StoreError: Redis went away.
+        FeatureError: A value has the wrong type or range, or a user or video has no id.
+        StoreError: Redis does not answer.
     """
     try:
         return _load(client, spec, source, console, restart)
@@ -82,8 +82,8 @@ def _load(client: redis.Redis, spec: RankerSpec, source: Source, console: Consol
     key = load_key(hashlib.sha256(f"{source.name} {users.digest} {videos.digest}".encode()).hexdigest()[:16])
     if restart:
         client.delete(key)
-    noted: dict[Any, Any] = client.hgetall(key)
-    done = {what.decode(): int(count) for what, count in noted.items()}
+    stored: dict[Any, Any] = client.hgetall(key)
+    done = {what.decode(): int(count) for what, count in stored.items()}
     columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed:,}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
 
@@ -92,7 +92,7 @@ def _load(client: redis.Redis, spec: RankerSpec, source: Source, console: Consol
         ) -> int:
             task = progress.add_task(what, total=None)
             seen, skip = 0, done.get(what, 0)
-            for batch in _pieces(batches):
+            for batch in _chunks(batches):
                 if seen >= skip:
                     with _rows_from(seen, what):
                         ids, records = _ids(batch, id_column), layout.of_batch(_checked(batch, layout))
@@ -112,16 +112,16 @@ def _load(client: redis.Redis, spec: RankerSpec, source: Source, console: Consol
     return loaded
 
 
-def _pieces(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
-    """The same rows, never more than ROWS_AT_ONCE at once and always cut at the same places."""
+def _chunks(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+    """Split batches into chunks of at most CHUNK_ROWS rows, the same ones in every call."""
     for batch in batches:
-        for start in range(0, batch.num_rows, ROWS_AT_ONCE):
-            yield batch.slice(start, ROWS_AT_ONCE)
+        for start in range(0, batch.num_rows, CHUNK_ROWS):
+            yield batch.slice(start, CHUNK_ROWS)
 
 
 @contextmanager
 def _rows_from(first: int, what: str) -> Iterator[None]:
-    """Count the rows in messages from the source's first one on."""
+    """Make the row in a `FeatureError` count from the source's first row, and not from the chunk's."""
     try:
         yield
     except FeatureError as error:

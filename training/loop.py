@@ -1,6 +1,6 @@
-"""The loop of training: a step for every batch, and other things done every so often.
+"""The training loop: a step per batch, and actions at intervals.
 
-A bounded run and an endless one share it: they differ in the source and in what is done, and how often.
+A bounded run and an endless one share the loop and differ in the source and the actions.
 """
 
 import time
@@ -13,18 +13,18 @@ from training.sources.base import Offset, SourceBatch
 from training.trainer import Trainer
 
 RECENT_ROWS: Final = 24
-"""Examples that are kept to make golden requests of."""
+"""Examples that are kept for golden requests."""
 
 
 class Every:
-    """Something to do every so often.
+    """An action at intervals; it is due when any of its intervals has passed.
 
     Args:
-        action: What to do.
-        rows: Do it as soon as this many rows were learned since the last time.
-        seconds: Do it as soon as this much time has passed since the last time.
-        event_ms: Do it as soon as this much event time has passed since the last time, in milliseconds.
-        at_end: Do it once more when the source has no more rows.
+        action: The action.
+        rows: Interval in rows learned; None for no such interval.
+        seconds: Interval in seconds; None for no such interval.
+        event_ms: Interval in milliseconds of event time; None for no such interval.
+        at_end: Whether the action is also done when the source ends.
     """
 
     def __init__(
@@ -46,16 +46,16 @@ class Every:
         self._last_event_ms: int | None = None
 
     def start(self, trainer: Trainer) -> None:
-        """Count from here on; what is due by the clock is due at once."""
+        """Begin the intervals; an action with `seconds` is due at once."""
         self._last_rows, self._last_event_ms = trainer.rows, trainer.watermark_ms
 
     def after_step(self, trainer: Trainer) -> None:
-        """Do it if it is due."""
+        """Do the action if it is due."""
         if self._due(trainer):
             self._do(trainer)
 
     def finish(self, trainer: Trainer) -> None:
-        """Do it if it is to be done at the end."""
+        """Do the action if it has `at_end`."""
         if self._at_end:
             self._do(trainer)
 
@@ -77,14 +77,14 @@ class Every:
 
 
 class TrainingLoop:
-    """Feeds batches to a trainer, and remembers how far it has come.
-
-    Attributes:
-        offset: The place in the source that follows what was learned; None before the first batch.
-        recent: The last `RECENT_ROWS` examples that were learned; None before the first batch.
+    """Feeds batches to a trainer, and keeps the offset after them.
 
     Args:
-        trainer: What learns.
+        trainer: The trainer.
+
+    Attributes:
+        offset: Offset after the last batch that was learned; None before the first one.
+        recent: The last `RECENT_ROWS` examples that were learned; None before the first batch.
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -93,14 +93,14 @@ class TrainingLoop:
         self.recent: pa.RecordBatch | None = None
 
     def run(self, batches: Iterable[SourceBatch], actions: Sequence[Every]) -> None:
-        """Learn every batch, then do what is due, until the source ends.
+        """Learn every batch and do the actions that are due, until the source ends.
 
         Args:
-            batches: From the place after `offset` on.
-            actions: What to do every so often, in this order.
+            batches: The batches after `offset`.
+            actions: The actions, in the order in which they are done.
 
         Raises:
-            NonFiniteLossError: See `Trainer.step`; the loop stands before the batch.
+            NonFiniteLossError: See `Trainer.step`; `offset` is still the one before the batch.
         """
         for action in actions:
             action.start(self.trainer)

@@ -1,6 +1,6 @@
-"""Row-wise Adagrad for the embedding tables, touching only the rows of the batch.
+"""Row-wise Adagrad for the embedding tables, which reads and writes only the rows of a batch.
 
-Shape letters: M gathered rows of one table, U distinct ones among them, W width, R rows of the table.
+Shape letters: M gathered rows of one table, U distinct rows among them, W width, R rows of the table.
 """
 
 import torch
@@ -12,15 +12,15 @@ EPSILON = 1e-8
 
 
 class RowwiseAdagrad:
-    """Adagrad with one accumulator a row.
+    """Adagrad with one accumulator per row.
 
     Source: Naumov et al., DLRM, arXiv 1906.00091; Duchi et al., JMLR 12, 2011.
 
     Args:
-        embedding: The tables, which are changed in place.
-        learning_rate: Size of a step is this, divided by the root of the row's squared gradients.
-        damping: Squared gradient that every row starts with: gradients well below its root take small
-            steps, so that a rare id is not thrown far by its first example.
+        embedding: The tables, which are updated in place.
+        learning_rate: Step size; it is divided by the root of the row's sum of squared gradients.
+        damping: Initial sum of squared gradients of every row. The first steps of a row are small if its
+            gradients are well below the root of this, so that one example cannot move a rare id far.
     """
 
     def __init__(self, embedding: FusedEmbedding, learning_rate: float, damping: float) -> None:
@@ -34,13 +34,13 @@ class RowwiseAdagrad:
 
     @torch.no_grad()
     def step(self, rows: dict[int, Tensor], gathered: dict[int, Tensor], batch_rows: int) -> None:
-        """Move every row that the batch used against its gradient.
+        """Update the rows of a batch.
 
         Args:
             rows: For each width, (M,) int64 rows of the table, with repeats.
-            gathered: For each width, (M, W): the copies of these rows, with their gradients.
-            batch_rows: Examples in the batch. The loss is their mean; steps are sized by their sum, so that
-                they mean the same in batches of any size.
+            gathered: For each width, (M, W) float, the copies of these rows with their gradients.
+            batch_rows: Examples in the batch. The gradients are of their mean loss; multiplied by this, they
+                do not depend on the batch size.
         """
         for width, copies in gathered.items():
             if copies.grad is None:
@@ -55,10 +55,10 @@ class RowwiseAdagrad:
 
     @torch.no_grad()
     def start_anew(self, rows: dict[int, Tensor]) -> None:
-        """Forget what rows hold, because they belong to others now: zeros, as if there had been no step.
+        """Reset rows that now belong to other ids: zero embeddings and initial accumulators.
 
         Args:
-            rows: For each width, int64 rows of the table, repeated or not.
+            rows: For each width, int64 rows of the table, with or without repeats.
         """
         for width, fresh in rows.items():
             fresh = fresh.to(self.squares[width].device)
@@ -66,10 +66,10 @@ class RowwiseAdagrad:
             self.squares[width][fresh] = self.damping
 
     def state_dict(self) -> dict[str, Tensor]:
-        """For each width, (R,) float32 sums of squared gradients."""
+        """Return for each width (R,) float32, the sums of squared gradients."""
         return {str(width): squares for width, squares in self.squares.items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go on from saved sums."""
+        """Restore what `state_dict` returned."""
         for width, squares in state.items():
             self.squares[int(width)].copy_(squares)

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ranker.bundles.bundle import Bundle
-from ranker.errors import UserError
+from ranker.errors import DamagedStateError, UserError
 from ranker.events import TIME_MS
 from ranker.features.state.feature_state import FeatureState
 from ranker.labels.matrix import label_matrix
-from ranker.store.state_store import DamagedStateError, StateStore
+from ranker.store.state_store import StateStore
 from training.sources.base import Source
 
 BATCH_ROWS = 8192

@@ -1,4 +1,4 @@
-"""Tables of what the commands find."""
+"""Tables of the commands' results."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from training.report import number
 
 
 def sizes_table(spec: RankerSpec, kinds: Mapping[str, Mapping[str, int]]) -> Table:
-    """Parameters and multiplications of each kind of network."""
+    """Return the parameters and multiplications of each kind of network as a table."""
     table = Table(title=f"{spec.name}: {len(spec.features)} features, {len(spec.tasks)} tasks")
     table.add_column("network")
     for name in ("dense parameters", "embedding parameters", "multiplications a candidate"):
@@ -25,7 +25,7 @@ def sizes_table(spec: RankerSpec, kinds: Mapping[str, Mapping[str, int]]) -> Tab
 
 
 def evaluation_table(report: EvaluationReport) -> Table:
-    """A row a head."""
+    """Return an evaluation as a table with one row per head."""
     table = Table(
         title=f"{report.model_version} on {report.rows:,} rows",
         caption=f"features {report.features}; in brackets: 95 % interval over viewers",
@@ -50,7 +50,7 @@ def evaluation_table(report: EvaluationReport) -> Table:
 
 
 def comparison_table(report: EvaluationReport) -> Table:
-    """A row for each head that has a baseline."""
+    """Return the comparison with the baseline as a table with one row per head that has one."""
     table = Table(title="AUC against smoothed rates", caption="in brackets: 95 % interval over viewers")
     table.add_column("head")
     for name in ("smoothed rates", "gain"):

@@ -1,1 +1,1 @@
-"""Cases out of the service's OpenAPI document."""
+"""The part of the fuzz test that runs inside schemathesis."""

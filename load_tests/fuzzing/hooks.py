@@ -1,8 +1,8 @@
-"""What schemathesis is told beside the OpenAPI document, and a count of what became of its cases.
+"""Hooks for schemathesis, loaded through SCHEMATHESIS_HOOKS: the model's columns, and counts of the answers.
 
-Runs inside schemathesis, which SCHEMATHESIS_HOOKS tells of it. The document says that `features` may hold any
-column; which ones the model has is not in it. They are named here, so that cases reach the model and not only
-the check of names. Deadlines are ten seconds at least, because a missed one is rightly answered with 503.
+The OpenAPI document allows any column in `features`. The hooks add the model's columns, so that cases reach
+the model and not only the check of names. They raise deadlines to ten seconds, because a missed deadline is
+properly answered with 503.
 """
 
 import atexit
@@ -21,9 +21,9 @@ VALUES: dict[str, dict[str, Any]] = {
     "category": {"type": ["string", "number", "boolean", "null"]},
     "ids": {"type": ["array", "null"], "items": {"type": ["string", "integer"]}},
 }
-"""What fits a feature, by its kind."""
-LEAST_TIMEOUT_MS = 10_000
-"""Deadlines that are allowed and shorter are made longer by as much."""
+"""JSON schema of a feature's value by its kind."""
+MIN_TIMEOUT_MS = 10_000
+"""This is added to valid deadlines that are shorter."""
 
 _lock = threading.Lock()
 _statuses: dict[str, Counter[str]] = defaultdict(Counter)
@@ -31,7 +31,7 @@ _statuses: dict[str, Counter[str]] = defaultdict(Counter)
 
 @schemathesis.hook  # type: ignore[untyped-decorator]
 def before_load_schema(_: Any, raw_schema: dict[str, Any]) -> None:
-    """Name the model's columns."""
+    """Add the model's columns to the document."""
     columns: dict[str, dict[str, str]] = json.loads(os.environ["FUZZ_COLUMNS"])
     schemas = raw_schema["components"]["schemas"]
     for name, field, sides in (
@@ -47,34 +47,34 @@ def before_load_schema(_: Any, raw_schema: dict[str, Any]) -> None:
 
 @schemathesis.auth()  # type: ignore[untyped-decorator]
 class Key:
-    """Gives cases the API key, except those that are made to lack it."""
+    """Sends the API key, except in cases that test its absence."""
 
     def get(self, case: Any, _: Any) -> str:
-        """The key."""
+        """Return the key."""
         return os.environ["FUZZ_KEY"]
 
     def set(self, case: Any, key: str, _: Any) -> None:
-        """Give it to a case."""
+        """Add the key to a case."""
         case.headers = {**(case.headers or {}), "Authorization": f"Bearer {key}"}
 
 
 @schemathesis.hook  # type: ignore[untyped-decorator]
 def before_call(_: Any, case: Any, kwargs: dict[str, Any]) -> None:
-    """Leave time for an answer."""
+    """Raise short deadlines."""
     if case.operation.label != "POST /v1/rank":
         return
     header = str((case.headers or {}).get("X-Timeout-Ms", ""))
-    if header.isascii() and header.isdigit() and 1 <= int(header) < LEAST_TIMEOUT_MS:
-        case.headers["X-Timeout-Ms"] = str(LEAST_TIMEOUT_MS + int(header))
+    if header.isascii() and header.isdigit() and 1 <= int(header) < MIN_TIMEOUT_MS:
+        case.headers["X-Timeout-Ms"] = str(MIN_TIMEOUT_MS + int(header))
     if isinstance(case.body, dict):
         timeout = case.body.get("timeout_ms")
-        if type(timeout) is int and 1 <= timeout < LEAST_TIMEOUT_MS:
-            case.body["timeout_ms"] = LEAST_TIMEOUT_MS + timeout
+        if type(timeout) is int and 1 <= timeout < MIN_TIMEOUT_MS:
+            case.body["timeout_ms"] = MIN_TIMEOUT_MS + timeout
 
 
 @schemathesis.hook  # type: ignore[untyped-decorator]
 def after_call(_: Any, case: Any, response: Any) -> None:
-    """Count an answer; a 503 by what it says."""
+    """Count an answer by its status; a 503 also by its problem type."""
     status = str(response.status_code)
     if status == "503":
         status = f"503 {response.json().get('type', '').removeprefix('urn:watchnext:')}"

@@ -1,1 +1,1 @@
-"""Quality on real impressions: networks and boosted trees that read the same features, judged day by day."""
+"""Quality on real impressions: networks and boosted trees with the same features, compared day by day."""

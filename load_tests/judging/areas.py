@@ -1,9 +1,8 @@
-"""AUC of many contenders on the same rows and the same draws of viewers, so that any two can be compared.
+"""AUC of several contenders on the same rows and bootstrap draws of viewers, for paired comparisons.
 
-The AUC of several days is the mean of each day's: predictions are compared within a day only, as all that are
-ranked together are made by one model. That of several seeds is the mean of each seed's. Viewers are drawn
-with all their rows of all days, so the interval says how the gain of these runs would differ among other
-viewers; how it differs between seeds is shown beside it.
+The AUC of several days is the mean over the days, because candidates that are ranked together are predicted
+by one model. The AUC of several seeds is the mean over the seeds. Viewers are drawn with all their rows of
+all days, so the interval describes the variation over viewers, and not over seeds.
 
 Shape letters: N rows, T tasks, S seeds, D days, R replicates.
 """
@@ -22,13 +21,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Gain:
-    """One AUC against another on the same rows.
+    """The difference of two contenders' AUC on the same rows.
 
     Attributes:
-        ours: AUC, mean over seeds and days.
-        theirs: Of what it is compared with.
-        gain: The difference.
-        interval: Its 95 % interval, paired over viewers.
+        ours: Our AUC, mean over seeds and days.
+        theirs: The other contender's AUC.
+        gain: The difference of the two.
+        interval: 95 % interval of the difference, paired over viewers.
         seeds: AUC of each of our seeds minus the mean of theirs.
     """
 
@@ -40,17 +39,17 @@ class Gain:
 
 
 class Areas:
-    """One task's AUC of every contender, for all rows and for every draw.
+    """AUC of every contender for one task, on all rows and on every draw.
 
     Args:
-        truth: What happened.
-        place: The task's column.
-        contenders: (S, N) predictions of each.
-        replicates: R.
+        truth: Labels, viewers and days of the rows.
+        index: Index of the task.
+        contenders: (S, N) predictions of each contender.
+        replicates: R, the number of draws.
     """
 
-    def __init__(self, truth: Truth, place: int, contenders: Mapping[str, Floats], replicates: int) -> None:
-        label = truth.labels[:, place].astype(np.float64)
+    def __init__(self, truth: Truth, index: int, contenders: Mapping[str, Floats], replicates: int) -> None:
+        label = truth.labels[:, index].astype(np.float64)
         days = int(truth.day.max()) + 1
         rows = [np.flatnonzero((truth.day == day) & ~np.isnan(label)) for day in range(days)]
         areas = {
@@ -73,9 +72,9 @@ class Areas:
         """Compare two contenders.
 
         Args:
-            ours: One.
-            theirs: The other.
-            days: Which days; None for all.
+            ours: Name of the contender whose gain is computed.
+            theirs: Name of the other one.
+            days: Indices of the days; None for all.
         """
         at = slice(None) if days is None else list(days)
         mine, other = (self._drawn[name][:, :, at].mean(axis=2) for name in (ours, theirs))  # (1 + R, S)

@@ -1,4 +1,4 @@
-"""What the predictions of all contenders say about one head."""
+"""Comparison of all contenders on one head."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -18,20 +18,23 @@ ALL_DAYS: Final = "all"
 
 
 def compare(
-    days: Sequence[Day], truth: Truth, place: int, found: Mapping[str, BySeed], replicates: int
+    days: Sequence[Day], truth: Truth, index: int, found: Mapping[str, BySeed], replicates: int
 ) -> dict[str, Any]:
-    """Everything about one binary head, ready for JSON.
+    """Compare all contenders on one binary head.
 
     Args:
-        days: Which were predicted.
-        truth: What happened in them.
-        place: The head's place among the tasks.
-        found: What everybody predicted for it: (S, N) by mode.
-        replicates: Draws of viewers.
+        days: The days that were predicted.
+        truth: Labels, viewers and days of the rows.
+        index: Index of the task.
+        found: Predictions of every contender by mode, (S, N).
+        replicates: Number of draws of viewers.
+
+    Returns:
+        A JSON object: positives by day, gains over the trees, and gains over the other contenders.
     """
     contenders = {f"{name}, {mode}": p for name, modes in found.items() for mode, p in modes.items()}
-    areas = Areas(truth, place, contenders, replicates)
-    label = truth.labels[:, place].astype(np.float64)
+    areas = Areas(truth, index, contenders, replicates)
+    label = truth.labels[:, index].astype(np.float64)
     numbers = {str(day): [number] for number, day in enumerate(days)}
     return {
         "positives": {day: int(np.nansum(label[truth.day == number])) for day, (number,) in numbers.items()},
@@ -50,15 +53,15 @@ def compare(
     }
 
 
-def calibrations(truth: Truth, place: int, found: Mapping[str, BySeed]) -> dict[str, Any]:
-    """Mean prediction over mean label of one head of either kind, ready for JSON.
+def calibrations(truth: Truth, index: int, found: Mapping[str, BySeed]) -> dict[str, Any]:
+    """Compute mean prediction over mean label of a head of either kind, as a JSON object.
 
     Args:
-        truth: What happened.
-        place: The head's place among the tasks.
-        found: What the contenders that have such a head predicted for it: (S, N) by mode.
+        truth: Labels, viewers and days of the rows.
+        index: Index of the task.
+        found: Predictions by mode, (S, N), of the contenders that have this head.
     """
-    label = truth.labels[:, place].astype(np.float64)
+    label = truth.labels[:, index].astype(np.float64)
     return {
         "positives": int((label > 0).sum()),
         **{
@@ -69,11 +72,11 @@ def calibrations(truth: Truth, place: int, found: Mapping[str, BySeed]) -> dict[
 
 
 def tree_mode(mode: str) -> str:
-    """The trees' features that a mode is compared with: learning on, with those of daily retraining."""
+    """Return the mode of the trees that a mode is compared with: live for `learning on`."""
     return LIVE if mode == LEARNING else mode
 
 
 def _calibrated(label: NDArray[np.float64], predictions: NDArray[np.float64]) -> float:
-    """Mean prediction over mean label of all days, mean over the seeds."""
+    """Compute mean prediction over mean label on all days, averaged over seeds."""
     known = ~np.isnan(label)
     return float(np.mean([calibration(label[known], of_seed[known]) for of_seed in predictions]))

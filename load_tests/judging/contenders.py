@@ -1,6 +1,6 @@
-"""Everybody who predicts the days: networks of one spec and of specs derived from it, and boosted trees.
+"""The contenders: networks of a spec and of specs derived from it, and boosted trees.
 
-Each run has a process of its own with one thread, as many at a time as there are cores.
+Every run is a task of a process pool with one single-threaded process per core.
 
 Shape letters: S seeds, N rows of all days, T tasks.
 """
@@ -31,18 +31,18 @@ TREES: Final = "LightGBM"
 SINGLE: Final = "single-task"
 SECOND: Final = "second pass"
 BySeed = dict[str, NDArray[np.float64]]
-"""By mode: (S, N, T)."""
+"""A contender's predictions by mode: (S, N, T)."""
 
 
 @dataclass(frozen=True)
 class Contest:
-    """What is run.
+    """The runs of a comparison.
 
     Attributes:
         spec: The ranker.
         data: Folder of the log.
-        days: Which are predicted, in order.
-        seeds: Of the networks.
+        days: Days that are predicted, in order.
+        seeds: Seeds of the networks.
     """
 
     spec: RankerSpec
@@ -52,12 +52,12 @@ class Contest:
 
     @property
     def binary(self) -> list[int]:
-        """Places of the tasks that have an AUC."""
-        return [place for place, task in enumerate(self.spec.tasks) if task.is_probability]
+        """Indices of the tasks that have an AUC."""
+        return [index for index, task in enumerate(self.spec.tasks) if task.is_probability]
 
     @property
     def other_kind(self) -> str:
-        """The way of sharing that the spec does not have."""
+        """The kind of network that the spec does not have."""
         return "mmoe" if self.spec.network.kind == "shared_bottom" else "shared_bottom"
 
     @cached_property
@@ -72,18 +72,18 @@ class Contest:
 
     @cached_property
     def single_tasks(self) -> dict[str, RankerSpec]:
-        """The specs of the networks for one binary task each, by its name."""
-        names = [self.spec.tasks[place].name for place in self.binary]
+        """The specs of the single-task networks, by binary task."""
+        names = [self.spec.tasks[index].name for index in self.binary]
         return {name: single_task(self.spec, name) for name in names}
 
     def run(self, show: Callable[[str], None]) -> dict[str, BySeed]:
-        """Run everybody.
+        """Run all contenders.
 
         Args:
-            show: Told of every run that has ended.
+            show: Called with a line about every run that has ended.
 
         Returns:
-            The predictions of each contender; NaN where a contender has none for a task.
+            The predictions of each contender; NaN for tasks without predictions.
         """
         parts: dict[tuple[str, int, str], Predictions] = {}
         with workers(self.data) as pool:
@@ -117,29 +117,29 @@ class Contest:
         return {mode: np.concatenate([day[mode] for day in days])[None] for mode in days[0]}
 
     def _of_tasks(self, tasks: dict[str, BySeed]) -> BySeed:
-        """The single-task networks' predictions side by side."""
-        places = dict(zip(tasks, self.binary, strict=True))
+        """Combine the single-task networks' predictions to (S, N, T)."""
+        index_of = dict(zip(tasks, self.binary, strict=True))
         found = {}
         for mode, first in next(iter(tasks.values())).items():
             found[mode] = np.full((*first.shape[:2], len(self.spec.tasks)), np.nan)
             for name, predictions in tasks.items():
-                found[mode][:, :, places[name]] = predictions[mode][:, :, 0]
+                found[mode][:, :, index_of[name]] = predictions[mode][:, :, 0]
         return found
 
 
 @contextmanager
 def workers(data: str) -> Iterator[ProcessPoolExecutor]:
-    """Processes that have read the log, one a core."""
+    """Give a pool of processes that have read the log, one per core."""
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), _begin, (data,)) as pool:
         yield pool
 
 
 _LOG: list[Log] = []
-"""The log of a worker."""
+"""The log of this worker process; one item."""
 
 
 def worker_log() -> Log:
-    """The log that this worker has read."""
+    """Return the log that this worker process has read."""
     return _LOG[0]
 
 

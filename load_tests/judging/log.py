@@ -1,4 +1,4 @@
-"""A log in memory, and the days of it that are predicted after training on all that came before.
+"""A log in memory, and the days of it that are predicted after training on all earlier rows.
 
 Shape letters: N rows, T tasks.
 """
@@ -29,12 +29,12 @@ class Day:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The day written as 2022-05-04."""
+        """Parse a day such as 2022-05-04."""
         return cls(date.fromisoformat(text))
 
     @property
     def since_ms(self) -> int:
-        """Its first millisecond."""
+        """The day's first millisecond."""
         midnight = datetime(self.date.year, self.date.month, self.date.day, tzinfo=BEIJING)
         return int(midnight.timestamp() * 1000)
 
@@ -48,15 +48,15 @@ class Day:
 
 
 FIRST: Final = Day(date(2022, 4, 24))
-"""Of KuaiRand-Pure's days, those from here to 4 May are what results are made of, whatever else is there."""
+"""First day that is read: results are of 24 April to 4 May, even if the folder has the whole log."""
 
 
 class Log:
-    """The rows of a source from `FIRST` on: they are gone through many times.
+    """The rows of a source from `FIRST` on, in memory.
 
     Attributes:
-        records: In event-time order.
-        times: (N,) int64 milliseconds.
+        records: The rows in event-time order.
+        times: (N,) int64, the rows' times in milliseconds.
     """
 
     def __init__(self, source: Source) -> None:
@@ -73,7 +73,7 @@ class Log:
     def batches(
         self, size: int, since_ms: int | None = None, until_ms: int | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """The same rows, `size` at a time."""
+        """Yield the rows of `rows` in batches of `size`."""
         rows = self.rows(since_ms, until_ms)
         for start in range(0, rows.num_rows, size):
             yield rows.slice(start, size)
@@ -81,12 +81,12 @@ class Log:
 
 @dataclass(frozen=True)
 class Truth:
-    """What happened in the rows of some days.
+    """Labels, viewers and days of some days' rows.
 
     Attributes:
         labels: (N, T) in natural units, NaN where missing.
-        viewers: (N,) who it was.
-        day: (N,) which of the days a row is of.
+        viewers: (N,) ids of the viewers.
+        day: (N,) index of the row's day.
     """
 
     labels: NDArray[np.float32]
@@ -95,7 +95,7 @@ class Truth:
 
     @classmethod
     def of(cls, log: Log, spec: RankerSpec, days: Sequence[Day]) -> Self:
-        """Read it from the log; rows stand in the order of the days."""
+        """Read the rows of some days from the log, day by day."""
         rows = [log.rows(day.since_ms, day.until_ms) for day in days]
         labels = np.concatenate([label_matrix(batch, spec.feedback) for batch in rows])
         viewers = np.concatenate([batch.column(USER_ID).to_numpy(zero_copy_only=False) for batch in rows])

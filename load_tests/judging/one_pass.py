@@ -1,8 +1,8 @@
-"""A network's predictions of some days, each after one pass over all that came before.
+"""A network's predictions of some days, each after one pass over all earlier rows.
 
-One run gives all days. At the beginning of each, what would be exported predicts it, with frozen and with
-live features, and the run is not disturbed; then the run goes on through the day as `watchnext train` would,
-each batch predicted with the exported weights of that moment before it is learned from.
+One run predicts all days. At the beginning of a day, the weights that would be exported predict the day with
+frozen and with live features, without changing the run. Then the run goes on through the day as `watchnext
+train` does, and predicts each batch with the exported weights before it learns the batch.
 
 Shape letters: N rows of all days, B rows of a batch, T tasks.
 """
@@ -28,11 +28,11 @@ FROZEN: Final = "frozen"
 LIVE: Final = "live"
 LEARNING: Final = "learning on"
 Predictions = dict[str, NDArray[np.float64]]
-"""By FROZEN, LIVE and LEARNING: (N, T) in natural units."""
+"""Predictions by FROZEN, LIVE and LEARNING: (N, T) in natural units."""
 
 
 def one_pass(spec: RankerSpec, log: Log, days: Sequence[Day], seed: int) -> Predictions:
-    """Train in temporal order and predict the days on the way."""
+    """Train in temporal order, and predict the days on the way."""
     trainer = Trainer(spec, seed=seed)
     found: dict[str, list[NDArray[np.float64]]] = {FROZEN: [], LIVE: [], LEARNING: []}
     reached_ms = None
@@ -46,10 +46,10 @@ def one_pass(spec: RankerSpec, log: Log, days: Sequence[Day], seed: int) -> Pred
 
 
 def second_pass(spec: RankerSpec, log: Log, days: Sequence[Day], seed: int) -> Predictions:
-    """Go over all that came before each day once more and predict the day.
+    """Learn all rows before each day a second time, and predict the day.
 
-    The state begins anew, and with it time, while rows of ids keep the moment they were last seen at: this
-    is for specs without ids that expire.
+    The second pass begins with an empty feature state and an earlier time, while rows of ids keep the time of
+    their last use; so the spec must not have ids that expire.
     """
     trainer = Trainer(spec, seed=seed)
     found: dict[str, list[NDArray[np.float64]]] = {FROZEN: [], LIVE: []}
@@ -58,7 +58,7 @@ def second_pass(spec: RankerSpec, log: Log, days: Sequence[Day], seed: int) -> P
         learn(trainer, log, reached_ms, day.since_ms)
         again = copy.deepcopy(trainer)
         again.encoder.feature_state = FeatureState(spec, again.encoder.layout)
-        with torch.random.fork_rng(devices=[]):  # so that the first pass goes on as if there were no second
+        with torch.random.fork_rng(devices=[]):  # keep the second pass from advancing the first one's RNG
             learn(again, log, None, day.since_ms)
         for mode, predicted in found.items():
             predicted.append(judge(again, log, day, live=mode == LIVE))
@@ -73,7 +73,7 @@ def learn(trainer: Trainer, log: Log, since_ms: int | None, until_ms: int) -> No
 
 
 def judge(trainer: Trainer, log: Log, day: Day, *, live: bool) -> NDArray[np.float64]:
-    """Predict a day as the bundle would that could be exported now: (rows of the day, T)."""
+    """Predict a day with the weights that would be exported now: (rows of the day, T) in natural units."""
     encoder = trainer.encoder.with_own_state() if live else trainer.encoder
     predicted = []
     with trainer.exported():
@@ -84,8 +84,8 @@ def judge(trainer: Trainer, log: Log, day: Day, *, live: bool) -> NDArray[np.flo
 
 
 def learn_on(trainer: Trainer, log: Log, day: Day) -> NDArray[np.float64]:
-    """Predict a day's batches, each before learning from it: (rows of the day, T)."""
-    ahead = trainer.encoder.with_own_state()  # reads each batch as the trainer's will a moment later
+    """Predict each batch of a day before learning it: (rows of the day, T) in natural units."""
+    ahead = trainer.encoder.with_own_state()  # encodes each batch as the trainer does after it
     predicted = []
     for batch in log.batches(trainer.spec.training.batch_size, day.since_ms, day.until_ms):
         encoded = ahead.encode_examples(batch, labels=label_matrix(batch, trainer.spec.feedback))

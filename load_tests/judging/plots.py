@@ -1,4 +1,4 @@
-"""The gains and what each kind of feature brings, as pictures: a panel a head."""
+"""Plots of the gains over the trees and of the ablation, with a panel per head."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +26,7 @@ def draw(report: Mapping[str, Any], folder: Path) -> None:
         head: {mode: found["against trees"][mode][ALL_DAYS] for mode in MODES}
         for head, found in heads.items()
     }
-    brought = {
+    ablation = {
         head: {name.removeprefix("without "): found["against"][name][LIVE] for name in report["ablation"]}
         for head, found in heads.items()
     }
@@ -34,7 +34,7 @@ def draw(report: Mapping[str, Any], folder: Path) -> None:
     of = f"{days} day{'s' if days > 1 else ''}, {seeds} seed{'s' if seeds > 1 else ''}"
     for name, panels, title in (
         ("gains", gains, f"AUC of one network minus AUC of {TREES}, a model a head"),
-        ("ablation", brought, "AUC that a kind of feature brings, live"),
+        ("ablation", ablation, "AUC that a kind of feature brings, live"),
     ):
         _panels(heads, panels, f"{title} ({of}; 95 % interval over viewers)", folder / f"quality_{name}.png")
 
@@ -66,13 +66,13 @@ def _panels(
 
 
 def _panel(axes: Axes, gains: Mapping[str, Any]) -> None:
-    """A point a line, blue where the interval is above zero, red where it is below."""
+    """Draw a point per line, blue if its interval is above zero, red if it is below."""
     axes.axvline(0, color="black", linewidth=0.8)
-    for place, gain in enumerate(gains.values()):
+    for index, gain in enumerate(gains.values()):
         low, high = gain["interval"]
         colour = "tab:blue" if low > 0 else "tab:red" if high < 0 else "tab:gray"
         reach = np.abs([[low - gain["gain"]], [high - gain["gain"]]])
-        axes.errorbar(gain["gain"], place, xerr=reach, fmt="o", color=colour, capsize=3, markersize=5)
+        axes.errorbar(gain["gain"], index, xerr=reach, fmt="o", color=colour, capsize=3, markersize=5)
     axes.set_yticks(range(len(gains)), list(gains))
     axes.set_ylim(-0.5, len(gains) - 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(4))

@@ -1,4 +1,4 @@
-"""The comparison in words and tables."""
+"""The comparison as a page of tables."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -10,13 +10,13 @@ from load_tests.judging.tree_inputs import LISTED
 from load_tests.judging.trees import TUNED
 from load_tests.judging.tuning import COUNTS
 
-ENOUGH: Final = 500
-"""Positives from which on a head is held to be calibrated."""
+MIN_POSITIVES: Final = 500
+"""Heads with fewer positives are not in the table of calibration."""
 Report = dict[str, Any]
 
 
 def markdown(report: Report) -> str:
-    """The report as a page."""
+    """Return the report as a page."""
     heads: Report = report["heads"]
     lines = [
         "# Quality on real impressions",
@@ -45,8 +45,8 @@ def markdown(report: Report) -> str:
         "",
         "## Calibration",
         "",
-        f"Mean prediction over mean label of heads with at least {ENOUGH} positives; in brackets {TREES}, "
-        "which has a model of each binary head.",
+        f"Mean prediction over mean label of heads with at least {MIN_POSITIVES} positives; in brackets "
+        f"{TREES}, which has a model of each binary head.",
         "",
         *_calibration(report["calibration"]),
     ]
@@ -145,7 +145,7 @@ def _ablation(report: Report) -> list[str]:
 def _calibration(heads: Report) -> list[str]:
     lines = [f"| head | positives | {' | '.join(MODES)} |", "| --- | ---: |" + " ---: |" * len(MODES)]
     for head, found in heads.items():
-        if found["positives"] >= ENOUGH:
+        if found["positives"] >= MIN_POSITIVES:
             ours, trees = found[OURS], found.get(TREES)
             beside = ["" if trees is None else f" ({trees[tree_mode(mode)]:.3f})" for mode in MODES]
             cells = [f"{ours[mode]:.3f}{its}" for mode, its in zip(MODES, beside, strict=True)]
@@ -164,7 +164,7 @@ def _differences(heads: Report, names: Sequence[str], modes: Sequence[str]) -> l
 
 
 def difference(gain: Report) -> str:
-    """A difference with its interval, bold if that is apart from zero."""
+    """Format a difference with its interval, bold if the interval does not contain zero."""
     low, high = gain["interval"]
     text = f"{gain['gain']:+.4f} [{low:+.4f}, {high:+.4f}]"
     return f"**{text}**" if low > 0 or high < 0 else text

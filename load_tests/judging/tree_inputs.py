@@ -1,8 +1,8 @@
-"""What boosted trees are given: the columns that the network reads, and the numbers of the same state.
+"""The inputs of boosted trees: the columns of the network, and the numbers of the same feature state.
 
-Records and state are the ranker's own, so both contenders see the same at the same moment. Trees need neither
-standardising nor embeddings; of a list they get its first items, and of a history how many it holds and the
-age of the latest.
+Records and state are computed by the ranker's own code, so both contenders have the same information at the
+same time. Trees need no standardising and no embeddings. Of a list they get the first items, and of a history
+the number of entries and the age of the latest.
 
 Shape letter: R rows.
 """
@@ -37,17 +37,17 @@ from ranker.spec import RankerSpec
 
 READ_ROWS: Final = 8192
 LISTED: Final = 2
-"""Items of a list that trees are given, the first ones."""
+"""Number of a list's first items that the trees get."""
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """Rows as trees take them.
+    """Columns for trees.
 
     Attributes:
-        numbers: By name, (R,), NaN where missing.
-        keys: By name, (R,) hashes of categories and ids, MISSING_KEY where missing.
+        numbers: Numbers by name, (R,) float32, NaN where missing.
+        keys: Hashes of categories and ids by name, (R,) uint64, MISSING_KEY where missing.
     """
 
     numbers: Mapping[str, Floats]
@@ -55,14 +55,14 @@ class Matrix:
 
 
 class TreeInputs:
-    """Reads a log as the encoder does, and gives columns in place of tensors.
+    """Reads a log like the encoder, into columns and not tensors.
 
     Args:
-        spec: Names the features. Those of the position tower are left out: they are not known when ranking.
+        spec: The features. Those of the position tower are not used, because they are unknown when ranking.
 
     Attributes:
-        categories: Names of the keys that are categories.
-        ids: Names of the keys that are ids, or combinations of them.
+        categories: Names of the keys of categories.
+        ids: Names of the keys of ids and of combinations of ids.
     """
 
     def __init__(self, spec: RankerSpec) -> None:
@@ -79,11 +79,11 @@ class TreeInputs:
         self.ids = {f.name for f in kept if isinstance(f, IdFeature | CrossFeature)}
 
     def read(self, log: Log, day: Day) -> tuple[Matrix, Matrix, Matrix]:
-        """Go through the log up to the end of a day.
+        """Read the log up to the end of a day.
 
         Returns:
-            What came before the day, each row as of its time; the day with the state as it was when it began;
-            the day, each row as of its time.
+            The rows before the day, each with the state at its time; the day's rows with the state at the
+            beginning of the day; the day's rows, each with the state at its time.
         """
         learned = _joined(self._replayed(log.batches(READ_ROWS, None, day.since_ms)))
         judged = list(log.batches(READ_ROWS, day.since_ms, day.until_ms))
@@ -133,7 +133,7 @@ class TreeInputs:
 
 
 def state_columns(feature: RateFeature | AgeFeature) -> list[str]:
-    """Names of the numbers that the state gives for a feature, in its order."""
+    """Return the names of a feature's numbers, in the order of the state."""
     if isinstance(feature, AgeFeature):
         return [feature.name]
     return [
@@ -144,21 +144,21 @@ def state_columns(feature: RateFeature | AgeFeature) -> list[str]:
 
 
 def ranks(learned: Words, keys: Words) -> Floats:
-    """Number the values of a column by how often they were learned from, the most frequent first.
+    """Rank the values of a column by their frequency in the training rows.
 
     Args:
-        learned: Hashes of the rows that are learned from.
+        learned: Hashes of the training rows.
         keys: (R,) hashes.
 
     Returns:
-        (R,) 0 and up, NaN where missing or never learned.
+        (R,) float32, 0 for the most frequent value; NaN where missing or not in the training rows.
     """
     values, counts = np.unique(learned[learned != MISSING_KEY], return_counts=True)
     rank = np.full(len(values) + 1, np.nan, np.float32)
     rank[np.argsort(-counts, kind="stable")] = np.arange(len(values))
-    place = np.searchsorted(values, keys)
-    known = np.append(values, MISSING_KEY)[place] == keys
-    return np.where(known, rank[place], np.float32(np.nan))
+    index = np.searchsorted(values, keys)
+    known = np.append(values, MISSING_KEY)[index] == keys
+    return np.where(known, rank[index], np.float32(np.nan))
 
 
 def _joined(parts: Iterable[Matrix]) -> Matrix:

@@ -1,4 +1,4 @@
-"""Gradient-boosted trees, one model a head, trained anew for each day.
+"""Gradient-boosted trees, one model per head, trained anew for each day.
 
 Source: Ke et al., LightGBM, NeurIPS 2017.
 
@@ -22,16 +22,16 @@ from ranker.spec import RankerSpec
 
 @dataclass(frozen=True)
 class Settings:
-    """How trees are grown.
+    """Settings of LightGBM.
 
     Attributes:
-        trees: How many.
-        leaves: Of each.
-        rate: Of learning.
-        l2: Penalty on the leaves' values.
-        columns: Share of the columns that a tree may use.
-        leaf_rows: Fewest rows of a leaf.
-        ids: What becomes of ids: left out, or numbered by how frequent they are.
+        trees: Number of trees.
+        leaves: Maximum number of leaves per tree.
+        rate: Learning rate.
+        l2: L2 penalty on the leaves' values.
+        columns: Share of the columns that are drawn for a tree.
+        leaf_rows: Minimum number of rows per leaf.
+        ids: Whether ids are left out, or numbered by their frequency.
     """
 
     trees: int = 150
@@ -55,18 +55,18 @@ TUNED: Final = {
     "like": Settings(columns=0.3, leaf_rows=100, ids="by frequency"),
     "profile_enter": Settings(trees=300, columns=0.3, leaf_rows=100, ids="by frequency"),
 }
-"""What `tuning` found best for the heads that have enough positives."""
+"""The best settings in `tuning`, of heads with enough positives."""
 UNTUNED: Final = Settings(columns=0.3)
-"""Of the others."""
+"""The settings of the other heads."""
 
 
 def settings_of(head: str) -> Settings:
-    """How a head's trees are grown."""
+    """Return the settings of a head."""
     return TUNED.get(head, UNTUNED)
 
 
 class TreeDay:
-    """A day to be predicted by trees that learned from all before it.
+    """A day, and trees that predict it after training on all earlier rows.
 
     Args:
         spec: Names features and tasks.
@@ -74,7 +74,7 @@ class TreeDay:
         day: The day.
 
     Attributes:
-        judged_rows: R of the day.
+        judged_rows: Number of the day's rows.
     """
 
     def __init__(self, spec: RankerSpec, log: Log, day: Day) -> None:
@@ -87,19 +87,19 @@ class TreeDay:
         self.judged_rows = log.rows(day.since_ms, day.until_ms).num_rows
 
     def grow(self, head: str, settings: Settings, trees: Sequence[int]) -> Iterator[Predictions]:
-        """Predict the day after learning one binary head.
+        """Train on one binary head, and predict the day.
 
         Args:
             head: Name of the task.
-            settings: How, but for how many.
-            trees: After how many the day is predicted; the most of them are grown.
+            settings: The settings; `trees` is not used.
+            trees: Numbers of trees after which the day is predicted.
 
         Yields:
-            For each number of trees, by FROZEN and LIVE, (R,) probabilities.
+            For each number of trees, (R,) probabilities by FROZEN and LIVE.
         """
         x, categorical = self._matrix(self._learned, settings)
-        place = [task.name for task in self._spec.tasks].index(head)
-        label = self._labels[:, place]
+        index = [task.name for task in self._spec.tasks].index(head)
+        label = self._labels[:, index]
         known = ~np.isnan(label)
         parameters: dict[str, Any] = {
             "objective": "binary",
@@ -109,7 +109,7 @@ class TreeDay:
             "feature_fraction": settings.columns,
             "min_data_in_leaf": settings.leaf_rows,
             "num_threads": 1,
-            "force_col_wise": True,  # else it times both ways first
+            "force_col_wise": True,  # else LightGBM times both ways first
             "deterministic": True,
             "seed": 0,
             "verbose": -1,
@@ -121,7 +121,7 @@ class TreeDay:
             yield {mode: booster.predict(rows, num_iteration=count) for mode, rows in judged.items()}
 
     def _matrix(self, matrix: Matrix, settings: Settings) -> tuple[Floats, list[int]]:
-        """(R, C), and the places of the categories."""
+        """Return the matrix, (R, C), and the indices of its categorical columns."""
         columns = list(matrix.numbers.values())
         categorical = []
         for name, keys in matrix.keys.items():
@@ -135,7 +135,7 @@ class TreeDay:
 
 
 def library() -> ModuleType:
-    """LightGBM; the run ends with what is missing if it cannot be loaded."""
+    """Import LightGBM, or exit with what is missing."""
     try:
         import lightgbm
     except ImportError:

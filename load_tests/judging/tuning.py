@@ -1,4 +1,4 @@
-"""Choosing how the trees are grown, on days before those that are judged."""
+"""Choice of the trees' settings on days before those of the comparison."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,20 +14,24 @@ from ranker.metrics.exact import auc
 from ranker.spec import RankerSpec
 
 COUNTS: Final = (150, 300)
-"""After how many trees each setting is judged."""
+"""Numbers of trees after which each setting is evaluated."""
 GRID: Final = (
     Settings(columns=0.3),
     Settings(columns=0.3, leaf_rows=100),
     Settings(columns=0.3, leaf_rows=100, ids="by frequency"),
     Settings(),
 )
-"""What a first look found worth while; all with a rate of 0.03, 15 leaves and an L2 penalty of 20."""
+"""The best settings of a coarse search; all have a rate of 0.03, 15 leaves and an L2 penalty of 20."""
 
 
 def tune(
     spec: RankerSpec, data: str, days: Sequence[Day], show: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Judge every setting on every day with live features: AUC of the heads in TUNED, mean over the days."""
+    """Evaluate every setting on every day with live features.
+
+    Returns:
+        For each setting, its text and the AUC of the heads in TUNED, averaged over the days.
+    """
     with workers(data) as pool:
         runs = [pool.submit(_judge, spec, day) for day in days]
         areas = np.mean([run.result() for run in runs], axis=0)  # settings, heads, counts
@@ -46,10 +50,10 @@ def _judge(spec: RankerSpec, day: Day) -> list[list[list[float]]]:
     log = worker_log()
     inputs = TreeDay(spec, log, day)
     labels = Truth.of(log, spec, [day]).labels.astype(np.float64)
-    places = {task.name: place for place, task in enumerate(spec.tasks)}
+    index_of = {task.name: index for index, task in enumerate(spec.tasks)}
     return [
         [
-            [auc(labels[:, places[head]], grown[LIVE]) for grown in inputs.grow(head, settings, COUNTS)]
+            [auc(labels[:, index_of[head]], grown[LIVE]) for grown in inputs.grow(head, settings, COUNTS)]
             for head in TUNED
         ]
         for settings in GRID

@@ -1,4 +1,4 @@
-"""Specs derived from one: other networks of the same cost, and the same network with less to read."""
+"""Specs derived from a spec: single-task networks of the same cost, and specs without a kind of feature."""
 
 from typing import Final
 
@@ -23,19 +23,19 @@ KINDS: Final = {
     "crosses": ("cross",),
     "bins": ("bin",),
 }
-"""Kinds of feature by what the ablation calls them."""
+"""Kinds of features by their name in the ablation."""
 NEVER_ADMITTED: Final = 2**31
 
 
 def single_task(spec: RankerSpec, name: str) -> RankerSpec:
-    """A network for one task alone, of such a size that one for every task multiplies as often as the spec's.
+    """Return a spec for one task; such networks for all tasks together cost as much as the spec's network.
 
-    The other tasks' labels are still counted by features of the state, so that all read the same numbers.
-    Shared layers and bottom are narrowed together; the tower stays.
+    Features of the state still count the other tasks' labels, so that all networks have the same inputs.
+    Shared layers and bottom are narrowed by the same factor; the tower keeps its size.
 
     Args:
-        spec: With all tasks.
-        name: The task.
+        spec: The spec with all tasks.
+        name: Name of the task.
     """
     (task,) = (task for task in spec.tasks if task.name == name)
     others = [label for label in spec.feedback if label.name != name]
@@ -68,24 +68,24 @@ def single_task(spec: RankerSpec, name: str) -> RankerSpec:
 
 
 def multiplications(spec: RankerSpec) -> int:
-    """Multiplications per candidate of a spec's network."""
+    """Return the multiplications per candidate of a spec's network."""
     with torch.device("meta"):
         return RankingModel(spec).multiplications
 
 
 def without(spec: RankerSpec, what: str) -> RankerSpec | None:
-    """The same ranker without one kind of feature.
+    """Return the spec without one kind of feature.
 
-    Ids stay as keys of rates, ages and histories, but every id has the same embedding: what they hold is left
-    out, and with it which videos a history holds. Of other kinds, what is made of them is left out as well,
-    such as the rates by a bin.
+    Without ids, ids are still keys of rates and ages, but all of them have the same embedding, also in
+    histories. Without another kind, features that are made of that kind are removed as well, such as the
+    rates by a bin.
 
     Args:
-        spec: With it.
-        what: One of `KINDS`.
+        spec: The spec with all features.
+        what: A key of `KINDS`.
 
     Returns:
-        None if the spec has no feature of this kind.
+        The spec; None if it has no feature of this kind.
     """
     if not any(feature.kind in KINDS[what] for feature in spec.features):
         return None
@@ -106,5 +106,5 @@ def _without_identity(feature: Feature) -> dict[str, object]:
 
 
 def _changed(spec: RankerSpec, **parts: object) -> RankerSpec:
-    """A spec with parts replaced, checked anew."""
+    """Return a spec with parts replaced, validated."""
     return RankerSpec.model_validate(spec.model_dump(exclude_unset=True) | parts)

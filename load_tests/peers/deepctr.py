@@ -20,7 +20,7 @@ from load_tests.peers.workload import (
     Rows,
 )
 
-# Importing the package asks the network for its newest version; an empty module keeps it from that.
+# On import the package looks up its newest version over the network; an empty module prevents that
 sys.modules.setdefault("requests", types.ModuleType("requests"))
 
 from deepctr_torch.inputs import SparseFeat  # noqa: E402
@@ -28,11 +28,11 @@ from deepctr_torch.models.multitask import MMOE  # noqa: E402
 
 
 class Contender:
-    """The network of the workload; its gates are plain, as everybody's.
+    """The network of the workload, with one linear layer per gate as in the other contenders.
 
     Args:
         variant: `documented` is `compile("adam")` with the package's own settings; `tuned` takes torch's
-            fused Adam and leaves out the penalty on the embeddings, which reads all tables in every step.
+            fused Adam and no penalty on the embeddings, which would read all tables in every step.
     """
 
     def __init__(self, variant: str) -> None:
@@ -51,11 +51,11 @@ class Contender:
         self.model.compile(fused if tuned else "adam", loss=["binary_crossentropy"] * len(HEADS))
 
     def train(self, rows: Rows) -> None:
-        """One epoch in the given order."""
+        """Train one epoch in the order of the rows."""
         self.model.fit(self._inputs(rows), rows.labels, batch_size=BATCH, epochs=1, verbose=0, shuffle=False)
 
     def predict(self, rows: Rows) -> NDArray[np.float64]:
-        """Probabilities: (N, heads)."""
+        """Predict probabilities, (N, heads)."""
         return np.asarray(self.model.predict(self._inputs(rows), batch_size=BATCH))
 
     def _inputs(self, rows: Rows) -> dict[str, NDArray[np.int64]]:

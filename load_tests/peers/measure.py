@@ -1,4 +1,4 @@
-"""One contender, measured in a process of its own.
+"""Measurement of one contender in its own process.
 
 python -m load_tests.peers.measure NAME VARIANT --rows N --out FILE
 """
@@ -22,17 +22,17 @@ HELD_OUT = 8 * BATCH
 
 
 class Contender(Protocol):
-    """What a contender's module offers under this name."""
+    """The interface of `Contender` in a contender's module."""
 
     def train(self, rows: Rows) -> None:
-        """One pass over the rows, from arrays to changed weights."""
+        """Train one epoch, beginning with numpy arrays."""
 
     def predict(self, rows: Rows) -> NDArray[np.float64]:
-        """Probabilities: (N, heads)."""
+        """Predict probabilities, (N, heads)."""
 
 
 def main() -> None:
-    """Warm up, train against the clock, and see on further rows that something was learned."""
+    """Warm up, time the training, and compute the AUC on further rows."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("name", help="a module of load_tests.peers with a Contender")
     arguments.add_argument("variant", help="which settings; see that module")

@@ -23,7 +23,7 @@ from load_tests.peers.workload import (
 
 
 class Contender:
-    """The network of the workload; the package normalises every layer by batch, which cannot be turned off.
+    """The network of the workload, with batch normalisation in every layer, which cannot be turned off.
 
     Args:
         variant: `documented` is the trainer's own Adam; `tuned` is torch's fused one without weight decay.
@@ -43,14 +43,14 @@ class Contender:
         self.trainer = MTLTrainer(model, kinds, optimizer_params=settings)
 
     def train(self, rows: Rows) -> None:
-        """One epoch, in the order that its loader draws."""
+        """Train one epoch in the random order of the loader."""
         loader, _, _ = DataGenerator(self._inputs(rows), rows.labels).generate_dataloader(
             x_val={}, y_val=[], x_test={}, y_test=[], batch_size=BATCH
         )
         self.trainer.train_one_epoch(loader)
 
     def predict(self, rows: Rows) -> NDArray[np.float64]:
-        """Probabilities: (N, heads)."""
+        """Predict probabilities, (N, heads)."""
         self.trainer.model.eval()
         with torch.no_grad():
             return (

@@ -38,10 +38,10 @@ SPEC = RankerSpec(
 
 
 class Contender:
-    """The network of the workload, without gate dropout and linear part, which the others lack.
+    """The network of the workload, without gate dropout and linear path, which the others do not have.
 
     Args:
-        variant: `default` takes bfloat16 where the processor is fast at it, as the command does;
+        variant: `default` uses bfloat16 where the processor is fast at it, as `watchnext train` does;
             `float32` does not.
     """
 
@@ -51,12 +51,12 @@ class Contender:
         self.trainer = Trainer(SPEC, seed=0, device=device, bfloat16=bfloat16)
 
     def train(self, rows: Rows) -> None:
-        """One pass in the given order."""
+        """Train one epoch in the order of the rows."""
         for batch in self._table(rows).to_batches(max_chunksize=BATCH):
             self.trainer.step(batch)
 
     def predict(self, rows: Rows) -> NDArray[np.float64]:
-        """Probabilities: (N, heads)."""
+        """Predict probabilities, (N, heads)."""
         (batch,) = self._table(rows).combine_chunks().to_batches()
         self.trainer.model.eval()
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What every contender trains: the same rows, the same network, the same step."""
+"""The rows, network and batch size that all contenders have in common."""
 
 from dataclasses import dataclass
 
@@ -27,16 +27,16 @@ class Rows:
     labels: NDArray[np.float32]
 
     def cut(self, first: int, stop: int) -> "Rows":
-        """The rows from `first` up to `stop`."""
+        """Return the rows from `first` to before `stop`."""
         return Rows(self.ids[first:stop], self.labels[first:stop])
 
 
 def draw(rows: int, seed: int) -> Rows:
-    """Draw ids as popular as ids are (Zipf), and labels that depend on them.
+    """Draw ids of Zipf's distribution, and labels that depend on them.
 
     Args:
-        rows: How many.
-        seed: The same seed draws the same rows.
+        rows: N, the number of rows.
+        seed: Seed of the generator.
     """
     random = np.random.default_rng(seed)
     popularity = 1 / np.arange(1, IDS + 1)

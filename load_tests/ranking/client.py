@@ -1,12 +1,12 @@
-"""A client that costs little: prepared requests over plain sockets, in a process of its own.
+"""A load generator with little overhead: prepared requests over plain sockets, in its own process.
 
     python -m load_tests.ranking.client --url URL --requests FILE --seconds S --out FILE
-        --connections N                          a closed loop: each connection asks again once it is answered
-        --rate R [--arrivals poisson|even]       an open loop: requests come when they come
+        --connections N                     closed loop: connections send a request after each answer
+        --rate R [--arrivals poisson|even]  open loop: requests are sent at a rate, whatever the latency
 
-Latency counts from when a request is due to when its answer is complete, so a server that keeps the client
-waiting cannot hide it. With --timeout-ms, which is also sent as X-Timeout-Ms, a ranking that comes later is
-late; the client hangs up after twice that time.
+Latency is measured from the time at which a request is due, so that it includes the wait for a connection (no
+coordinated omission). --timeout-ms is also sent as X-Timeout-Ms; an answer after that time is late, and the
+client closes the connection after twice that time.
 """
 
 import argparse
@@ -24,25 +24,25 @@ from urllib.parse import urlsplit
 import httptools
 import uvloop
 
-MOST_CONNECTIONS = 1_000
-"""Of an open loop; a request that finds all of them waiting counts as failed."""
+MAX_CONNECTIONS = 1_000
+"""Limit of the open loop; a request fails if all connections are waiting."""
 
 NEVER_S = 3600.0
 
 
 @dataclass
 class Tally:
-    """What became of the requests that were due while it was measured.
+    """Outcomes of the requests that were due during the measurement.
 
     Attributes:
-        seconds: How long that was.
-        sent: How many requests were due.
-        answered_ms: Latency of each answer with status 200 that came in time.
+        seconds: Length of the measurement.
+        sent: Number of requests.
+        answered_ms: Latency of each answer with status 200 within the timeout.
         rejected_ms: Latency of each answer with status 503.
-        late: Requests that were not answered in time.
-        failed: Connections lost, other statuses.
-        client_cores: How busy the client itself was.
-        lag_ms: The longest that the client was behind its own plan.
+        late: Requests without an answer within the timeout.
+        failed: Lost connections and other statuses.
+        client_cores: Processor time of the client over wall time.
+        lag_ms: Largest delay of the client against its schedule.
     """
 
     seconds: float = 0.0
@@ -55,7 +55,7 @@ class Tally:
     lag_ms: float = 0.0
 
     def count(self, status: int | None, took_s: float, *, in_time: bool) -> None:
-        """Take in an answer; None for none."""
+        """Count a request by its answer's status; None for no answer."""
         self.sent += 1
         if status in (200, None) and not in_time:
             self.late += 1
@@ -68,14 +68,14 @@ class Tally:
 
 
 class Connection(asyncio.Protocol):
-    """One HTTP/1.1 connection that asks one request at a time."""
+    """An HTTP/1.1 connection with one request at a time."""
 
     def __init__(self) -> None:
         self.open = False
         self._answer: asyncio.Future[int] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Be ready to ask."""
+        """Keep the transport."""
         self.transport, self.open = transport, True
 
     async def ask(self, request: bytes) -> int:
@@ -90,41 +90,41 @@ class Connection(asyncio.Protocol):
         return await self._answer
 
     def data_received(self, data: bytes) -> None:
-        """Read the answer."""
+        """Parse a part of the answer."""
         self._parser.feed_data(data)
 
     def on_message_complete(self) -> None:
-        """Hand over the status."""
+        """Resolve the request with the answer's status."""
         if not self._parser.should_keep_alive():
             self.close()
         if self._answer and not self._answer.done():
             self._answer.set_result(self._parser.get_status_code())
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Fail the request that waits."""
+        """Fail the request in flight."""
         self.open = False
         if self._answer and not self._answer.done():
             self._answer.set_exception(ConnectionError(str(error)))
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self.open = False
         self.transport.close()
 
 
 class Client:
-    """Asks a service and tallies.
+    """Sends requests to a service and counts the outcomes.
 
     Args:
-        url: The service's.
-        bodies: JSON documents, asked in turn.
-        timeout_ms: When an answer is late; None for never.
+        url: The service's URL.
+        bodies: JSON documents, which are sent in turn.
+        timeout_ms: Latency from which an answer is late; None for no limit.
     """
 
     def __init__(self, url: str, bodies: list[bytes], timeout_ms: float | None) -> None:
-        self._place = urlsplit(url)
+        self._url = urlsplit(url)
         self._timeout_s = NEVER_S if timeout_ms is None else timeout_ms / 1e3
-        head = f"POST /v1/rank HTTP/1.1\r\nHost: {self._place.netloc}\r\nContent-Type: application/json\r\n"
+        head = f"POST /v1/rank HTTP/1.1\r\nHost: {self._url.netloc}\r\nContent-Type: application/json\r\n"
         head += "" if timeout_ms is None else f"X-Timeout-Ms: {timeout_ms:.0f}\r\n"
         self._requests: Iterator[bytes] = cycle(
             [f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body for body in bodies]
@@ -135,7 +135,7 @@ class Client:
         self._since, self._until = float("inf"), float("inf")
 
     async def closed_loop(self, connections: int, warm_up_s: float, seconds: float) -> Tally:
-        """Ask over some connections as fast as they are answered."""
+        """Send requests over some connections, each after the answer before it."""
 
         async def ask_again() -> None:
             while time.perf_counter() < self._until:
@@ -146,7 +146,7 @@ class Client:
         )
 
     async def open_loop(self, rate: float, arrivals: str, warm_up_s: float, seconds: float) -> Tally:
-        """Ask so many times a second, whatever becomes of it."""
+        """Send requests at a rate per second, whatever the latency."""
         draw = random.Random(0)
 
         async def ask_on_time() -> None:
@@ -158,7 +158,7 @@ class Client:
                 elif due >= self._since:
                     self._tally.lag_ms = max(self._tally.lag_ms, -ahead * 1e3)
                     if ahead < -0.01:
-                        await asyncio.sleep(0)  # read answers even when behind
+                        await asyncio.sleep(0)  # lets answers be read when the schedule is late
                 task = asyncio.create_task(self._ask(due))
                 waiting.add(task)
                 task.add_done_callback(waiting.discard)
@@ -180,7 +180,7 @@ class Client:
         return self._tally
 
     async def _ask(self, due: float) -> None:
-        """Ask once; `due` is when it should have been asked."""
+        """Send a request that is due at `due`, in seconds of `perf_counter()`."""
         connection: Connection | None = None
         status: int | None = None
         try:
@@ -207,12 +207,12 @@ class Client:
             if connection.open:
                 return connection
             self._connections -= 1
-        if self._connections >= MOST_CONNECTIONS:
+        if self._connections >= MAX_CONNECTIONS:
             raise ConnectionError("every connection waits for an answer")
         self._connections += 1
         try:
             loop = asyncio.get_running_loop()
-            _, made = await loop.create_connection(Connection, self._place.hostname, self._place.port)
+            _, made = await loop.create_connection(Connection, self._url.hostname, self._url.port)
         except BaseException:
             self._connections -= 1
             raise

@@ -1,4 +1,4 @@
-"""Who takes part: how each service is installed and started, and which settings it has and why."""
+"""The contenders: how each service is installed and started, with the reasons for its settings."""
 
 import os
 import sys
@@ -19,10 +19,10 @@ class Contender:
 
     Attributes:
         label: Its name in tables and plots.
-        settings: What was chosen for it and why.
-        module: In `load_tests.ranking.peers`; None for watchnext.
+        settings: Its settings with the reasons, for the page of results.
+        module: Module in `load_tests.ranking.peers`; None for watchnext.
         precision: float32 or bfloat16.
-        packages: What it needs beside the shell.
+        packages: Requirements beside those of the shell.
     """
 
     label: str
@@ -32,23 +32,23 @@ class Contender:
     packages: tuple[str, ...] = ()
 
     def install(self) -> str | None:
-        """Install what it needs; the reason if that fails."""
+        """Install its packages; return pip's error if that fails."""
         return None if self.module is None else install(SHELL) or install(self.packages)
 
     def command(self, world: World, port: int, serve_flags: list[str]) -> Command:
-        """How to start it on a port; the flags are for `watchnext serve`."""
+        """Return the command that starts it on a port; `serve_flags` are flags of `watchnext serve`."""
         if self.module is None:
-            place = ["--registry", world.registry, "--home", world.home, "--port", str(port)]
-            return [sys.executable, "-m", "watchnext", "serve", *place, *serve_flags]
+            options = ["--registry", world.registry, "--home", world.home, "--port", str(port)]
+            return [sys.executable, "-m", "watchnext", "serve", *options, *serve_flags]
         name = f"load_tests.ranking.peers.{self.module}"
         if self.module == "bentoml_service":
-            place = ["--host", "127.0.0.1", "--port", str(port)]
-            return [PYTHON.parent / "bentoml", "serve", f"{name}:Ranker", *place]
-        place = ["--world", world.folder, "--port", str(port), "--precision", self.precision]
-        return [PYTHON, "-m", name, *place]
+            options = ["--host", "127.0.0.1", "--port", str(port)]
+            return [PYTHON.parent / "bentoml", "serve", f"{name}:Ranker", *options]
+        options = ["--world", world.folder, "--port", str(port), "--precision", self.precision]
+        return [PYTHON, "-m", name, *options]
 
     def environment(self, world: World) -> dict[str, str]:
-        """What it reads from its environment."""
+        """Return its environment variables."""
         return {
             "BENCH_WORLD": str(world.folder),
             "BENCH_PRECISION": self.precision,

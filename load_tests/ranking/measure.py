@@ -25,11 +25,11 @@ Figures = dict[str, Any]
 
 
 def load(service: Running, requests: Path, seconds: float, warm_up_s: float, *more: str) -> Figures:
-    """Let the client ask; the further arguments are the client's.
+    """Run the client; `more` are further arguments of it.
 
     Returns:
-        Requests a second that were answered in time, latencies, what became of the others, and how many cores
-        were taken by whoever is neither the service nor the client.
+        Requests per second that were answered in time, latencies, outcomes of the other requests, and the
+        cores that neither the service nor the client used.
     """
     before, start = _used_by_others_s(service), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -58,12 +58,12 @@ def load(service: Running, requests: Path, seconds: float, warm_up_s: float, *mo
 
 
 def agreement(service: Running, world: World, expected: NDArray[np.float64]) -> Figures:
-    """Compare a service's answers with what the bundle itself predicts in float32.
+    """Compare a service's answers with the bundle's predictions in float32.
 
     Args:
         service: The service.
-        world: Its first requests are asked.
-        expected: (requests, candidates, tasks), the bundle's predictions for them.
+        world: The world whose first requests are sent.
+        expected: (requests, candidates, tasks), the bundle's predictions for these requests.
 
     Returns:
         The mean overlap of the best 20 and the largest difference of a probability among them.
@@ -71,15 +71,15 @@ def agreement(service: Running, world: World, expected: NDArray[np.float64]) -> 
     spec = reference_spec(experts=8)  # tasks and score are the same with 4
     formula = ScoreFormula(spec.score, spec.tasks)
     tasks = [task.name for task in spec.tasks]
-    binary = [place for place, task in enumerate(spec.tasks) if task.is_probability]
+    binary = [index for index, task in enumerate(spec.tasks) if task.is_probability]
     overlaps, difference = [], 0.0
     for body, predictions in zip(world.requests, expected, strict=False):
         status, answer = service.ask(json.dumps(body).encode())
         if status != 200:
             raise ValueError(f"expected status 200, found {status}: {answer[:200]!r}")
         items = json.loads(answer)["items"]
-        place = {candidate["id"]: index for index, candidate in enumerate(body["candidates"])}
-        found = [place[item["id"]] for item in items]
+        index_of = {candidate["id"]: index for index, candidate in enumerate(body["candidates"])}
+        found = [index_of[item["id"]] for item in items]
         best = np.argsort(-formula.score(predictions).rank_key)[:LIMIT]
         overlaps.append(len(set(best.tolist()) & set(found)) / LIMIT)
         given = np.array([[item["predictions"][task] for task in tasks] for item in items])
@@ -88,13 +88,17 @@ def agreement(service: Running, world: World, expected: NDArray[np.float64]) -> 
 
 
 class MemoryWatch:
-    """The most memory that a service held while the context lasted."""
+    """Peak memory of a service while the context lasts.
+
+    Attributes:
+        max_bytes: Largest proportional set size of all its processes.
+    """
 
     def __init__(self, service: Running, every_s: float = 0.25) -> None:
         self._service, self._every_s = service, every_s
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look)
-        self.most_bytes = 0
+        self.max_bytes = 0
 
     def __enter__(self) -> "MemoryWatch":
         self._thread.start()
@@ -106,11 +110,11 @@ class MemoryWatch:
 
     def _look(self) -> None:
         while not self._over.wait(self._every_s):
-            self.most_bytes = max(self.most_bytes, self._service.memory_bytes())
+            self.max_bytes = max(self.max_bytes, self._service.memory_bytes())
 
 
 def _used_by_others_s(service: Running) -> float:
-    """Processor time since the machine started that neither the service nor our clients used."""
+    """Return the processor seconds since boot that neither the service nor our clients used."""
     busy, children = psutil.cpu_times(), resource.getrusage(resource.RUSAGE_CHILDREN)
     total = (
         busy.user

@@ -1,4 +1,4 @@
-"""The results of the side-by-side run as one picture."""
+"""The results of the side-by-side run as a picture."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ BLUE, GRAY, LIGHT, RED = "tab:blue", "tab:gray", "lightgray", "tab:red"
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
-    """Throughput, latency, what becomes of an overload, and growth with the candidates."""
+    """Draw throughput, latency, the outcomes under overload, and growth with the candidates."""
     size = next(iter(report["sizes"].values()))
     figure, axes = plt.subplots(2, 2, figsize=(13, 8.5), layout="constrained")
     _throughput(axes[0, 0], size["contenders"])
@@ -34,7 +34,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
 
 
 def growth_line(candidates: list[int], values: list[float]) -> tuple[float, float, float]:
-    """The straight line nearest to the values: slope, intercept, and the share of variance it explains."""
+    """Fit a straight line to values: slope, intercept, and R²."""
     slope, intercept = np.polyfit(candidates, values, 1)
     rest = np.array(values) - (slope * np.array(candidates) + intercept)
     return float(slope), float(intercept), float(1 - rest.var() / max(np.var(values), 1e-12))
@@ -54,7 +54,7 @@ def _throughput(axes: Axes, contenders: dict[str, Any]) -> None:
 
 
 def _latency(axes: Axes, contenders: dict[str, Any]) -> None:
-    """Each service's latencies of its last round: a box from 25 % to 75 %, whiskers from 1 % to 99 %."""
+    """Draw each service's latencies of its last round: boxes from 25 % to 75 %, whiskers from 1 % to 99 %."""
     labels = list(contenders)[::-1]
     boxes = []
     for label in labels:
@@ -65,11 +65,9 @@ def _latency(axes: Axes, contenders: dict[str, Any]) -> None:
         box.set_facecolor(colour)
     for line in drawn["medians"]:
         line.set_color("black")
-    for place, box in enumerate(boxes, start=1):
+    for row, box in enumerate(boxes, start=1):
         text = f"{box['med']:.0f} / {box['whishi']:.0f}"
-        axes.annotate(
-            text, (box["whishi"], place), (6, 0), textcoords="offset points", va="center", fontsize=9
-        )
+        axes.annotate(text, (box["whishi"], row), (6, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set_yticklabels(labels)
     axes.set_xlim(0, 1.2 * max(box["whishi"] for box in boxes))
     axes.set_title("latency in ms, 4 connections: median / 99 %", fontsize=10, loc="left")
@@ -121,8 +119,8 @@ def _growth(axes: Axes, growth: list[dict[str, Any]]) -> None:
     )
 
 
-def _share(found: dict[str, float], name: str, most: float) -> float:
-    return found[name] / max(most, 1e-9)
+def _share(found: dict[str, float], name: str, max_per_s: float) -> float:
+    return found[name] / max(max_per_s, 1e-9)
 
 
 def _colours(labels: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A service as a process with a free port, and no trace of it afterwards."""
+"""A service in a process group, all of which ends with the context."""
 
 import http.client
 import os
@@ -18,21 +18,21 @@ from load_tests.environment import ROOT
 START_S = 120.0
 STOP_S = 10.0
 NOT_INHERITED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-"""A service chooses its own threads, as it would for anybody."""
+"""Variables that are not passed on, so that a service chooses its number of threads."""
 
 
 class ServiceError(Exception):
-    """A service did not start; the message has its last words."""
+    """A service did not start; the message has the end of its log."""
 
 
 @dataclass(frozen=True)
 class Running:
-    """A service that answers.
+    """A running service.
 
     Attributes:
-        url: Where.
+        url: The service's URL.
         process: The process that was started, the ancestor of all others.
-        key: The API key that it asks for, if any.
+        key: The API key that it requires; None for none.
     """
 
     url: str
@@ -40,13 +40,13 @@ class Running:
     key: str | None = None
 
     def family(self) -> list[psutil.Process]:
-        """The service's processes."""
+        """Return all processes of the service."""
         with suppress(psutil.NoSuchProcess):
             return [self.process, *self.process.children(recursive=True)]
         return []
 
     def memory_bytes(self) -> int:
-        """What all its processes hold: shared pages are divided among those that share them."""
+        """Return the proportional set size of all processes, which divides shared pages among their users."""
         total = 0
         for each in self.family():
             with suppress(psutil.Error):
@@ -54,7 +54,7 @@ class Running:
         return total
 
     def cpu_s(self) -> float:
-        """Processor time that its processes have used."""
+        """Return the processor seconds that all processes have used."""
         total = 0.0
         for each in self.family():
             with suppress(psutil.Error):
@@ -63,7 +63,7 @@ class Running:
         return total
 
     def ask(self, body: bytes) -> tuple[int, bytes]:
-        """Ask for one ranking: its status and body."""
+        """Send one request for a ranking, and return the answer's status and body."""
         connection = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=60)
         try:
             headers = {"Content-Type": "application/json"}
@@ -86,18 +86,18 @@ def running(
     *,
     key: str | None = None,
 ) -> Iterator[Running]:
-    """Start a service, wait until it ranks, and end every process of it.
+    """Start a service, wait until it ranks, and end all of its processes with the context.
 
     Args:
-        command: How it is started.
-        port: Where it was told to listen.
-        environment: In addition to this process's own.
-        log: For what it says.
-        first: The request that must be answered before it counts as started.
-        key: The API key that it asks for, if any.
+        command: The command that starts it.
+        port: The port that the command names.
+        environment: Variables in addition to those of this process.
+        log: File for its output.
+        first: Body of the request that must be answered before the service counts as started.
+        key: The API key that it requires; None for none.
 
     Raises:
-        ServiceError: It ended, or did not rank in time.
+        ServiceError: The service ended, or did not rank in time.
     """
     inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
     with log.open("wb") as out:
@@ -119,7 +119,7 @@ def running(
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a free port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
@@ -129,23 +129,23 @@ def _wait_until_it_ranks(service: Running, started: subprocess.Popen[bytes], fir
     deadline, found = time.monotonic() + START_S, "no answer"
     while time.monotonic() < deadline:
         if started.poll() is not None:
-            raise ServiceError(f"it ended with status {started.returncode}: {_last_words(log)}")
+            raise ServiceError(f"it ended with status {started.returncode}: {_end_of(log)}")
         with suppress(OSError, http.client.HTTPException):
             status, body = service.ask(first)
             if status == 200:
                 return
             found = f"status {status}: {body[:200]!r}"
         time.sleep(0.2)
-    raise ServiceError(f"expected a ranking within {START_S:.0f} s, found {found}; {_last_words(log)}")
+    raise ServiceError(f"expected a ranking within {START_S:.0f} s, found {found}; {_end_of(log)}")
 
 
-def _last_words(log: Path) -> str:
+def _end_of(log: Path) -> str:
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return " / ".join(lines[-3:]) or "it said nothing"
+    return " / ".join(lines[-3:]) or "the log is empty"
 
 
 def _end(service: Running, started: subprocess.Popen[bytes]) -> None:
-    """Ask the service to stop, then end what is left of it, also what left its process group."""
+    """Terminate the service, then kill what is left, also processes that left its process group."""
     family = service.family()
     with suppress(ProcessLookupError):
         os.kill(started.pid, signal.SIGTERM)
@@ -153,7 +153,7 @@ def _end(service: Running, started: subprocess.Popen[bytes]) -> None:
         started.wait(STOP_S)
     for each in family:
         with suppress(psutil.NoSuchProcess):
-            each.kill()  # psutil tells a process from another that was given its number
+            each.kill()  # psutil does not kill another process with the same id
     with suppress(ProcessLookupError):
         os.killpg(started.pid, signal.SIGKILL)
     psutil.wait_procs(family, timeout=STOP_S)

@@ -1,4 +1,4 @@
-"""The ranker that every contender serves: the paper's size, with weights drawn at random.
+"""The ranker that all contenders serve: the paper's size, with random weights.
 
 Shape letters: B rows, T tasks.
 """
@@ -21,7 +21,7 @@ from ranker.spec import RankerSpec
 from ranker.spec_file import parse_spec
 
 MULTIPLICATIONS: Final = {8: 6_100_000, 4: 3_700_000}
-"""By the number of experts: what the network must multiply for a candidate, within 1 %."""
+"""Multiplications per candidate by the number of experts; the network must be within 1 %."""
 
 SPEC: Final = """
 name: reference
@@ -73,17 +73,17 @@ LEARNING: Final = """
   - {name: clicked_tags, kind: history, of: tags, label: click, length: 12}
   - {name: user_channel_age, kind: age, of: [user_id, channel_id]}
 """
-"""Features that learn from the stream, for a ranker that has them as well; likes arrive late then."""
+"""Features that learn from the stream, for a ranker with such features; its likes have a label delay."""
 LATE: Final = ("{name: like, ", "{name: like, label_wait: 10m, ")
 WATERMARK_MS: Final = 1_700_000_000_000
-"""The time of the last row that the ranker has learned from."""
+"""Event time of the last row that the ranker learned."""
 MEAN: Final = (-1.0, 3.5, -2.5, -3.0, 3.5)
 SPREAD: Final = (1.2, 0.8, 1.2, 1.2, 0.6)
-"""What the network's outputs have over the log, by task: the rates and the variety of a trained ranker."""
+"""Mean and standard deviation of the network's outputs by task, similar to those of a trained ranker."""
 
 
 def reference_spec(experts: int, *, learning: bool = False) -> RankerSpec:
-    """The spec with this many experts, with or without features that learn from the stream."""
+    """Return the spec with this many experts, with or without features that learn from the stream."""
     text = SPEC.replace("EXPERTS", str(experts))
     if learning:
         text = text.replace("\ntasks:", LEARNING.rstrip() + "\ntasks:").replace(*LATE)
@@ -91,13 +91,13 @@ def reference_spec(experts: int, *, learning: bool = False) -> RankerSpec:
 
 
 def publish(registry: Path, spec: RankerSpec, log: pa.RecordBatch, golden: Request) -> str:
-    """Publish the ranker with weights of a fixed seed; return its version.
+    """Publish the ranker with weights of a fixed seed, and return its version.
 
     Args:
         registry: The registry's folder.
         spec: The ranker.
-        log: Rows for the vocabularies, the statistics, the state and the spread of the outputs.
-        golden: A request for the bundle's own check.
+        log: Rows for the vocabularies, the statistics, the feature state and the scale of the outputs.
+        golden: The golden request.
     """
     torch.manual_seed(0)
     encoder = Encoder(spec)
@@ -125,14 +125,13 @@ def publish(registry: Path, spec: RankerSpec, log: pa.RecordBatch, golden: Reque
 
 @torch.no_grad()
 def _spread(model: RankingModel, encoder: Encoder, log: pa.RecordBatch) -> None:
-    """Let the signal keep its size through the layers, and the outputs have the wanted mean and spread."""
+    """Draw weights that keep the variance through the layers, and scale the outputs to MEAN and SPREAD."""
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             parameter.zero_()
         elif not name.startswith("embedding"):
-            inputs = parameter.shape[
-                1
-            ]  # nn.Linear has (outputs, inputs), batched layers (networks, inputs, _)
+            # nn.Linear has (outputs, inputs), batched layers have (networks, inputs, outputs)
+            inputs = parameter.shape[1]
             parameter.normal_(std=(2 / inputs) ** 0.5)
     output_bt = model(encoder.encode_examples(log))
     scale_t = torch.tensor(SPREAD) / output_bt.std(dim=0)

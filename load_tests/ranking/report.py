@@ -12,11 +12,11 @@ NETWORK = {
 }
 
 DISTURBED = 0.1
-"""Cores that others may take before the page warns of it."""
+"""Cores used by other programs from which on the page has a warning."""
 
 
 def markdown(report: Report) -> str:
-    """All tables, with what is needed to read them."""
+    """Return all tables as a page."""
     on = report["machine"]
     lines = [
         "# Ranking services side by side",
@@ -41,7 +41,7 @@ def markdown(report: Report) -> str:
 
 
 def _others(report: Report) -> float:
-    """The most cores that others took in any round."""
+    """Return the largest number of cores that other programs used in a round."""
     sizes = report["sizes"].values()
     return max(found["others_cores"] for size in sizes for found in size["contenders"].values())
 

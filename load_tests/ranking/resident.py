@@ -1,7 +1,7 @@
-"""What the peers hold in memory of the world: the network's inputs, ready as float32 rows.
+"""The peers' features in memory: the network's inputs as float32 rows.
 
-The peers pay neither for a feature store nor for looking up embeddings: each user, video, query video and
-context value is a row that the network reads as it is. A request's own row is the sum of its parts' rows.
+The peers have neither a feature store nor embedding lookups: every user, video, query video and context value
+is a row of the network's input. A request's row is the sum of its parts' rows.
 
 Shape letters: N rows of a table, F width of a group.
 """
@@ -19,7 +19,7 @@ from ranker.bundles.registry import Registry
 from ranker.features.sides import Group, Side
 from ranker.networks.sharing.layered import LayeredNetwork
 
-CHUNK = 2_000
+CHUNK_ROWS = 2_000
 
 
 def write_resident(world: World) -> None:
@@ -28,13 +28,13 @@ def write_resident(world: World) -> None:
     videos = {name: [video[name] for video in world.videos] for name in world.videos[0]}
     users = {name: [user[name] for user in world.users] for name in world.users[0]}
     queries = {f"query_{name}": values[:QUERIES] for name, values in videos.items()}
-    nobody = _inputs(bundle, Group.REQUEST, {"hour": [None]})
+    missing = _inputs(bundle, Group.REQUEST, {"hour": [None]})
     np.savez(
         world.folder / "resident.npz",
         users=_inputs(bundle, Group.REQUEST, users),
-        queries=_inputs(bundle, Group.REQUEST, queries) - nobody,
-        hours=_inputs(bundle, Group.REQUEST, {"hour": range(HOURS)}) - nobody,
-        tabs=_inputs(bundle, Group.REQUEST, {"tab": range(TABS)}) - nobody,
+        queries=_inputs(bundle, Group.REQUEST, queries) - missing,
+        hours=_inputs(bundle, Group.REQUEST, {"hour": range(HOURS)}) - missing,
+        tabs=_inputs(bundle, Group.REQUEST, {"tab": range(TABS)}) - missing,
         videos=_inputs(bundle, Group.CANDIDATE, videos),
         pairs=_inputs(bundle, Group.PAIR, {"retrieval_score": [0.0, 1.0]}),
     )
@@ -43,7 +43,7 @@ def write_resident(world: World) -> None:
 
 
 def _inputs(bundle: Bundle, group: Group, columns: dict[str, Any]) -> NDArray[np.float32]:
-    """What the bundle's first layer is given of a group when all other columns are missing: (N, F)."""
+    """Return the first layer's input of a group, (N, F), where all other columns are missing."""
     given = pa.table(columns)
     for feature in bundle.spec.side(*Side):
         if feature.source_column not in columns:
@@ -56,6 +56,6 @@ def _inputs(bundle: Bundle, group: Group, columns: dict[str, Any]) -> NDArray[np
         lambda _, groups: seen.append(groups[0][list(Group).index(group)])
     )
     with hook, torch.inference_mode():
-        for batch in given.to_batches(max_chunksize=CHUNK):
+        for batch in given.to_batches(max_chunksize=CHUNK_ROWS):
             bundle.model(bundle.encoder.encode_examples(batch))
     return torch.cat(seen).numpy()

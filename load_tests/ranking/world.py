@@ -1,6 +1,6 @@
-"""Who watches what: a catalogue, its users, a log and the requests, all of a fixed seed.
+"""The benchmark's catalogue, users, log and requests, of a fixed seed.
 
-Shape letters: N entities, K picked ones.
+Shape letters: N entities, K drawn entities.
 """
 
 import json
@@ -25,10 +25,10 @@ from ranker.spec_file import dump_spec
 
 VIDEOS, USERS = 20_000, 2_000
 QUERIES: Final = 1_000
-"""What is on now is one of this many most popular videos."""
+"""Number of the most popular videos, from which query videos are drawn."""
 LOG_ROWS: Final = 4_096
 STEP_MS: Final = 1_000
-"""Between two impressions."""
+"""Time between two impressions."""
 CANDIDATES, LIMIT = 500, 20
 HOURS, TABS = 24, 4
 REQUESTS: Final = 400
@@ -37,13 +37,13 @@ SEED: Final = 20260501
 
 @dataclass(frozen=True)
 class World:
-    """A world on disk: a log, tables of users and videos, a registry, and a store that was filled.
+    """A world on disk: a log, tables of users and videos, a registry, and a loaded store.
 
     Attributes:
-        folder: Where it is.
+        folder: The world's folder.
         users: Rows of `users.parquet`.
         videos: Rows of `videos.parquet`, the most popular first.
-        requests: As they are sent, with 500 candidates each.
+        requests: Bodies of requests with 500 candidates each.
     """
 
     folder: Path
@@ -62,7 +62,7 @@ class World:
         return self.folder / "home"
 
     def request_file(self, candidates: int) -> Path:
-        """Bodies of requests with this many candidates, one a line."""
+        """Write the bodies of requests with this many candidates, one per line, and return the file."""
         path = self.folder / f"requests-{candidates}.jsonl"
         if not path.exists():
             bodies = self.requests if candidates == CANDIDATES else draw_requests(candidates)
@@ -70,7 +70,7 @@ class World:
         return path
 
     def joined(self, body: dict[str, Any]) -> Request:
-        """A request with everything that is stored of its user and videos, as the encoder reads it."""
+        """Join a request with the stored features of its user and videos, as the encoder reads it."""
         query = self.videos[int(body["query_video_id"])]
         columns = {**self.users[int(body["user"]["id"])], **body["context"]}
         columns |= {f"query_{name}": value for name, value in query.items()}
@@ -79,10 +79,10 @@ class World:
 
 
 def make_world(folder: Path, spec: RankerSpec) -> World:
-    """Make the world, publish the ranker and load the store with the public command.
+    """Create the world, publish the ranker, and load the store with `watchnext features load`.
 
     Args:
-        folder: An empty folder.
+        folder: The folder to create the world in.
         spec: The ranker.
     """
     random = np.random.default_rng(SEED)
@@ -105,12 +105,12 @@ def make_world(folder: Path, spec: RankerSpec) -> World:
 
 
 def draw_requests(candidates: int) -> list[dict[str, Any]]:
-    """The requests, with this many candidates each."""
+    """Draw the requests, with this many candidates each."""
     return list(_requests(np.random.default_rng([SEED, candidates]), candidates))
 
 
 def expected_predictions(world: World, count: int) -> NDArray[np.float64]:
-    """What the published bundle itself predicts in float32 for the first requests: (count, 500, tasks)."""
+    """Return the bundle's float32 predictions for the first requests: (count, 500, tasks)."""
     bundle = Registry(str(world.registry)).read()
     joined = [world.joined(body) for body in world.requests[:count]]
     return np.stack([bundle.predict(each.request, each.candidates, time_ms=each.time_ms) for each in joined])
@@ -133,7 +133,7 @@ def _requests(random: np.random.Generator, candidates: int) -> Iterator[dict[str
 
 
 def _zipf(random: np.random.Generator, count: int, picked: int) -> NDArray[np.int64]:
-    """(K,) different numbers below N, each as likely as its rank says, in any order."""
+    """Draw (K,) distinct numbers below N with probability proportional to 1 / (1 + number)."""
     keys = random.gumbel(size=count) - np.log(np.arange(1, count + 1))
     return np.argpartition(-keys, picked - 1)[:picked]
 
@@ -169,7 +169,7 @@ def _videos(random: np.random.Generator) -> pa.Table:
 
 
 def stream(world: World, rows: int) -> pa.Table:
-    """Impressions after those that the ranker has learned from, with their feedback."""
+    """Draw impressions with feedback after those that the ranker learned."""
     random = np.random.default_rng([SEED, rows])
     users, videos = pa.Table.from_pylist(world.users), pa.Table.from_pylist(world.videos)
     return _log(random, users, videos, rows, WATERMARK_MS + STEP_MS)
@@ -178,7 +178,7 @@ def stream(world: World, rows: int) -> pa.Table:
 def _log(
     random: np.random.Generator, users: pa.Table, videos: pa.Table, rows: int, begin_ms: int
 ) -> pa.Table:
-    """Impressions with feedback that hangs on the channel and on the hour."""
+    """Draw impressions with feedback that depends on the channel and the hour."""
     viewer = users.take(random.integers(USERS, size=rows))
     video = videos.take(random.integers(VIDEOS, size=rows))
     query = videos.take(random.integers(QUERIES, size=rows))
@@ -212,6 +212,6 @@ def _words(random: np.random.Generator, word: str, count: int, rows: int) -> lis
     return [f"{word}-{number}" for number in random.integers(count, size=rows)]
 
 
-def _bags(random: np.random.Generator, word: str, count: int, most: int, rows: int) -> list[list[str]]:
-    sizes = random.integers(1, most + 1, size=rows)
+def _bags(random: np.random.Generator, word: str, count: int, max_items: int, rows: int) -> list[list[str]]:
+    sizes = random.integers(1, max_items + 1, size=rows)
     return [[f"{word}-{number}" for number in random.integers(count, size=size)] for size in sizes]

@@ -1,4 +1,4 @@
-"""The bundles that take each other's place: other weights, other records, and one that was damaged."""
+"""The bundles of the hot swaps: with other weights, with other records, and a damaged one."""
 
 from pathlib import Path
 from typing import Final
@@ -15,17 +15,17 @@ from ranker.features.kinds.number import NumberFeature
 from ranker.networks.sharing.layered import LayeredNetwork
 from ranker.spec_file import dump_spec, load_spec
 
-OTHERWISE: Final = ("age", "age_days")
-"""Numbers of viewers and of videos that the bundle with other records takes for categories."""
+AS_CATEGORIES: Final = ("age", "age_days")
+"""Number columns that are categories in the bundle with other records."""
 NOISE: Final = 0.05
-"""Of a weight's size: enough to rank otherwise, and to tell the versions apart."""
+"""Noise relative to a tensor's standard deviation, large enough to tell the versions' answers apart."""
 SHIFT: Final = 0.7
-"""Standard deviation of what is added to the outputs, in logits."""
+"""Standard deviation of the noise that is added to the outputs, in logits."""
 Files = dict[str, bytes]
 
 
 def varied(world: World, seed: int) -> tuple[str, Files]:
-    """A bundle of the same spec with other weights: its version and its files, not published."""
+    """Return the version and files of an unpublished bundle of the same spec with other weights."""
     bundle = Registry(str(world.registry)).read()
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -43,16 +43,16 @@ def varied(world: World, seed: int) -> tuple[str, Files]:
 
 
 def publish_other_records(world: World, spec_file: Path) -> str:
-    """Publish a bundle whose videos and viewers are stored otherwise; return its version.
+    """Publish a bundle with other layouts of stored records, and return its version.
 
     Args:
-        world: Has the registry, in which the bundle becomes the current one.
-        spec_file: Where its spec is written, for loading features.
+        world: The world with the registry, in which the bundle becomes the current one.
+        spec_file: File to write its spec to, for loading features.
     """
     spec = load_spec(str(world.folder / "spec.yaml"))
     features = [
         CategoryFeature(name=f.name, side=f.side, kind="category")
-        if isinstance(f, NumberFeature) and f.name in OTHERWISE
+        if isinstance(f, NumberFeature) and f.name in AS_CATEGORIES
         else f
         for f in spec.features
     ]
@@ -63,7 +63,7 @@ def publish_other_records(world: World, spec_file: Path) -> str:
 
 
 def write_damaged(world: World, version: str, files: Files) -> None:
-    """Write a bundle with one flipped byte in its weights, past the registry's own checks."""
+    """Write a bundle with a flipped bit in its weights, without the registry's checks."""
     folder = world.registry / "bundles" / version
     folder.mkdir()
     weights = bytearray(files[MODEL])

@@ -1,10 +1,10 @@
-"""A steady load whose every answer is looked at, in a process of its own.
+"""A steady load whose answers are all recorded, in its own process.
 
     python -m load_tests.soaking.client --url URL --requests FILE --rate R --out FOLDER
 
-Until SIGTERM, requests come evenly, whatever becomes of them; latency counts from when a request is due.
-`answers.jsonl` gets one line an answer, `sample.jsonl` some answers in full: one in `--every`, and the first
-ones after anything about them has changed.
+Until SIGTERM, requests are sent at an even rate, whatever the latency, which is measured from the time at
+which a request is due. `answers.jsonl` has one line per answer. `sample.jsonl` has some answers in full: one
+in `--every`, and the first ones after a change of version or degradation.
 """
 
 import argparse
@@ -22,9 +22,9 @@ import uvloop
 
 from load_tests.ranking.client import Connection
 
-GIVE_UP_S = 10.0
+TIMEOUT_S = 10.0
 AFTER_A_CHANGE = 10
-"""Answers that are kept after one that is of another version, or degraded in another way, than the last."""
+"""Answers that are kept in full after a change of version or degradation."""
 
 
 class Reading(Connection):
@@ -40,16 +40,16 @@ class Reading(Connection):
         return await super().ask(request)
 
     def on_body(self, data: bytes) -> None:
-        """Take in a part of the body."""
+        """Append a part of the body."""
         self.body += data
 
 
 class Steady:
-    """Asks at a steady rate and writes down what comes.
+    """Sends requests at a steady rate and records the answers.
 
     Args:
-        url: The service's.
-        bodies: JSON documents, asked in turn.
+        url: The service's URL.
+        bodies: JSON documents, which are sent in turn.
         every: One in so many answers is kept in full.
         answers: Gets `[due, ms, status, version, degraded, viewer known]` for each; `due` is `monotonic()`.
         sample: Gets `{"request", "due", "done", "answer"}` of those that are kept.
@@ -58,8 +58,8 @@ class Steady:
     def __init__(
         self, url: str, bodies: list[bytes], every: int, answers: IO[bytes], sample: IO[bytes]
     ) -> None:
-        self._place = urlsplit(url)
-        head = f"POST /v1/rank HTTP/1.1\r\nHost: {self._place.netloc}\r\nContent-Type: application/json\r\n"
+        self._url = urlsplit(url)
+        head = f"POST /v1/rank HTTP/1.1\r\nHost: {self._url.netloc}\r\nContent-Type: application/json\r\n"
         requests = [f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body for body in bodies]
         self._requests: Iterator[tuple[int, bytes]] = cycle(enumerate(requests))
         self._every, self._answers, self._sample = every, answers, sample
@@ -68,7 +68,7 @@ class Steady:
         self._last: tuple[str, ...] = ()
 
     async def run(self, rate: float) -> None:
-        """Ask so many times a second until SIGTERM."""
+        """Send requests at a rate per second until SIGTERM."""
         waiting: set[asyncio.Task[None]] = set()
         over = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
@@ -85,9 +85,9 @@ class Steady:
 
     async def _ask(self, due: float) -> None:
         connection: Reading | None = None
-        status, (place, request) = 0, next(self._requests)
+        status, (index, request) = 0, next(self._requests)
         try:
-            async with asyncio.timeout(GIVE_UP_S):
+            async with asyncio.timeout(TIMEOUT_S):
                 connection = await self._connection()
                 status = await connection.ask(request)
         except (OSError, TimeoutError):
@@ -101,15 +101,15 @@ class Steady:
         known = not answer.get("unknown", {}).get("user", False)
         self._answers.write(orjson.dumps([due, ms, status, version, degraded, known]) + b"\n")
         if status == 200:
-            self._maybe_keep(place, due, answer, (version, *degraded, str(known)))
+            self._maybe_keep(index, due, answer, (version, *degraded, str(known)))
 
-    def _maybe_keep(self, place: int, due: float, answer: object, kind: tuple[str, ...]) -> None:
+    def _maybe_keep(self, index: int, due: float, answer: object, kind: tuple[str, ...]) -> None:
         self._count += 1
         if kind != self._last:
             self._last, self._keep = kind, AFTER_A_CHANGE
         if self._keep or self._count % self._every == 0:
             self._keep = max(0, self._keep - 1)
-            kept = {"request": place, "due": due, "done": time.monotonic(), "answer": answer}
+            kept = {"request": index, "due": due, "done": time.monotonic(), "answer": answer}
             self._sample.write(orjson.dumps(kept) + b"\n")
 
     async def _connection(self) -> Reading:
@@ -118,12 +118,12 @@ class Steady:
             if connection.open:
                 return connection
         loop = asyncio.get_running_loop()
-        _, made = await loop.create_connection(Reading, self._place.hostname, self._place.port)
+        _, made = await loop.create_connection(Reading, self._url.hostname, self._url.port)
         return made
 
 
 def main() -> None:
-    """Ask until the time is over."""
+    """Send requests until SIGTERM."""
     arguments = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

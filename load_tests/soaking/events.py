@@ -1,4 +1,4 @@
-"""What happens to a service under load: swaps, newer states, a damaged bundle, Redis gone, writes."""
+"""The events of a soak: hot swaps, newer states, a damaged bundle, failures of Redis, writes."""
 
 import http.client
 import json
@@ -24,15 +24,15 @@ from load_tests.soaking.stream import Ranked, Stream
 from ranker.bundles.registry import Registry
 
 AWAY_S: Final = 3.0
-"""How long Redis is gone, or hangs."""
+"""Time for which Redis is down or hangs."""
 REFUSED_S: Final = 5.0
-"""How long a damaged bundle stays the current one."""
-SWAP_S: Final = 60.0
-"""When a swap or a state is given up."""
+"""Time for which the damaged bundle is the current one."""
+TAKE_UP_TIMEOUT_S: Final = 60.0
+"""Time after which a swap or a newer state has failed."""
 WRITE_EVERY_S: Final = 0.2
 PROBE: Final = "soak-probe"
-"""A video that no request of the load has."""
-VISIBLE_S: Final = 5.0
+"""Id of a video that is in no request of the load."""
+WRITE_TIMEOUT_S: Final = 5.0
 STORE_AWAY: Final = 503
 
 SCHEDULE: Final = (
@@ -64,16 +64,17 @@ SCHEDULE: Final = (
 
 @dataclass
 class Event:
-    """Something that was done to the service.
+    """An event that was played.
 
     Attributes:
-        what: Out of `SCHEDULE`.
-        at: `monotonic()` when it began.
-        until: When it was over: Redis answers again, the new version or state ranks, everything is loaded.
-        version: The bundle that was made current, if any.
-        part: The last part of the stream that a new state has seen, if any.
-        seconds: What it took, where that is of interest.
-        failed: What went wrong.
+        what: An item of `SCHEDULE`.
+        at: `monotonic()` at its beginning.
+        until: `monotonic()` at its end, when Redis answers again, the new version or state ranks, or all
+            features are loaded.
+        version: The bundle that was made current; None for none.
+        part: The last part of the stream that the new state has seen; None for no new state.
+        seconds: Time until a new version or state ranked, or a write was visible; None for other events.
+        failed: The error; None for none.
     """
 
     what: str
@@ -87,19 +88,19 @@ class Event:
 
 @dataclass
 class Stage:
-    """Everything that events happen to.
+    """Plays the events and records them.
 
     Attributes:
-        world: With the registry.
-        stream: What states are made of.
-        specs: Of the two kinds of records.
+        world: The world with the registry.
+        stream: The log of the newer states.
+        specs: Files of the specs with the two layouts of records.
         store: The service's Redis.
         first: The version that ranks at the start.
-        other: The version with other records, published.
-        fresh: Bundles to be published.
-        damaged: One that is to be damaged.
-        events: What has happened.
-        writes: PUTs that stored what is stored already, by status.
+        other: The published version with other records.
+        fresh: Versions and files of bundles that the swaps publish.
+        damaged: Version and files of the bundle that is damaged.
+        events: The events so far.
+        writes: Number of PUTs of `keep_writing` by status.
     """
 
     world: World
@@ -121,7 +122,7 @@ class Stage:
         self._views = 0
 
     def play(self, service: Running, start: float, seconds: float) -> None:
-        """Let everything happen to a service, spread evenly over the time."""
+        """Play all events against a service, spread evenly over some seconds."""
         self._ask = partial(_ask, service.url)
         do: dict[str, Callable[[Event], None]] = {
             "swap": lambda event: self._swap(event, next(self._next)),
@@ -134,8 +135,8 @@ class Stage:
             "write": self._write,
             "load": lambda _: self.load_features("--restart"),
         }
-        for place, what in enumerate(SCHEDULE):
-            due = start + seconds * (0.06 + 0.9 * place / len(SCHEDULE))
+        for index, what in enumerate(SCHEDULE):
+            due = start + seconds * (0.06 + 0.9 * index / len(SCHEDULE))
             time.sleep(max(0.0, due - time.monotonic()))
             event = Event(what, time.monotonic())
             try:
@@ -147,15 +148,15 @@ class Stage:
             print(_line(event, start), flush=True)
 
     def load_features(self, *flags: str) -> None:
-        """Load all features for both kinds of records, with the public command."""
+        """Load all features in both layouts, with `watchnext features load`."""
         for spec in self.specs:
-            place = ["--spec", str(spec), "--data", str(self.world.folder / "data")]
-            command = [sys.executable, "-m", "watchnext", "features", "load", *place]
+            options = ["--spec", str(spec), "--data", str(self.world.folder / "data")]
+            command = [sys.executable, "-m", "watchnext", "features", "load", *options]
             command += ["--redis-url", self.store.url, *flags]
             subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
     def keep_writing(self, service: Running, over: threading.Event) -> None:
-        """PUT records as they are stored already, one after the other, until it is over."""
+        """PUT records with their stored values, one after the other, until `over` is set."""
         number = 0
         while not over.wait(WRITE_EVERY_S):
             number += 1
@@ -181,11 +182,13 @@ class Stage:
         event.seconds = self._wait_for("state_watermark_ms", self.stream.watermark_ms(event.part))
 
     def _wait_for(self, name: str, expected: Any) -> float:
-        """Wait until the service says that it ranks with something; return how many seconds that took."""
+        """Wait until `GET /v1/model` has a value, and return how many seconds that took."""
         begun = time.monotonic()
         while (found := json.loads(self._ask("GET", "/v1/model")[1])[name]) != expected:
-            if time.monotonic() - begun > SWAP_S:
-                raise TimeoutError(f"{name}: expected {expected} within {SWAP_S:.0f} s, found {found}")
+            if time.monotonic() - begun > TAKE_UP_TIMEOUT_S:
+                raise TimeoutError(
+                    f"{name}: expected {expected} within {TAKE_UP_TIMEOUT_S:.0f} s, found {found}"
+                )
             time.sleep(0.05)
         return time.monotonic() - begun
 
@@ -214,7 +217,7 @@ class Stage:
         self.load_features()
 
     def _write(self, event: Event) -> None:
-        """Change a video and wait until rankings show it."""
+        """Change a video, and wait until rankings change."""
         before = self._probe()
         self._views += 1
         features = {"duration_s": 10.0 * self._views, "topic": f"topic-{self._views}", "views": 1e5}
@@ -223,8 +226,8 @@ class Stage:
             raise ValueError(f"expected status 204, found {status}: {content[:200]!r}")
         stored = time.monotonic()
         while self._probe() == before:
-            if time.monotonic() - stored > VISIBLE_S:
-                raise TimeoutError(f"expected a changed video to be ranked so within {VISIBLE_S:.0f} s")
+            if time.monotonic() - stored > WRITE_TIMEOUT_S:
+                raise TimeoutError(f"expected a changed video to be ranked so within {WRITE_TIMEOUT_S:.0f} s")
         event.seconds = time.monotonic() - stored
 
     def _probe(self) -> Any:
@@ -233,7 +236,7 @@ class Stage:
 
 
 def ranked(events: Sequence[Event]) -> list[Ranked]:
-    """When which state may have been ranked with, the bundles' own first."""
+    """Return when each state may have been ranked with, beginning with the bundles' own state."""
     new = [event for event in events if event.part is not None]
     ends = [*(event.until for event in new), math.inf]
     return [

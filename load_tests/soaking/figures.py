@@ -1,4 +1,4 @@
-"""What a soak found, in figures, and which of them break a promise."""
+"""The figures of a soak, and the promises that were broken."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -15,31 +15,31 @@ from load_tests.soaking.verify import Verified
 
 BIN_S: Final = 10.0
 NORMAL_S: Final = 2.0
-"""After so long from the return of Redis, no answer may be degraded."""
+"""Time after the return of Redis from which on no answer may be degraded."""
 VISIBLE_S: Final = 1.0
-"""After so long, every ranking must show a written video."""
+"""Time after a write from which on all rankings must show it."""
 TAKEN_UP_S: Final = 5.0
-"""After so long, every ranking must know what a newer state knows."""
+"""Time in which the service must rank with a newer state."""
 WARM_UP: Final = 0.2
-"""Share of the time that memory may still grow."""
-JUDGED_S: Final = 540.0
-"""A run must take so long for its memory to be judged: in a shorter one, warming up is most of it."""
-MOST_GROWTH: Final = 0.05
-"""Share of the memory that an hour may add."""
+"""Share of the run after which memory may not grow."""
+MIN_MEMORY_RUN_S: Final = 540.0
+"""In shorter runs, growth of memory is not checked, because most of the run is warm-up."""
+MAX_GROWTH: Final = 0.05
+"""Allowed growth of the memory per hour, as a share."""
 Figures = dict[str, Any]
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Every answer of the load, in the order of `due`.
+    """All answers of the load, sorted by `due`; arrays have one item per answer.
 
     Attributes:
-        due: `monotonic()` when the request was due.
-        ms: From then to the answer.
-        status: 0 for no answer.
-        version: The bundle that ranked.
-        degraded: Whether the answer says so.
+        due: `monotonic()` at which the request was due.
+        ms: Milliseconds from then to the answer.
+        status: Status of the answer; 0 for no answer.
+        version: Version of the bundle in the answer.
+        degraded: Whether the answer is degraded.
         known: Whether the viewer's features were known.
     """
 
@@ -52,7 +52,7 @@ class Answers:
 
     @classmethod
     def read(cls, path: Path) -> "Answers":
-        """Read what the client wrote."""
+        """Read the client's `answers.jsonl`."""
         with path.open("rb") as lines:
             due, ms, status, version, degraded, known = zip(*sorted(map(orjson.loads, lines)), strict=True)
         return cls(
@@ -66,7 +66,7 @@ class Answers:
 
     @property
     def done(self) -> Floats:
-        """`monotonic()` when each came."""
+        """`monotonic()` at which each answer was complete."""
         return self.due + self.ms / 1e3
 
 
@@ -79,15 +79,15 @@ def figures(
     good: set[str],
     start: float,
 ) -> Figures:
-    """Put together what was found; times are seconds from the start.
+    """Compute the figures of a run; times in the result are seconds from the start.
 
     Args:
-        answers: Of the whole run.
-        events: What was done.
-        memory: `monotonic()` and bytes.
-        writes: PUTs that stored what is stored already, by status.
-        verified: Of the sample.
-        good: The versions that may rank.
+        answers: All answers.
+        events: All events.
+        memory: Readings of the memory: `monotonic()` and bytes.
+        writes: Number of PUTs of stored values by status.
+        verified: Result of recomputing the sample.
+        good: Versions that may rank.
         start: `monotonic()` of the first request.
     """
     ok = answers.status == 200
@@ -116,7 +116,7 @@ def figures(
 
 
 def broken(found: Figures) -> list[str]:
-    """The promises that were not kept."""
+    """Return the promises that were broken, as sentences."""
     wrong = []
     if found["failed"]:
         wrong.append(f"{found['failed']} requests failed: {found['statuses']}")
@@ -137,7 +137,7 @@ def broken(found: Figures) -> list[str]:
     strange = {s: n for s, n in found["writes"].items() if s not in ("204", str(STORE_AWAY))}
     if strange:
         wrong.append(f"writes were answered with {strange}")
-    if found["seconds"] >= JUDGED_S and found["growth_mb_h"][1] > MOST_GROWTH * found["memory_mb"]:
+    if found["seconds"] >= MIN_MEMORY_RUN_S and found["growth_mb_h"][1] > MAX_GROWTH * found["memory_mb"]:
         wrong.append(f"memory grows by {found['growth_mb_h'][0]} MB an hour")
     return wrong
 
@@ -164,21 +164,21 @@ def _event(event: Event, answers: Answers, start: float) -> Figures:
 
 
 def _bins(answers: Answers, ok: NDArray[np.bool_], start: float) -> list[Figures]:
-    """Latency by the ten seconds in which requests were due."""
+    """Compute latency in windows of ten seconds, by the time at which requests were due."""
     of = ((answers.due - start) // BIN_S).astype(int)
     return [
         {
-            "at": float(place * BIN_S),
-            "answers": int((mine := ok & (of == place)).sum()),
+            "at": float(index * BIN_S),
+            "answers": int((mine := ok & (of == index)).sum()),
             "p50_ms": _percentile(answers.ms[mine], 50),
             "p99_ms": _percentile(answers.ms[mine], 99),
         }
-        for place in range(int(of.max()) + 1)
+        for index in range(int(of.max()) + 1)
     ]
 
 
 def _growth(memory: Floats, start: float, seconds: float) -> Figures:
-    """The slope of memory after warming up, with a 95 % interval (a median: swaps are outliers)."""
+    """Compute the median slope of memory after the warm-up, with a 95 % interval; swaps are outliers."""
     after = memory[memory[:, 0] - start > WARM_UP * seconds]
     if len(after) < 10:
         return {"memory_mb": 0.0, "growth_mb_h": (0.0, 0.0, 0.0)}
@@ -190,7 +190,7 @@ def _growth(memory: Floats, start: float, seconds: float) -> Figures:
 
 
 def _slope(x: Floats, y: Floats) -> tuple[float, float, float]:
-    """The median slope between any two points, between the ends of its 95 % interval.
+    """Return the median slope between pairs of points, between the ends of its 95 % interval.
 
     Source: Sen, JASA 1968, https://doi.org/10.1080/01621459.1968.10480934.
     """

@@ -1,4 +1,4 @@
-"""A Redis server that can be killed, paused, and brought back with or without its data."""
+"""A Redis server that can be killed, paused, and restarted with or without its data."""
 
 import shutil
 import signal
@@ -13,11 +13,11 @@ START_S = 30.0
 
 
 class RedisServer:
-    """Listens on a port of this machine; writes every change to its folder.
+    """A Redis server on a local port, which writes every change to its folder.
 
     Args:
-        folder: For its data.
-        port: Where it listens.
+        folder: Folder for its data.
+        port: Port to listen on.
     """
 
     def __init__(self, folder: Path, port: int) -> None:
@@ -26,7 +26,7 @@ class RedisServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> float:
-        """Start it; return the `monotonic()` time at which it answers and has read its data."""
+        """Start the server, and return the `monotonic()` time at which it has read its data and answers."""
         self._folder.mkdir(parents=True, exist_ok=True)
         listen = ["--port", str(self._port), "--bind", "127.0.0.1"]
         persist = ["--dir", str(self._folder), "--appendonly", "yes", "--save", ""]
@@ -38,20 +38,20 @@ class RedisServer:
         return self._answers()
 
     def kill(self) -> None:
-        """End it at once, as a crash does."""
+        """Kill the server, as a crash does."""
         self._running.kill()
         self._running.wait()
 
     def forget(self) -> None:
-        """Delete its data; it must not be running."""
+        """Delete the data; the server must not be running."""
         shutil.rmtree(self._folder)
 
     def pause(self) -> None:
-        """Let it hang: connections stay open, and nothing is answered."""
+        """Let the server hang: connections stay open, and nothing is answered."""
         self._running.send_signal(signal.SIGSTOP)
 
     def resume(self) -> float:
-        """Let it go on; return the `monotonic()` time at which it answers."""
+        """Resume the server, and return the `monotonic()` time at which it answers."""
         self._running.send_signal(signal.SIGCONT)
         return self._answers()
 

@@ -1,4 +1,4 @@
-"""The results of a soak as a page and a picture."""
+"""The results of a soak as a page and a plot."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -8,7 +8,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-from load_tests.soaking.figures import BIN_S, JUDGED_S, WARM_UP
+from load_tests.soaking.figures import BIN_S, MIN_MEMORY_RUN_S, WARM_UP
 
 Report = dict[str, Any]
 COLOURS: Final = {
@@ -32,7 +32,7 @@ NAMES: Final = {
 
 
 def markdown(report: Report, wrong: list[str]) -> str:
-    """All figures, with what is needed to read them."""
+    """Return all figures as a page."""
     on, swaps = report["machine"], [e for e in report["events"] if e["what"].startswith("swap")]
     states = [e for e in report["events"] if e["what"] == "state"]
     slope, low, high = report["growth_mb_h"]
@@ -69,7 +69,7 @@ def markdown(report: Report, wrong: list[str]) -> str:
         f"{report['states_told_apart']:.1%}. "
         f"Memory: of all processes of the service, after the first {WARM_UP:.0%} of the time, median of the "
         "slopes with its 95 % interval"
-        + ("." if report["seconds"] >= JUDGED_S else "; a run this short says nothing of it."),
+        + ("." if report["seconds"] >= MIN_MEMORY_RUN_S else "; a run this short says nothing of it."),
         "",
         "![Memory and latency](soak.png)",
         "",
@@ -95,7 +95,7 @@ def markdown(report: Report, wrong: list[str]) -> str:
 
 
 def draw(report: Report, path: Path) -> None:
-    """Memory and latency over time, with everything that happened."""
+    """Draw memory and latency over time, with the events."""
     figure, (memory, latency) = plt.subplots(2, 1, figsize=(13, 7), sharex=True, layout="constrained")
     memory.plot(*zip(*report["memory"], strict=True), color="tab:blue")
     memory.set_ylim(0)

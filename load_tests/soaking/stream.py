@@ -1,4 +1,4 @@
-"""The stream that the features learn from while the service ranks, and the states that come of it."""
+"""The log that the features learn while the service ranks, and the resulting states."""
 
 import json
 import subprocess
@@ -28,12 +28,12 @@ READ_ROWS: Final = 8_192
 
 @dataclass(frozen=True)
 class Ranked:
-    """When a state may have been ranked with.
+    """The time in which a state may have been ranked with.
 
     Attributes:
-        part: How many parts of the stream it has seen.
-        since: `monotonic()` from which on it was being stored.
-        until: When the service said that it has the next one.
+        part: Number of parts of the stream that the state has seen.
+        since: `monotonic()` at which storing it began.
+        until: `monotonic()` at which the service had the next one.
     """
 
     part: int
@@ -42,11 +42,11 @@ class Ranked:
 
 
 class Stream:
-    """A log in parts, each with another taste.
+    """A log in parts, in each of which viewers have another taste.
 
     Args:
-        world: Whose users and videos they are.
-        folder: Where it is written.
+        world: The world with the users and videos.
+        folder: Folder to write the log to.
     """
 
     def __init__(self, world: World, folder: Path) -> None:
@@ -56,29 +56,29 @@ class Stream:
 
     @property
     def request_ms(self) -> int:
-        """When all requests are made, so that what is predicted hangs on the state and not on the clock."""
+        """The time of all requests, so that predictions depend on the state and not on the clock."""
         return self.watermark_ms(PARTS) + 1_000_000
 
     @staticmethod
     def watermark_ms(part: int) -> int:
-        """The time of the last row of so many parts."""
+        """Return the time of the last row of the first `part` parts."""
         return WATERMARK_MS + part * PART_ROWS * STEP_MS
 
     def write_requests(self, path: Path) -> Path:
-        """Write the world's requests, each with its time, one a line."""
+        """Write the world's requests with their time, one per line, and return the file."""
         bodies = ({**body, "time_ms": self.request_ms} for body in self._world.requests)
         path.write_text("".join(json.dumps(body, separators=(",", ":")) + "\n" for body in bodies))
         return path
 
     def store(self, part: int, redis_url: str) -> None:
-        """Bring the state in the store up to date with so many parts, with the public command."""
+        """Update the stored state with the first `part` parts, with `watchnext features state`."""
         until = datetime.fromtimestamp((self.watermark_ms(part) + 1) / 1000, UTC).isoformat()
-        place = ["--registry", str(self._world.registry), "--data", str(self._folder), "--until", until]
-        command = [sys.executable, "-m", "watchnext", "features", "state", *place, "--redis-url", redis_url]
+        options = ["--registry", str(self._world.registry), "--data", str(self._folder), "--until", until]
+        command = [sys.executable, "-m", "watchnext", "features", "state", *options, "--redis-url", redis_url]
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
     def states(self, bundle: Bundle) -> Iterator[Arrays]:
-        """The bundle's saved state, and what it is after each part."""
+        """Yield the bundle's saved state, and the state after each part."""
         yield bundle.encoder.feature_state.state()
         source = open_source(str(self._folder))
         for part in range(PARTS):
@@ -88,7 +88,7 @@ class Stream:
             yield bundle.encoder.feature_state.state()
 
     def read_by(self, bundle: Bundle, arrays: Arrays) -> FeatureState:
-        """A saved state as a bundle reads it when requests are made."""
+        """Return a saved state as a bundle reads it at the time of the requests."""
         state = FeatureState(bundle.spec, bundle.encoder.layout)
         state.load(arrays)
         state.advance(self.request_ms)

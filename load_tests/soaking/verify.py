@@ -1,4 +1,4 @@
-"""Whether answers are what the version that they name predicts, with a state that it may have had then."""
+"""Check of answers against the predictions of their version, with a state that it may have had then."""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from ranker.bundles.registry import Registry
 from ranker.events import QUERY_VIDEO_ID, USER_ID, VIDEO_ID
 
 TOLERANCE: Final = 0.01
-"""Largest difference of a probability; the service computes in bfloat16 where that is fast."""
+"""Allowed difference of a probability, because the service computes in bfloat16 where that is fast."""
 
 TOLD_APART_EVERY: Final = 10
 """One in so many answers is also compared with another bundle."""
@@ -24,14 +24,15 @@ TOLD_APART_EVERY: Final = 10
 
 @dataclass
 class Verified:
-    """What was found.
+    """The result of recomputing answers.
 
     Attributes:
-        answers: How many were recomputed.
-        wrong: Those that another version, or a mixture, must have made; the first few in words.
-        largest: Largest difference of a probability from what the named version predicts.
-        told_apart: Share of some of the answers in which the bundle next in line would have been noticed.
-        states_told_apart: Share of them in which the state next in line would have been.
+        answers: Number of answers that were recomputed.
+        wrong: Sentences about answers that their version cannot have given.
+        largest: Largest difference of a probability from the named version's prediction.
+        told_apart: Share of answers, of those that were compared with the next bundle, that it cannot have
+            given.
+        states_told_apart: The same share for the next state.
     """
 
     answers: int = 0
@@ -42,14 +43,14 @@ class Verified:
 
 
 def verify(world: World, stream: Stream, sample: Path, good: set[str], ranked: Sequence[Ranked]) -> Verified:
-    """Recompute answers in float32 with the bundles they name, from the features they were ranked with.
+    """Recompute answers in float32 with the bundles they name, and with the features that were known.
 
     Args:
-        world: Has the features and the registry.
-        stream: What the states have learned from.
-        sample: Answers that the client kept.
-        good: The versions that may rank.
-        ranked: When each state may have been ranked with.
+        world: The world with the features and the registry.
+        stream: The log of the states.
+        sample: File with the answers that the client kept.
+        good: Versions that may rank.
+        ranked: The time in which each state may have been ranked with.
     """
     registry = Registry(str(world.registry))
     bundles = {version: registry.read(version) for version in good}
@@ -90,17 +91,17 @@ def verify(world: World, stream: Stream, sample: Path, good: set[str], ranked: S
 def _difference(
     world: World, bundle: Bundle, body: dict[str, Any], answer: dict[str, Any], time_ms: int
 ) -> float:
-    """The largest difference between the answer's probabilities and the bundle's."""
+    """Return the largest difference between the answer's probabilities and the bundle's."""
     tasks = [task.name for task in bundle.spec.tasks if task.is_probability]
-    places = [place for place, task in enumerate(bundle.spec.tasks) if task.is_probability]
+    binary = [index for index, task in enumerate(bundle.spec.tasks) if task.is_probability]
     given = np.array([[item["predictions"][task] for task in tasks] for item in answer["items"]])
-    return float(np.abs(given - _expected(world, bundle, body, answer, time_ms)[:, places]).max())
+    return float(np.abs(given - _expected(world, bundle, body, answer, time_ms)[:, binary]).max())
 
 
 def _expected(
     world: World, bundle: Bundle, body: dict[str, Any], answer: dict[str, Any], time_ms: int
 ) -> NDArray[np.float64]:
-    """What the bundle predicts for the answer's videos with the features that the answer says were known."""
+    """Predict the answer's videos with the bundle, and with the features that were known to the answer."""
     joined = world.joined(body)
     request = dict(joined.request)
     unknown = set(answer["unknown"]["videos"])

@@ -1,1 +1,1 @@
-"""How fast features that learn from the stream are, and how much memory they take."""
+"""Speed and memory of features that learn from the stream."""

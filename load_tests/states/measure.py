@@ -1,4 +1,4 @@
-"""The state alone, training with and without it, look-ups, and memory over a long log."""
+"""Measurements of the state alone, of training with and without it, of look-ups, and of memory."""
 
 import multiprocessing
 from time import perf_counter
@@ -17,11 +17,12 @@ from ranker.spec import RankerSpec
 from training.trainer import Trainer
 
 CANDIDATES: Final = 500
-TIMES_AS_LONG: Final = 10
+COPIES: Final = 10
+"""Copies of the log in the measurement of memory."""
 
 
 def state_speed(spec: RankerSpec, rows: Rows, rounds: int) -> list[float]:
-    """Rows a second of the state alone, round by round; the first one, which compiles, is left out."""
+    """Measure rows per second of the state alone, by round, without the first one, which compiles."""
     speeds = []
     for _ in range(rounds + 1):
         state, begun = _fresh_state(spec), perf_counter()
@@ -32,7 +33,7 @@ def state_speed(spec: RankerSpec, rows: Rows, rounds: int) -> list[float]:
 
 
 def training_speed(spec: RankerSpec, batches: list[pa.RecordBatch], rounds: int) -> dict[str, list[float]]:
-    """Rows a second of training with and without features of the state, in turn."""
+    """Measure rows per second of training with and without features of the state, in turn."""
     columns = tuple(f for f in spec.features if f not in spec.state_features)
     specs = {"with": spec, "without": spec.model_copy(update={"features": columns})}
     speeds: dict[str, list[float]] = {name: [] for name in specs}
@@ -49,7 +50,7 @@ def training_speed(spec: RankerSpec, batches: list[pa.RecordBatch], rounds: int)
 
 
 def look_up_ms(spec: RankerSpec, rows: Rows, look_ups: int) -> list[float]:
-    """Milliseconds of each look-up of a viewer with 500 different candidates, whose records are resident."""
+    """Measure milliseconds of look-ups of a viewer with 500 candidates, whose records are in memory."""
     state = _fresh_state(spec)
     for part in rows.parts:
         state.replay(part.words, rows.records, part.times, part.labels)
@@ -71,18 +72,16 @@ def look_up_ms(spec: RankerSpec, rows: Rows, look_ups: int) -> list[float]:
 
 
 def memory(spec: RankerSpec, rows: Rows, capacity: int) -> list[dict[str, float]]:
-    """Memory after each batch of a log ten times as long, and once each time through what a saved state has.
-
-    It is measured in a process of its own, whose memory is this alone.
+    """Measure memory over ten copies of a log, in a process that has nothing else in memory.
 
     Args:
-        spec: Names the features.
-        rows: The log once.
-        capacity: Keys that each feature of the state has room for.
+        spec: The spec with the features.
+        rows: The log.
+        capacity: Capacity of every feature of the state, in keys.
 
     Returns:
-        By batch, `rows` so far, `keys` known and `grown_mb`, by how much the process grew; at the end of each
-        time through `saved_mb` as well.
+        For each batch, `rows` so far, `keys` in the state, and `grown_mb`, the growth of the process; after
+        the last batch of each copy also `saved_mb`, the size of the saved state.
     """
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_memory, (spec, rows, capacity))
@@ -96,7 +95,7 @@ def _memory(spec: RankerSpec, rows: Rows, capacity: int) -> list[dict[str, float
     columns = tuple(f for f in spec.features if f not in spec.state_features)
     state = _fresh_state(spec.model_copy(update={"features": (*columns, *bounded)}))
     before_mb, seen, found = _resident_mb(), 0, []
-    for part in rows.longer(spec, TIMES_AS_LONG):
+    for part in rows.longer(spec, COPIES):
         state.replay(part.words, rows.records, part.times, part.labels)
         seen += len(part.times)
         one: dict[str, float] = {"rows": seen, "grown_mb": _resident_mb() - before_mb, "keys": len(state)}

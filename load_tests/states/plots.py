@@ -1,4 +1,4 @@
-"""Memory over a long log, as a picture."""
+"""A plot of memory over a long log."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A log's rows as the state takes them, and the same log many times over with ever new ids."""
+"""A log's rows in the form that the state reads, and copies of the log with new ids."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ RENAMED: Final = ("user_id", "video_id", "author_id")
 
 @dataclass(frozen=True)
 class Part:
-    """A batch of the log as the state takes it."""
+    """A batch of the log in the form that the state reads."""
 
     words: Words
     times: Times
@@ -29,10 +29,10 @@ class Part:
 
 
 class Rows:
-    """A log's rows, read once.
+    """A log's rows in memory.
 
     Args:
-        spec: Names the columns.
+        spec: The spec with the columns.
         batches: The log.
     """
 
@@ -46,14 +46,14 @@ class Rows:
     def __len__(self) -> int:
         return sum(len(part.times) for part in self.parts)
 
-    def longer(self, spec: RankerSpec, times: int) -> Iterator[Part]:
-        """The log several times, each time later, with new ids."""
-        places = [self.records.place(f) for f in spec.side(*Side) if f.name in RENAMED]
+    def longer(self, spec: RankerSpec, copies: int) -> Iterator[Part]:
+        """Yield copies of the log, each later and with new ids."""
+        columns = [self.records.place(f) for f in spec.side(*Side) if f.name in RENAMED]
         begin_ms, end_ms = int(self.parts[0].times[0]), int(self.parts[-1].times[-1])
-        for number in range(times):
+        for number in range(copies):
             salt = np.uint64(number * 0x9E3779B97F4A7C15 % 2**64)
             for part in self.parts:
                 words = part.words.copy()
-                ids = words[:, places]
-                words[:, places] = np.where(ids == MISSING_KEY, ids, ids ^ salt)
+                ids = words[:, columns]
+                words[:, columns] = np.where(ids == MISSING_KEY, ids, ids ^ salt)
                 yield Part(words, part.times + number * (end_ms - begin_ms + 1), part.labels)

@@ -1,13 +1,13 @@
-"""A bundle: a trained ranker as a handful of files, and back.
+"""A bundle: a trained ranker as files.
 
     manifest.json       version, training watermark, metrics, sha256 of the others
-    spec.yaml           the ranker's description
+    spec.yaml           the spec
     model.safetensors   the network's weights, float32
     features.json       vocabularies and statistics of the features
-    state.safetensors   rows of ids, and what was known of viewers, videos and pairs at the watermark
-    golden.json         requests with the predictions that loading must recompute
+    state.safetensors   rows of ids, and the feature state at the watermark
+    golden.json         requests with the predictions that loading must reproduce
 
-No file holds code. Reading checks every byte and recomputes the golden predictions.
+No file contains code. Reading verifies every byte and recomputes the golden predictions.
 
 Shape letters: C candidates, T tasks.
 """
@@ -43,11 +43,17 @@ STATE: Final = "state.safetensors"
 GOLDEN: Final = "golden.json"
 FILES: Final = (SPEC, MODEL, FEATURES, STATE, GOLDEN)
 TOLERANCE: Final = 1e-3
-"""Largest relative difference of a golden prediction: processors round differently."""
+"""Largest relative difference of a golden prediction, because processors round differently."""
 
 
 class Request(BaseModel):
-    """A request's time and columns and its candidates' columns, as the encoder reads them."""
+    """A request as the encoder reads it.
+
+    Attributes:
+        time_ms: Time of the request, Unix epoch in milliseconds.
+        request: Values of the user, query and context columns.
+        candidates: For each candidate, values of the candidate and pair columns.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -57,7 +63,7 @@ class Request(BaseModel):
 
 
 class Golden(Request):
-    """A request with the predictions that the bundle must make for it, in the order of the tasks."""
+    """A request with the predictions that the bundle must reproduce: (C, T) in natural units."""
 
     predictions: list[list[float]]
 
@@ -67,7 +73,7 @@ GOLDENS: Final = TypeAdapter(list[Golden])
 
 @dataclass(frozen=True)
 class Bundle:
-    """A ranker that is ready to predict."""
+    """A verified ranker that is ready to predict."""
 
     manifest: Manifest
     spec: RankerSpec
@@ -81,15 +87,16 @@ class Bundle:
         *,
         time_ms: int = 0,
     ) -> NDArray[np.float64]:
-        """Predict every head for every candidate, with what the bundle's feature state knows.
+        """Predict every head for every candidate, with the bundle's feature state.
 
         Args:
-            request: Values of the user, query and context columns; an absent one is missing.
-            candidates: For each candidate, values of the candidate and pair columns.
-            time_ms: When the request is made; of no meaning without features that learn from the stream.
+            request: Values of the user, query and context columns; an absent column is missing.
+            candidates: For each of C candidates, values of the candidate and pair columns.
+            time_ms: Time of the request, Unix epoch in milliseconds; only features that learn from the stream
+                read it.
 
         Returns:
-            (C, T) in natural units, in the order of the spec's tasks.
+            (C, T) float64 in natural units, in the order of the spec's tasks.
 
         Raises:
             FeatureError: A value has the wrong type; the error names the column and the candidate's row.
@@ -114,14 +121,17 @@ def predict(
 def pack(
     manifest: Manifest, encoder: Encoder, model: RankingModel, requests: Sequence[Request]
 ) -> dict[str, bytes]:
-    """Turn a trained ranker into a bundle's files.
+    """Serialise a trained ranker.
 
     Args:
-        manifest: All that is known but the version, checksums and digest, which are filled in. Its
-            `model_version` is the version's beginning; a hash of the contents is added.
-        encoder: With its state.
-        model: The network; packed in evaluation mode.
+        manifest: The manifest without checksums and digest, which are filled in. A hash of the contents is
+            appended to its `model_version`.
+        encoder: The encoder with its state.
+        model: The network in evaluation mode.
         requests: Golden requests, whose predictions are computed here.
+
+    Returns:
+        The content of every file by its name.
     """
     golden = [
         Golden(
@@ -145,10 +155,14 @@ def pack(
 
 
 def read_manifest(content: bytes, *, where: str) -> Manifest:
-    """Read and check a manifest.
+    """Parse and verify a manifest.
+
+    Args:
+        content: The bytes of `manifest.json`.
+        where: The bundle's name in messages.
 
     Raises:
-        BundleError: It is no manifest, was changed, or is of another format.
+        BundleError: The content is not a manifest, was changed, or has another format.
     """
     try:
         document: Any = json.loads(content)
@@ -178,15 +192,15 @@ def read_manifest(content: bytes, *, where: str) -> Manifest:
 
 
 def unpack(contents: Mapping[str, bytes], *, where: str) -> Bundle:
-    """Verify a bundle's files and make them a ranker.
+    """Verify a bundle's files and build the ranker.
 
     Args:
-        contents: The bytes of every file.
-        where: What to name in messages, such as the folder.
+        contents: The bytes of every file by its name.
+        where: The bundle's name in messages, such as the folder.
 
     Raises:
-        BundleError: A file is missing or changed, the format is newer, or the golden predictions do not
-            recompute.
+        BundleError: A file is missing or changed, the format is another, or a golden prediction is not
+            reproduced.
     """
     missing = [name for name in (MANIFEST, *FILES) if name not in contents]
     if missing:
@@ -214,8 +228,8 @@ def unpack(contents: Mapping[str, bytes], *, where: str) -> Bundle:
             f"{where}: expected a bundle's files, found {' '.join(str(error).split())}"
         ) from error
     bundle = Bundle(manifest, spec, encoder, model.requires_grad_(False).eval())
-    for place, case in enumerate(golden):
-        _check_golden(bundle, case, f"{where}/{GOLDEN}: request {place}")
+    for index, case in enumerate(golden):
+        _check_golden(bundle, case, f"{where}/{GOLDEN}: request {index}")
     return bundle
 
 

@@ -1,4 +1,4 @@
-"""What a bundle says of itself."""
+"""A bundle's description of itself."""
 
 import hashlib
 from typing import Final, Self
@@ -6,7 +6,7 @@ from typing import Final, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 FORMAT_VERSION: Final = 4
-"""Raised whenever an older watchnext could not read what a newer one writes."""
+"""Incremented when an older watchnext cannot read the bundles of a newer one."""
 
 
 class Manifest(BaseModel):
@@ -31,19 +31,19 @@ class Manifest(BaseModel):
     digest: str = Field("", description="sha256 of the manifest's file with an empty digest.")
 
     def sealed(self) -> Self:
-        """The same manifest with its digest."""
+        """Return the manifest with its digest."""
         bare = self.model_copy(update={"digest": ""})
         return bare.model_copy(update={"digest": bare.expected_digest(bare.to_json())})
 
     def to_json(self) -> bytes:
-        """The manifest's file."""
+        """Return the content of `manifest.json`."""
         return self.model_dump_json(indent=2).encode()
 
     def expected_digest(self, content: bytes) -> str:
-        """What `digest` must be in a file of this content; every byte counts."""
+        """Return the sha256 of a manifest's content with an empty digest."""
         return sha256(content.replace(self.digest.encode(), b""))
 
 
 def sha256(content: bytes) -> str:
-    """Hexadecimal sha256."""
+    """Return the sha256 of bytes, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()

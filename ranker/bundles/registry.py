@@ -1,10 +1,10 @@
-"""Where bundles are kept: a folder, or anything that fsspec reaches.
+"""The store of bundles: a folder, or any fsspec URL.
 
-    bundles/VERSION/...   the files of each bundle, never changed once visible
-    current.json          which version is served, replaced in one step
+    bundles/VERSION/...   the files of a bundle, which never change once visible
+    current.json          the version that is served, replaced atomically
 
-On a local disk a bundle is written beside its place and renamed; elsewhere its manifest is written last,
-and a folder without a manifest is no bundle.
+On a local disk a bundle is written to a temporary folder, which is renamed. Elsewhere its manifest is written
+last, and a folder without a manifest is ignored.
 """
 
 import json
@@ -27,10 +27,10 @@ class Registry:
     """Versions of a ranker.
 
     Args:
-        url: A folder or an fsspec URL such as `s3://bucket/ranker`; made when the first bundle is added.
+        url: A folder or an fsspec URL such as `s3://bucket/ranker`; created when the first bundle is added.
 
     Raises:
-        RegistryError: fsspec cannot reach such a URL.
+        RegistryError: fsspec does not support the URL.
     """
 
     def __init__(self, url: str) -> None:
@@ -39,7 +39,7 @@ class Registry:
         self._local = isinstance(self._files, LocalFileSystem)
 
     def versions(self) -> list[str]:
-        """All versions, oldest first."""
+        """Return all versions, oldest first."""
         try:
             folders = self._files.ls(f"{self._root}/bundles", detail=False)
         except FileNotFoundError:
@@ -51,10 +51,10 @@ class Registry:
         return [m.model_version for m in sorted(manifests, key=lambda m: (m.created_ms, m.model_version))]
 
     def current(self) -> str:
-        """The version that is served.
+        """Return the version that is served.
 
         Raises:
-            RegistryError: Nothing was published here.
+            RegistryError: No bundle was published here.
             BundleError: `current.json` is damaged.
         """
         version = self.current_or_none()
@@ -65,7 +65,11 @@ class Registry:
         return version
 
     def current_or_none(self) -> str | None:
-        """The version that is served, None if nothing was published yet."""
+        """Return the version that is served; None if no bundle was published.
+
+        Raises:
+            BundleError: `current.json` is damaged.
+        """
         try:
             content = self._files.cat_file(f"{self._root}/current.json")
         except FileNotFoundError:
@@ -78,10 +82,10 @@ class Registry:
             ) from error
 
     def manifest(self, version: str) -> Manifest:
-        """Read and check a version's manifest.
+        """Read and verify a version's manifest.
 
         Raises:
-            RegistryError: No such version.
+            RegistryError: There is no such version.
             BundleError: The manifest is damaged.
         """
         try:
@@ -92,14 +96,14 @@ class Registry:
         return read_manifest(content, where=f"{self.url}/bundles/{version}")
 
     def read(self, version: str | None = None) -> Bundle:
-        """Read a bundle, verify it and prepare it for predicting.
+        """Read and verify a bundle.
 
         Args:
-            version: The version, None for the current one.
+            version: The version; None for the current one.
 
         Raises:
-            RegistryError: No such version.
-            BundleError: It is damaged, incomplete or of a newer format.
+            RegistryError: There is no such version.
+            BundleError: The bundle is damaged, incomplete or of another format.
         """
         version = version or self.current()
         where = f"{self.url}/bundles/{version}"
@@ -118,7 +122,7 @@ class Registry:
         """Add a bundle without serving it yet.
 
         Args:
-            contents: The files, as `bundle.pack` made them. They are verified by reading them back first.
+            contents: The files, as returned by `bundle.pack`. They are verified before they are written.
 
         Returns:
             The version, for `make_current`.
@@ -132,10 +136,10 @@ class Registry:
         return version
 
     def make_current(self, version: str) -> None:
-        """Serve this version from now on: one that was added, or an earlier one to roll back.
+        """Serve this version from now on; an earlier one rolls back.
 
         Raises:
-            RegistryError: No such version.
+            RegistryError: There is no such version.
         """
         self.manifest(version)
         self._replace(f"{self._root}/current.json", json.dumps({"version": version}).encode())
@@ -154,7 +158,7 @@ class Registry:
             Path(folder).parent.mkdir(exist_ok=True)
             os.replace(fresh, folder)
         except OSError:
-            if not Path(folder, MANIFEST).exists():  # else another process published the same version first
+            if not Path(folder, MANIFEST).exists():  # else another process added this version first
                 raise
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -179,12 +183,12 @@ def _write_synced(path: Path, content: bytes) -> None:
 
 
 def is_local(url: str) -> bool:
-    """Whether a registry's URL is a folder on this machine."""
+    """Return whether a registry's URL is a local folder."""
     return isinstance(_reach(url)[0], LocalFileSystem)
 
 
 def _reach(url: str) -> tuple[Any, str]:
-    """The filesystem of a URL, and the path in it."""
+    """Return the filesystem of a URL, and the path in it."""
     try:
         files, root = fsspec.core.url_to_fs(url)
     except (ValueError, ImportError) as error:  # an unknown protocol, or one whose package is not installed

@@ -1,8 +1,8 @@
-"""Target attention: the candidate says how much each video of the viewer's history matters to it.
+"""Target attention: the candidate decides how much each entry of the viewer's history counts.
 
 Source: Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", KDD 2018, arXiv 1706.06978.
 
-Shape letters: R rows, H histories, E entries of one, W width of an embedding, K hidden units.
+Shape letters: R rows, H histories, E entries of a history, W width of an embedding, K hidden units.
 """
 
 import math
@@ -16,15 +16,15 @@ HIDDEN: Final = 16
 
 
 class ActivationUnit(nn.Module):
-    """A sum of a history's entries, each weighted by a small network that sees it beside the candidate.
+    """A sum of a history's entries, each weighted by a small network that reads the entry and the candidate.
 
     The network reads entry e, candidate c, e * c and e - c. Its first layer is linear in all four, so the
-    difference needs no weights of its own, and the product is taken with the weights, once a candidate, in
-    place of the entries: W_e e + W_p (e * c) = (W_e + W_p diag(c)) e.
+    difference needs no weights of its own. The product with c is taken once per candidate, with the weights
+    and not with the entries: W_e e + W_p (e * c) = (W_e + W_p diag(c)) e.
 
-    As in DIN, the weights are not normalised: many entries that matter add up to more than one of them, and
-    an empty history gives zeros. They start near the mean of a full history. In place of Dice there is a
-    ReLU, since a prediction must not depend on the rest of its batch.
+    As in DIN, the weights are not normalised: several relevant entries add up to more than one of them, and
+    an empty history gives zeros. Initially the output is near the mean of a full history. DIN's Dice is
+    replaced by a ReLU, because Dice makes a prediction depend on the rest of its batch.
 
     Args:
         width: W.
@@ -52,16 +52,16 @@ class ActivationUnit(nn.Module):
 
         Args:
             entry_hew: (H, E, W) embeddings of the entries.
-            there_he: (H, E) bool, false where a history has fewer entries.
+            there_he: (H, E) bool, whether the history has such an entry.
             candidate_rw: (R, W) embeddings of the candidates.
-            history_r: (R,) int64, which history is the row's.
+            history_r: (R,) int64, index of the row's history.
 
         Returns:
-            (R, W).
+            (R, W) float, the weighted sum of each row's history.
         """
         entry_rew, there_re = entry_hew.index_select(0, history_r), there_he.index_select(0, history_r)
         first_rwk = torch.addcmul(self.entry, candidate_rw.unsqueeze(2), self.product)
         hidden_rek = torch.baddbmm(self.candidate(candidate_rw).unsqueeze(1), entry_rew, first_rwk).relu_()
         weight_re1 = self.output(hidden_rek) * there_re.unsqueeze(2)
-        pooled: Tensor = (weight_re1 * entry_rew).sum(dim=1)  # five times as fast as products of single rows
+        pooled: Tensor = (weight_re1 * entry_rew).sum(dim=1)  # five times as fast as a batched matrix product
         return pooled

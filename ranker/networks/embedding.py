@@ -1,8 +1,7 @@
 """The fused embedding tables: one matrix for all features whose embeddings have the same width.
 
-Looking up is split from the forward pass: `gather` copies the rows that a batch needs, the network works on
-the copies, and their gradient tells the optimiser what to change. So neither step ever touches a row that
-is not in the batch.
+The lookup is separate from the forward pass: `gather` copies the rows of a batch, the network reads the
+copies, and the optimiser applies their gradients to the rows. So a step reads and writes no other row.
 
 Shape letters: R rows of a group, M gathered rows of one table, W width of an embedding.
 """
@@ -23,10 +22,10 @@ Take = Callable[[int, int], Tensor]
 
 
 class FusedEmbedding(nn.Module):
-    """All embedding tables of a spec, and the attention that pools some of their rows.
+    """All embedding tables of a spec, and the attention that pools histories.
 
     Args:
-        layout: Rows of each table, and the histories to attend to.
+        layout: Has the number of rows of each table, and the attended histories.
         scale: Standard deviation of the initial values.
     """
 
@@ -49,11 +48,11 @@ class FusedEmbedding(nn.Module):
         return sum(unit.multiplications for unit in self.attention if isinstance(unit, ActivationUnit))
 
     def rows(self, encoded: Encoded) -> dict[int, Tensor]:
-        """The table rows that a batch uses.
+        """Return the table rows that a batch uses.
 
         Returns:
             For each width, (M,) int64: group after group, single-valued features first, then bags, then
-            histories that are attended to: their entries, the ages, the candidates.
+            attended histories, each with its entries, ages and candidates.
         """
         parts: dict[int, list[Tensor]] = {int(width): [] for width in self.tables}
         for inputs in encoded.groups.values():
@@ -73,7 +72,7 @@ class FusedEmbedding(nn.Module):
         """Copy rows out of the tables.
 
         Args:
-            rows: For each width, (M,) int64, as `rows` gives them.
+            rows: For each width, (M,) int64, as returned by `rows`.
 
         Returns:
             For each width, (M, W) float.
@@ -81,11 +80,11 @@ class FusedEmbedding(nn.Module):
         return {width: self.tables[str(width)].index_select(0, wanted) for width, wanted in rows.items()}
 
     def inputs(self, encoded: Encoded, gathered: dict[int, Tensor]) -> list[Tensor]:
-        """Arrange the gathered rows as the input of each group.
+        """Concatenate the gathered rows to the input of each group.
 
         Args:
             encoded: The batch.
-            gathered: What `gather` returned for it.
+            gathered: For each width, (M, W) float, as returned by `gather`.
 
         Returns:
             For each group, (R, F) float: embeddings by width, then bags, attended histories and numbers.
@@ -108,7 +107,7 @@ class FusedEmbedding(nn.Module):
             embeddings = take(bag.width, len(bag.rows))
             indices = torch.arange(len(bag.rows), device=embeddings.device)
             parts.append(functional.embedding_bag(indices, embeddings, bag.offsets, mode="mean"))
-        if inputs.attended:  # only the pairs attend to anything
+        if inputs.attended:  # only the pair group has attended histories
             units = zip(self.attention, inputs.attended, strict=True)
             parts += [self._attended(unit, seen, take) for unit, seen in units]
         return torch.cat([*parts, inputs.numbers], dim=1)

@@ -1,12 +1,12 @@
-"""The model prepared for serving: the same function, in which little is computed twice.
+"""The model prepared for serving: the same function, with the work that candidates share done once.
 
-A network that splits by sides is linear before its first ReLU, so its first layer falls apart: W_r·r once a
-request, W_c·c once a video for as long as its features and the bundle stay the same, W_p·p for each pair, and
-only their sum and what comes after it for each candidate. In bfloat16, sums, the linear path and what the
-network's `rest` keeps so stay in float32; on CUDA, the rest is recorded once and replayed.
+A network that splits by sides is linear before its first ReLU, so its first layer is a sum: W_r·r is computed
+once per request, W_c·c once per video until its features or the bundle change, and W_p·p once per pair. Only
+their sum and the layers after it are computed per candidate. With bfloat16, sums, the linear path and parts
+of the network's `rest` stay in float32; on CUDA, the rest is replayed from CUDA graphs.
 
-Of any other network, the embedded input of each side is kept, and its plain forward pass does the rest; in
-bfloat16 under autocast, as in training.
+For any other network, the embedded input of each video is kept, and the plain forward pass does the rest;
+with bfloat16, under autocast as in training.
 
 Shape letters: R rows of one side, B rows (candidates of all requests), Q requests, H width of a side's part,
 T tasks.
@@ -28,18 +28,18 @@ from ranker.networks.sharing.base import HeadOutputs, SplitsBySides
 
 @dataclass(frozen=True)
 class Part:
-    """What one side gives to the network.
+    """One side's part of the network's first layer and linear path.
 
     Attributes:
-        hidden: (R, H): what it adds to the first layer, or its embedded input.
-        linear: (R, T) float32: what it adds to the outputs on the linear path; (R, 0) where nothing is added.
+        hidden: (R, H), the term of the first layer's sum, or the embedded input.
+        linear: (R, T) float32, the term of the linear path's sum; (R, 0) for a network without sides.
     """
 
     hidden: Tensor
     linear: Tensor
 
     def __getitem__(self, rows: Tensor | slice) -> "Part":
-        """Some of the rows."""
+        """Select rows."""
         return Part(self.hidden[rows], self.linear[rows])
 
 
@@ -47,8 +47,8 @@ class InferenceModel(ABC):
     """A trained model, ready to rank.
 
     Attributes:
-        dtype: Of the products, and of the videos' resident parts.
-        device: Where it computes.
+        dtype: Type of the products and of the videos' resident parts.
+        device: The model's device.
         hidden_width: H of a candidate's part.
         linear_width: Columns of a candidate's linear part.
         has_pairs: Whether any feature belongs to the pair of request and candidate.
@@ -70,14 +70,14 @@ class InferenceModel(ABC):
 
         Args:
             model: Its weights are copied where their type changes, else shared.
-            dtype: Of the products, and of the videos' resident parts.
+            dtype: Type of the products and of the videos' resident parts.
         """
         kind = SplitInference if isinstance(model.network, SplitsBySides) else PlainInference
         return kind(model, dtype)
 
     @abstractmethod
     def part(self, group: Group, inputs: GroupInputs) -> Part:
-        """Compute what a side gives to the network.
+        """Compute a side's part.
 
         Args:
             group: The side.
@@ -88,7 +88,7 @@ class InferenceModel(ABC):
         """
 
     def resident(self, part: Part) -> Part:
-        """A videos' part as it is kept: in this model's type, which may halve its memory."""
+        """Convert a candidates' part to this model's type, in which it is kept."""
         return Part(part.hidden.to(self.dtype), part.linear)
 
     @abstractmethod
@@ -97,7 +97,7 @@ class InferenceModel(ABC):
 
         Args:
             requests: Q rows.
-            candidates: For each request its candidates' parts, B rows in all.
+            candidates: For each request the part of its candidates; B rows in all.
             pairs: B rows; None if the model has no pair features.
 
         Returns:
@@ -106,7 +106,7 @@ class InferenceModel(ABC):
         """
 
     def _embedded(self, group: Group, inputs: GroupInputs) -> Tensor:
-        """(R, input width) of one side alone."""
+        """Return (R, input width), the embedded input of one side."""
         alone = Encoded({group: inputs}, bias=None).to(self.device)
         (x_ri,) = self._embedding.inputs(alone, self._embedding.gather(self._embedding.rows(alone)))
         return x_ri
@@ -161,7 +161,7 @@ class SplitInference(InferenceModel):
 
 
 class PlainInference(InferenceModel):
-    """A model whose network is called as it is, with the embedded videos resident."""
+    """A model whose network runs its plain forward pass on embedded inputs."""
 
     def __init__(self, model: RankingModel, dtype: torch.dtype = torch.float32) -> None:
         super().__init__(model, dtype)

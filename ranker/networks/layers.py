@@ -1,4 +1,4 @@
-"""Layers that do many small products as one.
+"""Layers that compute many small products as one.
 
 Shape letters: B rows, G networks side by side, I input width, O output width.
 """
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 
 class SidesLinear(nn.Module):
-    """A linear layer over an input that comes in groups: sum of W_g x_g, plus b.
+    """A linear layer over an input in groups: the sum of W_g x_g, plus b.
 
-    Groups with a single row (a request's own features) are multiplied once and added to every row, which is
-    what makes a request cheaper than a batch of the same size.
+    A group with a single row (a request's own features) is multiplied once and added to every row, so a
+    request is cheaper than a batch of the same size.
     """
 
     def __init__(self, widths: Sequence[int], output: int) -> None:
@@ -23,7 +23,7 @@ class SidesLinear(nn.Module):
         self.linear = nn.Linear(sum(widths), output)
 
     def forward(self, groups: Sequence[Tensor]) -> Tensor:
-        """Multiply each group by its own columns of the weight and add up.
+        """Multiply each group by its columns of the weight, and add.
 
         Args:
             groups: For each group (B, I_g), or (1, I_g) to be the same for all rows.
@@ -46,7 +46,7 @@ class SidesLinear(nn.Module):
 class BatchedLinear(nn.Module):
     """G linear layers of the same size as one batched product.
 
-    Initialised as `nn.Linear` would initialise each.
+    Each is initialised like `nn.Linear`.
     """
 
     def __init__(self, networks: int, width: int, output: int) -> None:
@@ -64,17 +64,17 @@ class BatchedLinear(nn.Module):
         Returns:
             (G, B, O).
         """
-        # Batched products of strided operands are copied inside, forward and backward; one copy here is less.
+        # A batched product copies a strided operand in both forward and backward; this is one copy less
         return torch.baddbmm(self.bias, x_gbi.contiguous(), self.weight)
 
 
 def relu_layers(width: int, widths: Sequence[int], *, networks: int | None = None) -> nn.Sequential:
-    """Layers with a ReLU after each; the identity if there are none.
+    """Return linear layers with a ReLU after each; the identity if there are none.
 
     Args:
         width: Width of the input.
         widths: Width of each layer.
-        networks: As many of these side by side, as batched products; None for one plain network.
+        networks: G, for so many networks as batched products; None for one network.
     """
     layers: list[nn.Module] = []
     for output in widths:
@@ -85,7 +85,7 @@ def relu_layers(width: int, widths: Sequence[int], *, networks: int | None = Non
 
 
 def multiplications(network: nn.Module) -> int:
-    """Multiplications per row in all linear layers of a network, with nothing reused between rows."""
+    """Count the multiplications per row in a network's linear layers, with nothing shared between rows."""
     return sum(
         layer.weight.numel() for layer in network.modules() if isinstance(layer, nn.Linear | BatchedLinear)
     )

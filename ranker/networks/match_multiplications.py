@@ -1,4 +1,4 @@
-"""Networks of equal cost, so that comparing them compares what they do and not how large they are."""
+"""Networks of equal cost, so that a comparison is not decided by their sizes."""
 
 from collections.abc import Sequence
 from typing import Final, TypeVar
@@ -13,21 +13,21 @@ from ranker.spec import RankerSpec
 
 Kind = TypeVar("Kind", bound=NetworkSpec)
 HALVINGS: Final = 60
-"""Steps of the search; after as many, two factors differ by less than a float can tell."""
+"""Steps of the binary search; more of them do not change a float64 factor."""
 
 
 def match_multiplications(kind: type[Kind], target: NetworkSpec, widths: Sequence[int], tasks: int) -> Kind:
-    """Size a network of one kind until it multiplies as often as another one.
+    """Scale a network of one kind to the multiplications of another network.
 
     Args:
-        kind: What is sized; it takes over the layers of the target, as far as it has such.
+        kind: The kind to scale; it takes the layers that it shares with the target from there.
         target: The other network.
-        widths: Of each side's input.
-        tasks: How many heads both have.
+        widths: Input width of each side.
+        tasks: Number of heads of both.
 
     Returns:
-        The largest network, its widths in the target's proportions, that multiplies no more often than the
-        target; the target itself if it is of this kind; widths of 1 if even those multiply more often.
+        The largest network with widths in the target's proportions that has no more multiplications than the
+        target; the target itself if it is of this kind; widths of 1 if even those have more.
     """
     if type(target) is kind:
         return target
@@ -43,17 +43,17 @@ def match_multiplications(kind: type[Kind], target: NetworkSpec, widths: Sequenc
 
 
 def multiplications(network: NetworkSpec, widths: Sequence[int], tasks: int) -> int:
-    """Multiplications per candidate of a network, which is made without memory for its weights."""
+    """Count the multiplications per candidate of a network, which is built without memory for weights."""
     with torch.device("meta"):
         return network.build(widths, tasks).multiplications
 
 
 def with_kind(spec: RankerSpec, kind: str) -> RankerSpec:
-    """The same ranker with a network of another kind that multiplies as often.
+    """Return the ranker with a network of another kind and the same number of multiplications.
 
     Args:
         spec: The ranker.
-        kind: What a spec calls the kind.
+        kind: The kind's name in a spec.
     """
     widths = [Layout(spec).input_width(group) for group in Group]
     network = match_multiplications(kind_named(kind), spec.network, widths, len(spec.tasks))

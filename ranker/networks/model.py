@@ -19,12 +19,12 @@ from ranker.spec import RankerSpec
 
 @dataclass(frozen=True)
 class TrainingOutputs:
-    """What one forward pass gives a training step.
+    """The outputs of one forward pass of a training step.
 
     Attributes:
-        prediction: (B, T) float32 without dropout and without position, not differentiable: what the
-            service would have predicted before learning from these rows.
-        logit: (B, T) float32 with the network's noise and the position's logit: what the loss is taken of.
+        prediction: (B, T) float32 without dropout and position, not differentiable: the outputs that the
+            service would have computed before the step.
+        logit: (B, T) float32 with dropout and the position tower's logit, the input of the loss.
     """
 
     prediction: Tensor
@@ -35,10 +35,10 @@ class RankingModel(nn.Module):
     """The multitask ranking network of a spec.
 
     Args:
-        spec: Names the features, tasks and sizes.
+        spec: The features, tasks and sizes.
 
     Attributes:
-        input_widths: Of each group's input, in the order of the groups.
+        input_widths: Input width of each group, in the order of `Group`.
     """
 
     def __init__(self, spec: RankerSpec) -> None:
@@ -58,21 +58,21 @@ class RankingModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The parameters' device."""
         return next(self.network.parameters()).device
 
     @property
     def multiplications(self) -> int:
-        """Multiplications per candidate in attention and network; nothing is reused between candidates."""
+        """Multiplications per candidate in attention and network, with nothing shared between candidates."""
         return self.embedding.multiplications + self.network.multiplications
 
     def dense_parameters(self) -> list[nn.Parameter]:
-        """All parameters but the embedding tables."""
+        """Return all parameters except the embedding tables."""
         tables = {id(table) for table in self.embedding.tables.values()}
         return [parameter for parameter in self.parameters() if id(parameter) not in tables]
 
     def forward(self, encoded: Encoded) -> Tensor:
-        """Predict, as when ranking: no position, no dropout.
+        """Predict as in ranking: without position and without dropout.
 
         Args:
             encoded: A batch, or a request with its candidates.
@@ -86,11 +86,12 @@ class RankingModel(nn.Module):
         return outputs.eval
 
     def training_outputs(self, encoded: Encoded, gathered: dict[int, Tensor]) -> TrainingOutputs:
-        """Predict and prepare to learn, sharing all the work that both need.
+        """Compute the outputs for the metrics and for the loss in one forward pass.
 
         Args:
             encoded: A batch with its bias features.
-            gathered: For each width, (M, W), as `embedding.gather` gave them; they may require gradients.
+            gathered: For each width, (M, W) float, as returned by `embedding.gather`; they may require
+                gradients.
         """
         groups = self.embedding.inputs(encoded, gathered)
         outputs: HeadOutputs = self.network(groups)

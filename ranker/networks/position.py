@@ -1,4 +1,4 @@
-"""The shallow tower that learns the bias of the position, so that the rest of the network need not.
+"""The shallow tower that learns the position bias, so that the rest of the network does not.
 
 Shape letters: B rows, K bias features, P heads with a position bias, C cells of the cross.
 """
@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 
 class PositionTower(nn.Module):
-    """A logit from position crossed with device, or whatever features have side `bias`.
+    """A logit from position crossed with device, or any other features of side `bias`.
 
-    Every feature has a logit per value and every combination of values one more. A row in which all of
-    them are missing has exactly 0: that is how rows look whose position was dropped, and how a candidate
-    looks that has no position yet. So the rest of the network learns to be calibrated without a position.
+    Every feature has a logit per value, and every combination of values has one more. The logit is exactly 0
+    in a row where all of them are missing, which is so when dropout hides the position and when a candidate
+    is ranked. So the rest of the network learns to be calibrated without a position.
 
     Source: Zhao et al., RecSys 2019, https://doi.org/10.1145/3298689.3346997.
 
     Args:
-        sizes: Number of categories of each bias feature, with missing (0) and other (1).
+        sizes: Number of categories of each bias feature, including missing (0) and other (1).
         heads: P.
         dropout: Chance that a row's bias features are hidden in training.
     """
@@ -32,13 +32,13 @@ class PositionTower(nn.Module):
         self.cross = nn.Parameter(torch.zeros(math.prod(sizes), heads))
 
     def forward(self, bias_bk: Tensor) -> Tensor:
-        """The bias of every row.
+        """Compute the position bias of every row.
 
         Args:
             bias_bk: (B, K) int64 categories, 0 where missing.
 
         Returns:
-            (B, P) to be added to the heads' logits.
+            (B, P) float32, to be added to the heads' logits.
         """
         known = (bias_bk != 0).any(dim=1, keepdim=True)
         if self.training and self.dropout:

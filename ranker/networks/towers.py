@@ -1,4 +1,4 @@
-"""One tower a task, all computed together.
+"""One tower per task, computed as batched products.
 
 Shape letters: B rows, T tasks, D width of a representation.
 """
@@ -21,10 +21,10 @@ class Towers(nn.Module):
 
     @torch.no_grad()
     def start_at(self, output_t: Tensor) -> None:
-        """Make every task's output bias a given constant, so that learning starts from its base rate.
+        """Set every task's output bias, so that learning starts from the base rate.
 
         Args:
-            output_t: (T,) logits or transformed values; NaN leaves a task's bias as it is.
+            output_t: (T,) logits or transformed values; NaN keeps a task's bias.
         """
         bias = self.output.bias[:, 0, 0]
         bias.copy_(torch.where(output_t.isnan(), bias, output_t.to(bias)))
@@ -42,10 +42,10 @@ class Towers(nn.Module):
         """Apply tower t to representation[:, t].
 
         Args:
-            representation_btd: (B, T, D).
+            representation_btd: (B, T, D) float.
 
         Returns:
-            (B, T): logits of binary tasks, transformed values of regression tasks.
+            (B, T) float: logits of binary tasks, transformed values of regression tasks.
         """
         logit_tb1: Tensor = self.output(self.hidden(representation_btd.transpose(0, 1)))
         return logit_tb1.squeeze(-1).T

@@ -1,1 +1,1 @@
-"""The only door to Redis: where it is, how its keys are named, what stands under them."""
+"""The only door to Redis: its clients, the names of its keys, and what is stored under them."""

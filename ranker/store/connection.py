@@ -1,9 +1,8 @@
-"""Connecting to Redis: to the server that a URL names, or to the private one in watchnext's data folder."""
+"""Clients of a running Redis server: for bulk work, for a thread, for an event loop."""
 
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import redis
@@ -13,54 +12,25 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ranker.errors import StoreError
-from ranker.store.embedded import embedded_server
 
 Client = TypeVar("Client")
 TIMEOUT_S: Final = 10.0
-"""How long a bulk command may take."""
-
-
-def default_home() -> Path:
-    """The data folder when none is named."""
-    return Path.home() / ".local" / "share" / "watchnext"
+"""Limit of a bulk command."""
 
 
 @contextmanager
-def store_url(redis_url: str | None, home: Path) -> Iterator[str]:
-    """Give the URL of the Redis server to use.
+def connect(url: str) -> Iterator[redis.Redis]:
+    """Connect for bulk work and check that the server answers.
 
     Args:
-        redis_url: A running server, or None for the private one, which runs while this context lasts in any
-            process.
-        home: watchnext's data folder, for the private server.
+        url: A running server.
 
     Raises:
-        StoreError: The private server does not start.
+        StoreError: The URL is not one of Redis, or nothing answers there.
     """
-    if redis_url is not None:
-        yield redis_url
-    else:
-        with embedded_server(home) as url:
-            yield url
-
-
-@contextmanager
-def connect(redis_url: str | None, home: Path) -> Iterator[redis.Redis]:
-    """Connect for bulk work and see that the server answers.
-
-    Args:
-        redis_url: A running server, or None for the private one.
-        home: watchnext's data folder, for the private server.
-
-    Raises:
-        StoreError: The URL is none, or nothing answers there.
-    """
-    with (
-        store_url(redis_url, home) as url,
-        _client(
-            redis.Redis.from_url, url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
-        ) as client,
-    ):
+    with _client(
+        redis.Redis.from_url, url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
+    ) as client:
         try:
             client.ping()
         except redis.RedisError as error:
@@ -69,14 +39,14 @@ def connect(redis_url: str | None, home: Path) -> Iterator[redis.Redis]:
 
 
 def connect_later(url: str, *, timeout_s: float) -> redis.Redis:
-    """Make a client for a thread; it connects when it is first used, and tries no command twice.
+    """Make a client for a thread; it connects at its first command, and retries none.
 
     Args:
         url: A running server.
-        timeout_s: How long connecting, and the server's silence, may last.
+        timeout_s: Limit of connecting, and of waiting for the server's next bytes.
 
     Raises:
-        StoreError: The URL is none.
+        StoreError: The URL is not one of Redis.
     """
     return _client(
         redis.Redis.from_url,
@@ -88,20 +58,19 @@ def connect_later(url: str, *, timeout_s: float) -> redis.Redis:
 
 
 def connect_async(url: str, *, timeout_s: float, block_s: float = 0.0) -> redis.asyncio.Redis:
-    """Make a client for an event loop; it connects when it is first used.
+    """Make a client for an event loop; it connects at its first command.
 
-    No command is tried twice: one that was under way when the server went has failed, and a silent server
-    is waited for once. Connections that were dropped meanwhile are replaced before a command is sent, so the
-    first command after a server's return succeeds.
+    No command is retried: one in flight when the server dies fails, and a silent server costs one timeout. A
+    connection that was closed meanwhile is replaced before a command is sent, so the first command after a
+    server's return succeeds.
 
     Args:
         url: A running server.
-        timeout_s: How long connecting, and each command, may take.
-        block_s: How long commands that wait by intent, such as XREAD with BLOCK, wait; `timeout_s` comes on
-            top of it.
+        timeout_s: Limit of connecting, and of each command.
+        block_s: How long blocking commands, such as XREAD with BLOCK, wait; added to `timeout_s`.
 
     Raises:
-        StoreError: The URL is none.
+        StoreError: The URL is not one of Redis.
     """
     return _client(
         redis.asyncio.Redis.from_url,
@@ -114,7 +83,7 @@ def connect_async(url: str, *, timeout_s: float, block_s: float = 0.0) -> redis.
 
 
 def unreachable(url: str, error: Exception) -> StoreError:
-    """The error that says which server did not answer, and what to do."""
+    """Return the error for a server that does not answer."""
     return StoreError(
         f"{without_password(url)}: expected a Redis server, found {error}; "
         "start one there, correct --redis-url, or leave it out for a private one"
@@ -122,7 +91,7 @@ def unreachable(url: str, error: Exception) -> StoreError:
 
 
 def without_password(url: str) -> str:
-    """The URL as it may be shown: without user name, password and options."""
+    """Remove the user name, password and options from a URL."""
     return re.sub("//.*@", "//", url.partition("?")[0])
 
 

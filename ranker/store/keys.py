@@ -1,6 +1,7 @@
-"""Names of the keys in Redis; every key of watchnext starts with the same prefix.
+"""Names of the keys in Redis; all of them start with the same prefix.
 
-A digest in a key names the layout of the records there, so that models with other columns live side by side.
+A digest in a key identifies the layout of the records there, so that models with other columns can share one
+Redis.
 """
 
 from typing import Final
@@ -9,30 +10,30 @@ PREFIX: Final = "watchnext:"
 
 
 def users_key(layout: str) -> str:
-    """Where viewers' records stand: a hash, id to record."""
+    """Return the key of the viewers' records: a hash from id to record."""
     return f"{PREFIX}users:{layout}"
 
 
 def videos_key(layout: str) -> str:
-    """Where videos' records stand: a hash, id to record."""
+    """Return the key of the videos' records: a hash from id to record."""
     return f"{PREFIX}videos:{layout}"
 
 
 def changes_key(layout: str) -> str:
-    """Where changes of videos are announced: a stream of entries with the field `ids`, a JSON list."""
+    """Return the key of the stream that announces changed videos: entries with `ids`, a JSON list."""
     return f"{PREFIX}changes:{layout}"
 
 
 def load_key(source: str) -> str:
-    """How far the loading of a source has come: a hash of counts."""
+    """Return the key of the progress of loading a source: a hash of row counts."""
     return f"{PREFIX}load:{source}"
 
 
 def state_key(digest: str) -> str:
-    """What the newest feature state is: JSON, see `ranker/store/state_store.py`."""
+    """Return the key of the newest feature state's description: JSON of a `StatePointer`."""
     return f"{PREFIX}state:{digest}"
 
 
 def state_part_key(digest: str, version: str, part: int) -> str:
-    """Where a part of a feature state's content stands."""
+    """Return the key of one part of a feature state's content."""
     return f"{state_key(digest)}:{version}:{part}"

@@ -17,14 +17,14 @@ from ranker.store.keys import changes_key, users_key, videos_key
 
 Records = NDArray[np.uint64]
 CHANGES_KEPT_MS: Final = 600_000
-"""How long a change is announced; a service that was away for longer reads the whole catalogue again."""
+"""Age at which announcements are dropped; a service that missed more reads the whole catalogue again."""
 RECORDS_PER_COMMAND: Final = 2_000
-"""Records that one command carries: a few hundred kilobytes."""
+"""Records of one command: a few hundred kilobytes."""
 IDS_FIELD: Final = "ids"
 
 
 class RecordWriter:
-    """Writes records of two layouts.
+    """Writes the records of viewers and videos.
 
     Args:
         client: A connected client.
@@ -38,12 +38,12 @@ class RecordWriter:
         self._videos = videos
 
     def write_users(self, ids: Sequence[str], records: Records) -> None:
-        """Write R viewers' records, (R, W), each in place of what was stored."""
+        """Write the records of R viewers, (R, W) uint64, over the stored ones."""
         for part in _parts(len(ids)):
             self._client.hset(users_key(self._users), mapping=_mapping(ids[part], records[part]))
 
     def write_videos(self, ids: Sequence[str], records: Records) -> None:
-        """Write R videos' records, (R, W), each in place of what was stored, and announce them."""
+        """Write the records of R videos, (R, W) uint64, over the stored ones, and announce them."""
         for part in _parts(len(ids)):
             now_ms = milliseconds(self._client.time())
             with self._client.pipeline(transaction=True) as pipeline:
@@ -59,43 +59,43 @@ def queue_videos(
     *,
     now_ms: int,
 ) -> None:
-    """Queue the commands that write videos and announce them; old announcements are dropped on the way.
+    """Queue the commands that write videos, announce them, and drop old announcements.
 
     Args:
         pipeline: A transaction.
         layout: Digest of the videos' layout.
         ids: R videos.
-        records: (R, W).
-        now_ms: Time of the Redis server, which also dates the announcements.
+        records: (R, W) uint64.
+        now_ms: The Redis server's time, in milliseconds; the server's clock also dates the announcements.
     """
     pipeline.hset(videos_key(layout), mapping=_mapping(ids, records))
     pipeline.xadd(changes_key(layout), {IDS_FIELD: json.dumps(ids)}, minid=now_ms - CHANGES_KEPT_MS)
 
 
 def milliseconds(time: tuple[int, int]) -> int:
-    """What the command TIME answers, seconds and microseconds, in milliseconds."""
+    """Convert the answer of the command TIME, seconds and microseconds, to milliseconds."""
     return time[0] * 1000 + time[1] // 1000
 
 
 def to_bytes(records: Records) -> list[bytes]:
-    """Records as they are stored: their words, little-endian."""
+    """Convert records, (R, W) uint64, to the stored form: their words, little-endian."""
     width = records.shape[1] * 8
     content = records.astype("<u8", copy=False).tobytes()
     return [content[start : start + width] for start in range(0, len(content), width)]
 
 
 def from_bytes(values: Sequence[bytes], words: int) -> Records:
-    """Read stored records.
+    """Convert stored records to arrays.
 
     Args:
-        values: R of them.
+        values: R stored records.
         words: W.
 
     Returns:
-        (R, W).
+        (R, W) uint64.
 
     Raises:
-        StoreError: One has another length.
+        StoreError: A record has another length than W words.
     """
     wrong = next((value for value in values if len(value) != words * 8), None)
     if wrong is not None:

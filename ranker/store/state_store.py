@@ -1,11 +1,12 @@
 """The newest feature state, for services between two trainings.
 
-A state is a few arrays of some megabytes to gigabytes. They are written as one safetensors file, cut into
-parts, under a version of their own; then a pointer is replaced, in one step, that says which version is the
-newest. The parts of the version before stay for a while: somebody may be reading them. Those of a writer
-that never came to its pointer are forgotten by Redis.
+A state is a few arrays of megabytes to gigabytes. They are written as one safetensors file, split into parts
+under the keys of a new version; then a pointer to the newest version is replaced atomically. The parts of the
+version before expire after a while, because services may be reading them. So do the parts of a writer that
+never replaced the pointer.
 
-A digest in the keys names what a state is made of, so that models with other features live side by side.
+A digest in the keys identifies the features of a state, so that models with other features can share one
+Redis.
 """
 
 import hashlib
@@ -19,29 +20,29 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 
-from ranker.errors import StoreError
+from ranker.errors import DamagedStateError, StoreError
 from ranker.store.keys import state_key, state_part_key
 
 Arrays = Mapping[str, NDArray[Any]]
 FORMAT: Final = 1
 PART_BYTES: Final = 32 * 2**20
-"""Content of one part: what one command carries, and Redis is busy with at a time."""
+"""Bytes of one part, which bound how long one command keeps Redis busy."""
 UNFINISHED_S: Final = 3_600
-"""How long parts stay that no pointer points to yet."""
+"""Time until parts expire that no pointer refers to yet."""
 GRACE_S: Final = 120
-"""How long the parts of a version that was replaced stay."""
+"""Time until the parts of a replaced version expire."""
 
 
 class StatePointer(BaseModel):
     """The newest state of its kind.
 
     Attributes:
-        digest: What it is made of: that of the `FeatureState`.
-        version: Names its parts.
-        watermark_ms: Event time of the newest row that it has seen.
-        parts: How many there are.
-        size: Bytes of all of them.
-        sha256: Of all of them in a row.
+        digest: The `FeatureState`'s digest of its features.
+        version: Identifies the parts.
+        watermark_ms: Event time of the newest row that the state has seen.
+        parts: Number of parts.
+        size: Bytes of all parts.
+        sha256: sha256 of the concatenated parts, in hexadecimal.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,20 +57,16 @@ class StatePointer(BaseModel):
 
     @property
     def part_keys(self) -> list[str]:
-        """Where the parts stand."""
+        """The keys of the parts."""
         return [state_part_key(self.digest, self.version, part) for part in range(self.parts)]
 
 
-class DamagedStateError(StoreError):
-    """A stored feature state is incomplete, changed, or of another kind; reading it again does not help."""
-
-
 class StateStore:
-    """Writes and reads feature states of one kind.
+    """Writes and reads feature states of one digest.
 
     Args:
-        client: A client, for commands of `PART_BYTES`.
-        digest: Of the `FeatureState`.
+        client: A client whose timeout suffices for commands of `PART_BYTES`.
+        digest: The `FeatureState`'s digest of its features.
     """
 
     def __init__(self, client: redis.Redis, digest: str) -> None:
@@ -77,10 +74,10 @@ class StateStore:
         self._digest = digest
 
     def newest(self) -> StatePointer | None:
-        """The newest state that was written; None if there is none.
+        """Return the pointer to the newest state; None if there is none.
 
         Raises:
-            DamagedStateError: What stands there is no pointer to a state of this kind.
+            DamagedStateError: The key holds something else than a pointer to a state of this digest.
             StoreError: Redis does not answer.
         """
         content = self._get(state_key(self._digest))
@@ -90,7 +87,7 @@ class StateStore:
         """Read a state and verify every byte.
 
         Raises:
-            DamagedStateError: A part is gone, or changed.
+            DamagedStateError: A part is missing or was changed.
             StoreError: Redis does not answer.
         """
         parts = []
@@ -117,11 +114,11 @@ class StateStore:
         """Write a state and make it the newest.
 
         Args:
-            arrays: What `FeatureState.state` gives.
-            watermark_ms: Event time of the newest row that it has seen.
+            arrays: The result of `FeatureState.state`.
+            watermark_ms: Event time of the newest row that the state has seen.
 
         Raises:
-            StoreError: Redis does not take it; the newest state is the one of before.
+            StoreError: Redis did not store it; the newest state is still the one before.
         """
         content = memoryview(safetensors.numpy.save(dict(arrays)))
         pointer = StatePointer(
@@ -141,7 +138,7 @@ class StateStore:
         return pointer
 
     def _replace(self, steps: redis.client.Pipeline, pointer: StatePointer) -> None:
-        """Queue the commands that make a state the newest; they fail if another writer is quicker."""
+        """Queue the commands that make a state the newest; they are retried if another writer is quicker."""
         content: Any = steps.get(state_key(self._digest))
         try:
             old = [] if content is None else self._parsed(content).part_keys

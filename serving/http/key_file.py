@@ -2,6 +2,9 @@
 
 keys:
   - {name: feed, role: rank, sha256: 5f1d...}
+
+A key is added as a line of text, because PyYAML's dump would drop the file's comments, and ruamel.yaml, which
+keeps them, would be a dependency for this alone. The result is parsed before it is written.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,8 @@
-"""What is wrong with a value of a request, in words of JSON: pydantic's own speak of Python."""
+"""What is wrong with a value of a request, in words of JSON: pydantic's own speak of Python.
+
+A table by type of error is pydantic's documented way to replace its messages; it has no setting for them:
+https://docs.pydantic.dev/latest/errors/errors/#customize-error-messages.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ranker.bundles.bundle import Bundle
-from ranker.errors import WatchnextError
+from ranker.errors import EvictedError
 from ranker.events import QUERY_PREFIX, VIDEO_ID
 from ranker.features.key_loops import Times
 from ranker.features.record import RecordLayout, Words
@@ -105,13 +105,6 @@ class _Inputs:
     request: Words
     candidates: Part
     pairs: Words
-
-
-class EvictedError(WatchnextError):
-    """Videos were resident when the store was asked, and are not any more: all have to be asked for."""
-
-    def __init__(self, count: int) -> None:
-        super().__init__(f"{count} videos left the catalogue while their request waited")
 
 
 class ServedModel:

@@ -14,9 +14,9 @@ from typing import Any, Final
 import redis
 from numpy.typing import NDArray
 
-from ranker.errors import StoreError
+from ranker.errors import DamagedStateError, StoreError
 from ranker.features.state.feature_state import FeatureState
-from ranker.store.state_store import DamagedStateError, StatePointer, StateStore
+from ranker.store.state_store import StatePointer, StateStore
 from serving.http.metrics import Metrics
 from serving.model.served_model import ServedModel
 from serving.model.served_state import ServedState

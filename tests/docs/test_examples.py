@@ -12,7 +12,11 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize(
     ("script", "said"),
-    [("train_and_rank.py", "click: AUC 0."), ("compare_networks.py", "shared_bottom {'click': 0.")],
+    [
+        ("train_and_rank.py", "click: AUC 0."),
+        ("compare_networks.py", "shared_bottom {'click': 0."),
+        ("tune_the_score.py", ": 0.0 positions moved on average\ndecided by click "),
+    ],
 )
 def test_the_example_runs(script: str, said: str, tmp_path: Path) -> None:
     ended = subprocess.run(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from ranker.private_redis.server import private_server
 from ranker.store.connection import connect
 
 
@@ -37,7 +38,7 @@ def test_from_a_simulated_log_through_parquet_to_a_judged_bundle(tmp_path: Path)
 
     loaded = watchnext(tmp_path, "features", "load", "--data", "log", "--home", "home")
     assert loaded.stdout == "loaded 5,000 users and 2,100 videos\n", loaded.stderr
-    with connect(None, tmp_path / "home") as store:
+    with private_server(tmp_path / "home") as url, connect(url) as store:
         counts = [store.hlen(key) for key in sorted(store.keys("watchnext:[uv]*"))]
     assert counts == [5_000, 2_100]
 

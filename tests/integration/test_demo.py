@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from ranker.bundles.registry import Registry
-from training.demo import CANDIDATES, REQUESTS, SHOWN, SHOWN_HEADS, ranked_table
+from training.demo import CANDIDATES, REQUESTS, SHOWN_HEADS, SHOWN_VIDEOS, ranked_table
 from training.sources.simulated.population import WorldConfig
 from training.sources.simulated.write import write_simulation
 
@@ -63,7 +63,7 @@ def test_it_ends_with_ranked_videos_and_a_chart_and_leaves_nothing_running(log: 
     assert f"{version} answers at http://127.0.0.1:" in shown
     assert len(re.findall(rf"viewer \d+: {CANDIDATES} candidates, \d+\.\d ms", shown)) == REQUESTS
     ranks = [int(match[1]) for match in re.finditer(r"^ +(\d+) +\d+ +\d+\.\d{3} ", shown, re.MULTILINE)]
-    assert ranks == [*range(1, SHOWN + 1)] * REQUESTS
+    assert ranks == [*range(1, SHOWN_VIDEOS + 1)] * REQUESTS
     assert shown.count("prediction, and below it its contribution to the score") == REQUESTS
     assert "…" not in shown
     assert [
@@ -102,7 +102,7 @@ def answer_of(heads: list[str]) -> dict[str, object]:
             "predictions": dict.fromkeys(heads, 0.0123456 * place),
             "contributions": {head: -0.01 * rank * place for rank, head in enumerate(heads)},
         }
-        for place in range(1, SHOWN + 1)
+        for place in range(1, SHOWN_VIDEOS + 1)
     ]
     return {"items": items, "took_ms": 12.34}
 

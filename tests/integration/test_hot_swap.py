@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ranker.bundles.registry import Registry
+from ranker.private_redis.server import private_server
 from ranker.store.connection import connect
 from tests.serving.service_process import service_process
 from tests.serving.small_ranker import OTHER_RECORDS_SPEC, SPEC, publish_small_ranker, store_rows
@@ -30,7 +31,7 @@ PATIENCE_S = 60
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
-    with connect(None, home) as client:
+    with private_server(home) as url, connect(url) as client:
         for spec in (SPEC, OTHER_RECORDS_SPEC):
             store_rows(client, videos=VIDEOS, users=[{"user_id": "712", "age": 35.0}], spec=spec)
         yield home

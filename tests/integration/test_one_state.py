@@ -17,8 +17,9 @@ from rich.console import Console
 from ranker.bundles.registry import Registry
 from ranker.features.sides import Group, Side
 from ranker.labels.matrix import label_matrix
+from ranker.private_redis.server import private_server
 from ranker.spec_file import load_spec
-from ranker.store.connection import connect_async, connect_later, store_url
+from ranker.store.connection import connect_async, connect_later
 from serving.http.metrics import Metrics
 from serving.http.pace import Pace
 from serving.model.served_model import Query, ServedModel, Stored
@@ -79,7 +80,7 @@ def registry(rows, source, tmp_path_factory):
 @pytest.fixture(scope="module")
 def redis_url(source, tmp_path_factory):
     """A store with the log's viewers and videos."""
-    with store_url(None, tmp_path_factory.mktemp("home")) as url:
+    with private_server(tmp_path_factory.mktemp("home")) as url:
         load_features(connect_later(url, timeout_s=10), SPEC, source, Console(file=io.StringIO()))
         yield url
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ranker.bundles.registry import Registry
+from ranker.private_redis.server import private_server
 from ranker.store.connection import connect
 from tests.serving.service_process import service_process
 from tests.serving.small_ranker import publish_small_ranker, store_rows
@@ -42,7 +43,7 @@ def registry(tmp_path_factory):
 def home(tmp_path_factory):
     """A data folder whose store was filled, and closed again, before the service starts."""
     home = tmp_path_factory.mktemp("home")
-    with connect(None, home) as store:
+    with private_server(home) as url, connect(url) as store:
         store_rows(store, videos=ROWS, users=[{"user_id": "712", "age": 35.0}])
     return home
 
@@ -89,7 +90,7 @@ def test_a_candidate_alone_is_predicted_as_among_499_others(client):
 
 def test_features_loaded_while_serving_change_the_predictions(client, home):
     before = rank(client, user={"id": "fresh"})
-    with connect(None, home) as store:
+    with private_server(home) as url, connect(url) as store:
         store_rows(store, users=[{"user_id": "fresh", "age": 80.0}])
     after = rank(client, user={"id": "fresh"})
     assert (before["unknown"]["user"], after["unknown"]["user"]) == (True, False)
@@ -181,7 +182,7 @@ def test_a_catalogue_that_is_loaded_while_serving_is_taken_up(client, home):
 
     asking = threading.Thread(target=ask)
     asking.start()
-    with connect(None, home) as store:
+    with private_server(home) as url, connect(url) as store:
         for start in range(0, len(new), 2_000):
             store_rows(store, videos=new[start : start + 2_000])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ranker.store.connection import store_url
+from ranker.private_redis.server import private_server
 from serving.app import create_app
 from serving.http.admission import Admission
 from serving.http.metrics import Metrics
@@ -34,7 +34,7 @@ def registry(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory):
-    with store_url(None, tmp_path_factory.mktemp("home")) as url:
+    with private_server(tmp_path_factory.mktemp("home")) as url:
         yield url
 
 

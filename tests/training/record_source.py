@@ -40,8 +40,10 @@ class RecordSource(Source):
             table = table.filter(pc.field(TIME_MS) >= since_ms)
         if until_ms is not None:
             table = table.filter(pc.field(TIME_MS) < until_ms)
-        taken = rows_to_skip(resume_from, marks, since_ms=since_ms, where=self.name)
-        yield from counted(rebatch([table], rows, skip_rows=taken), marks, since_ms=since_ms, taken=taken)
+        skipped = rows_to_skip(resume_from, marks, since_ms=since_ms, where=self.name)
+        yield from counted(
+            rebatch([table], rows, skip_rows=skipped), marks, since_ms=since_ms, skipped=skipped
+        )
 
     def users(self) -> Iterator[pa.RecordBatch]:
         yield self._records.select([USER_ID]).slice(0, 1)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from ranker.metrics.binary_sums import BinarySums
 from ranker.metrics.progressive import ProgressiveMetrics
-from training.chart import LEAST_POSITIVES, auc_chart
+from training.chart import MIN_POSITIVES, auc_chart
 
 HOUR_MS = 3_600_000
 START_MS = 1_767_225_600_000
@@ -58,7 +58,7 @@ def test_every_binary_head_is_a_line_of_its_windows(tmp_path: Path, drawn: dict[
 
 
 def test_windows_with_few_positives_are_left_out(tmp_path: Path, drawn: dict[str, list[float]]) -> None:
-    few, many = LEAST_POSITIVES - 1, LEAST_POSITIVES
+    few, many = MIN_POSITIVES - 1, MIN_POSITIVES
     table = windows(click=[(0.6, many), (0.1, few), (0.7, many)], dismiss=[(1.0, few), (None, 0)])
     auc_chart(table, tmp_path / "auc.png", "title")
     assert drawn == {"click": [0.6, 0.7]}

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from ranker.errors import FeatureError, SourceError, StoreError
 from ranker.features.stored import user_records, video_records
+from ranker.private_redis.server import private_server
 from ranker.spec_file import parse_spec
 from ranker.store.connection import connect
 from ranker.store.keys import users_key, videos_key
@@ -118,7 +119,7 @@ class Ending(Tables):
 
 def interrupted(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Ending:
     """A source of which 130 users and 100 videos were loaded when it failed."""
-    monkeypatch.setattr(module, "ROWS_AT_ONCE", 30)
+    monkeypatch.setattr(module, "CHUNK_ROWS", 30)
     source = Ending(user_columns(), video_columns())
     with pytest.raises(SourceError, match="the source is gone"):
         load(client, source)
@@ -158,7 +159,7 @@ def test_a_process_that_was_killed_is_gone_on_from(tmp_path: Path) -> None:
         pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet", row_group_size=5_000)
     log = {"time_ms": [1], "user_id": [1], "video_id": ["v1"]}
     pq.write_table(pa.table(log), tmp_path / "log.parquet")
-    with connect(None, tmp_path / "home") as client:
+    with private_server(tmp_path / "home") as url, connect(url) as client:
         path = client.connection_pool.connection_kwargs["path"]
         program = f"""
             import io, redis
@@ -166,7 +167,7 @@ def test_a_process_that_was_killed_is_gone_on_from(tmp_path: Path) -> None:
             from tests.training.test_load_features import SPEC
             from training import load_features as module
             from training.sources.parquet import ParquetSource
-            module.ROWS_AT_ONCE = 500
+            module.CHUNK_ROWS = 500
             client = redis.Redis.from_url("unix://{path}")
             module.load_features(client, SPEC, ParquetSource({str(tmp_path)!r}), Console(file=io.StringIO()))
         """
@@ -182,7 +183,7 @@ def test_a_process_that_was_killed_is_gone_on_from(tmp_path: Path) -> None:
         process.wait()
         assert 0 < client.hlen(videos_key(VIDEOS.digest)) < rows
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "ROWS_AT_ONCE", 500)
+            patch.setattr(module, "CHUNK_ROWS", 500)
             loaded = load(client, ParquetSource(str(tmp_path)))
         assert loaded.resumed_at >= rows
         assert (loaded.users, loaded.videos) == (rows, rows)
@@ -216,7 +217,7 @@ def test_what_cannot_be_stored_is_named(
     message: str,
 ) -> None:
     """A value given here stands in row 60, in the third piece of the source; None leaves the column out."""
-    monkeypatch.setattr(module, "ROWS_AT_ONCE", 25)
+    monkeypatch.setattr(module, "CHUNK_ROWS", 25)
 
     def spoiled(columns: dict[str, Any], spoil: dict[str, Any]) -> dict[str, Any]:
         found = dict(columns)

@@ -1,1 +1,1 @@
-"""Where examples come from: Arrow record batches in event-time order."""
+"""Sources of examples: Arrow record batches in event-time order."""

@@ -8,17 +8,17 @@ from typing import Any, ClassVar, Self
 import pyarrow as pa
 
 Offset = dict[str, Any]
-"""A place in a log, as a JSON object: opaque to all but the kind of source that made it."""
+"""The point at which reading a log goes on, as a JSON object that only its source can interpret."""
 
 
 @dataclass(frozen=True)
 class SourceBatch:
-    """Examples, and the place in the log that follows them.
+    """Examples, and the offset after them.
 
     Attributes:
-        records: At least one row.
-        offset: Where reading goes on after these rows. It also describes what was read so far, so that
-            resuming can tell whether the log still begins with that.
+        records: One row or more, with the columns of the source's schema.
+        offset: Where reading goes on after these rows. It also describes what was read, so that resuming can
+            check that the log still begins with it.
     """
 
     records: pa.RecordBatch
@@ -32,9 +32,9 @@ class Source(ABC):
     """
 
     name: str
-    """What messages call it, such as `kuairand DIR`."""
+    """The source's name in messages, such as `kuairand DIR`."""
     preset: ClassVar[str | None] = None
-    """The preset spec that fits this kind of source; None if there is none."""
+    """Name of the preset spec for this kind of source; None if there is none."""
 
     @property
     @abstractmethod
@@ -56,37 +56,37 @@ class Source(ABC):
             rows: Rows of every batch but the last.
             since_ms: First time that is included, Unix epoch in milliseconds; None for no bound.
             until_ms: First time that is excluded; None for no bound.
-            resume_from: The offset of a batch of this log that was read from the same `since_ms`: yields what
-                follows that batch. None to begin at the first row.
+            resume_from: The offset of a batch that was read with the same `since_ms`; the rows after that
+                batch are yielded. None to begin at the first row.
 
         Raises:
             SourceError: The log is unreadable, or it no longer begins with what the offset describes; the
-                message names the file and what is wrong with it.
+                message names the file and the difference.
         """
 
     def records(
         self, rows: int, *, since_ms: int | None = None, until_ms: int | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield what `batches` yields, without offsets, for readers that never resume."""
+        """Yield the batches of `batches` without offsets, for readers that never resume."""
         for batch in self.batches(rows, since_ms=since_ms, until_ms=until_ms):
             yield batch.records
 
     @abstractmethod
     def users(self) -> Iterator[pa.RecordBatch]:
-        """Yield `user_id` and the user columns, each user once, as known at the end of the log."""
+        """Yield `user_id` and the user columns: one row per user, as at the end of the log."""
 
     @abstractmethod
     def videos(self) -> Iterator[pa.RecordBatch]:
-        """Yield `video_id` and the candidate columns, each video once, as known at the end of the log."""
+        """Yield `video_id` and the candidate columns: one row per video, as at the end of the log."""
 
 
 class SourceKind(Source):
-    """A source that the command line can open: `--source KIND` names it, or `--data` shows what it is."""
+    """A source that the command line opens by `--source KIND`, or because it recognises `--data`."""
 
     kind: ClassVar[str]
-    """What `--source` calls it."""
+    """The value of `--source`."""
     layout: ClassVar[str | None]
-    """What its data looks like, for messages; None if it makes its own log and takes no data."""
+    """The files that it reads, for messages; None if it makes its own log and takes no `--data`."""
 
     @classmethod
     @abstractmethod
@@ -99,7 +99,7 @@ class SourceKind(Source):
         """Open the log that `--data` names.
 
         Args:
-            data: As `--data` was given; None for a kind without a `layout`.
+            data: The value of `--data`; None for a kind without a `layout`.
 
         Raises:
             SourceError: The log cannot be opened.

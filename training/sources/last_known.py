@@ -1,4 +1,4 @@
-"""The last known value of every column, per entity, from a stream of rows."""
+"""The latest value of every column per entity, from a stream of rows."""
 
 from collections.abc import Iterable
 
@@ -7,15 +7,15 @@ import pyarrow as pa
 
 
 def last_known(empty: pa.Table, tables: Iterable[pa.Table], key: str) -> pa.Table:
-    """Fold a log into one row per entity; memory grows with the entities, not with the log.
+    """Reduce a log to one row per entity, in memory that grows with the entities and not with the log.
 
     Args:
-        empty: A table of the same schema without rows.
+        empty: A table without rows and with the schema of `tables`.
         tables: The log, oldest rows first.
-        key: The column with the entity's id; rows without one are left out.
+        key: The column with the entity's id; rows where it is null are skipped.
 
     Returns:
-        Each id once; in every other column its latest value that is not null.
+        One row per id with the latest value of every column that is not null.
     """
     known = empty
     for table in tables:
@@ -30,6 +30,6 @@ def _fold(rows: pa.Table, key: str) -> pa.Table:
     for name in rows.column_names:
         valid = np.flatnonzero(rows[name].is_valid().to_numpy())
         latest = np.full(len(ids.dictionary), -1)
-        latest[entity[valid]] = valid  # of an entity's rows the last one stays
+        latest[entity[valid]] = valid  # a repeated entity keeps its last row
         columns[name] = rows[name].take(pa.array(latest, mask=latest < 0))
     return pa.table(columns)

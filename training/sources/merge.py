@@ -1,9 +1,9 @@
-"""Event-time merge: chunks of a log become one ordered stream, in bounded memory.
+"""Event-time merge: the chunks of a log become one ordered stream, in bounded memory.
 
-A chunk, such as a row group of a Parquet file, says how early and how late its rows are before it is read.
-Chunks are opened by their earliest time, and a row is passed on once no unopened chunk can hold an earlier
-one. Chunks that follow each other in time so stream through one by one; chunks that overlap wait together
-in the reorder buffer, up to a bound.
+The earliest and latest time of a chunk, such as a row group of a Parquet file, is known before it is read.
+Chunks are read in the order of their earliest times, and a row is emitted once no unread chunk can hold an
+earlier one. So chunks that do not overlap in time are in memory one at a time; the rows of those that overlap
+wait in the reorder buffer, whose size is bounded.
 """
 
 import logging
@@ -27,13 +27,13 @@ _BOUNDS_MS = np.iinfo(np.int64)
 
 @dataclass(frozen=True)
 class Chunk:
-    """A part of a log that is read in one go.
+    """A part of a log that is read at once.
 
     Attributes:
-        where: What messages call it: the file and the part of it.
+        where: Its name in messages: the file and the part of it.
         first_ms: No row is earlier.
         last_ms: No row is later.
-        read: Reads the rows, in any order; every chunk's schema is the same.
+        read: Reads the rows, in any order. All chunks have the same schema.
     """
 
     where: str
@@ -45,16 +45,16 @@ class Chunk:
 class TimeMerge:
     """Iterates over the rows of all chunks, oldest first, as tables of varying size.
 
-    Rows of the same time come in the order of the chunks, then of the rows in them, and within one table,
-    unless the reorder buffer had to give up rows early. An earlier `until_ms` yields the start of the same
-    rows. A later `since_ms` yields their end, unless rows are late: the chunks before it are not read, take
-    no room in the buffer, and so leave less to be late.
+    Rows of the same time are in one table, in the order of the chunks and of the rows in them, unless the
+    reorder buffer has overflowed. An earlier `until_ms` yields a prefix of the same rows. A later `since_ms`
+    yields a suffix, unless rows are late: chunks that end before it are not read and take no room in the
+    buffer, so fewer rows are late.
 
     Attributes:
-        late_rows: Rows dropped so far because later ones had been passed on.
-        max_buffered_rows: The most rows that were held at once.
-        overflowed: Whether the buffer had to pass rows on early. Until it does, the rows from any time on
-            depend on no chunk that ends before that time.
+        late_rows: Rows dropped so far because later ones had been emitted.
+        max_buffered_rows: Largest number of rows that were held at once.
+        overflowed: Whether the buffer has emitted rows early. Until it does, the rows from any time on depend
+            on no chunk that ends before that time.
     """
 
     def __init__(
@@ -69,10 +69,10 @@ class TimeMerge:
         """Prepare the merge; nothing is read yet.
 
         Args:
-            chunks: The parts of the log, in the order that settles ties.
-            reorder_rows: Rows that may wait for earlier ones; beyond it the oldest are passed on regardless.
-                None for as many as the overlap of the chunks needs.
-            late: What becomes of a row that is earlier than one already passed on.
+            chunks: The parts of the log; their order decides between rows of the same time.
+            reorder_rows: Capacity of the reorder buffer; beyond it the oldest rows are emitted early. None
+                for as many rows as the overlap of the chunks needs.
+            late: Whether a row that is earlier than one already emitted is dropped or refused.
             since_ms: First time that is included; None for no bound.
             until_ms: First time that is excluded; None for no bound.
         """
@@ -91,10 +91,10 @@ class TimeMerge:
         self._unopened = sorted(inside, key=lambda indexed: indexed[1].first_ms)
 
     def __iter__(self) -> Iterator[pa.Table]:
-        """Open the chunks one after the other and yield what is ready.
+        """Read the chunks one after the other and yield the rows that no unread chunk can precede.
 
         Raises:
-            SourceError: A row has no time, or is late and `late` is refuse.
+            SourceError: A row has no time, or it is late and `late` is "refuse".
         """
         waiting: list[_Piece] = []
         reached_ms = _BOUNDS_MS.min
@@ -112,7 +112,7 @@ class TimeMerge:
             ready = _with_rows(piece.before(before_ms) for piece in waiting)
             waiting = _with_rows(piece.since(before_ms) for piece in waiting)
             reached_ms = max((int(piece.time_ms[-1]) for piece in ready), default=reached_ms)
-            # Cut only here: rows after the end take part in what is late, so an earlier end changes no row.
+            # Cut last: rows outside the bounds decide which others are late, so no bound changes a row
             inside = _with_rows(piece.since(self._since_ms).before(self._until_ms) for piece in ready)
             if inside:
                 yield _interleave(inside)
@@ -145,7 +145,7 @@ class TimeMerge:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Rows of one chunk, in time order."""
+    """Rows of one chunk, in temporal order."""
 
     index: int
     table: pa.Table
@@ -165,7 +165,7 @@ def _with_rows(pieces: Iterable[_Piece]) -> list[_Piece]:
 
 
 def _end_of_oldest(pieces: list[_Piece], rows: int) -> int:
-    """The time that the oldest `rows` rows are before, and with them those of the same time as the last."""
+    """Return the time after that of the `rows`-th oldest row."""
     time_ms = np.concatenate([piece.time_ms for piece in pieces])
     return int(np.partition(time_ms, rows - 1)[rows - 1]) + 1
 
@@ -178,12 +178,12 @@ def _interleave(pieces: list[_Piece]) -> pa.Table:
 
 
 def rebatch(tables: Iterable[pa.Table], rows: int, *, skip_rows: int = 0) -> Iterator[pa.RecordBatch]:
-    """Cut a stream of tables into batches of one size.
+    """Split a stream of tables into batches of one size.
 
     Args:
         tables: Tables of one schema and any size.
         rows: Rows of every batch but the last.
-        skip_rows: Rows to leave out at the start.
+        skip_rows: Rows to skip at the start.
     """
     pending: list[pa.Table] = []
     pending_rows = 0

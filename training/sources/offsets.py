@@ -1,7 +1,7 @@
 """Offsets that count rows, for logs that are read from their first row each time.
 
-An offset carries marks of what was read, such as sizes and digests of files. Resuming compares them with the
-log's marks of now and refuses to go on where they differ.
+An offset contains a mark of each part of the log, such as a file's size and digest. Resuming compares them
+with the present marks and refuses to go on where they differ.
 """
 
 import hashlib
@@ -19,12 +19,12 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class CountedOffset(BaseModel):
-    """How many rows were taken, of which log.
+    """How many rows of a log were read.
 
     Attributes:
         since_ms: The first time that was included.
-        rows: Rows taken from there on.
-        marks: What the log was made of: a mark for each name.
+        rows: Rows read from there on.
+        marks: A mark of every part of the log by the part's name.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -35,15 +35,15 @@ class CountedOffset(BaseModel):
 
 
 def parse_offset(offset: Offset, model: type[Model], *, where: str) -> Model:
-    """Read an offset.
+    """Parse an offset.
 
     Args:
-        offset: As a source made it, perhaps by way of JSON.
-        model: The model of this kind of source.
+        offset: What a source returned, perhaps read back from JSON.
+        model: The offset's model of this kind of source.
         where: The source's name, for the message.
 
     Raises:
-        SourceError: It is of another kind of source.
+        SourceError: The offset is of another kind of source.
     """
     try:
         return model.model_validate(offset)
@@ -55,16 +55,16 @@ def parse_offset(offset: Offset, model: type[Model], *, where: str) -> Model:
 def rows_to_skip(
     resume_from: Offset | None, marks: dict[str, Any], *, since_ms: int | None, where: str
 ) -> int:
-    """How many rows of a log were taken already.
+    """Return how many rows of a log were read before.
 
     Args:
         resume_from: A `CountedOffset`; None at the beginning.
-        marks: What the log is made of now.
+        marks: The present marks of the log's parts.
         since_ms: The first time that is included.
         where: The source's name, for the message.
 
     Raises:
-        SourceError: The log is not the one that the offset is of, or is read from another time on.
+        SourceError: The log changed, or it is read from another time on.
     """
     if resume_from is None:
         return 0
@@ -83,15 +83,15 @@ def rows_to_skip(
 
 
 def refuse_change(name: str, expected: Any, found: Any) -> None:
-    """Compare two marks of one part of a log.
+    """Raise an error if a part of the log has changed.
 
     Args:
-        name: What messages call it, such as the file.
-        expected: Its mark when it was learned from.
-        found: Its mark now.
+        name: The part's name in the message, such as the file.
+        expected: Its mark in the offset.
+        found: Its present mark.
 
     Raises:
-        SourceError: They differ; the message says in what.
+        SourceError: The marks differ; the message names the difference.
     """
     if expected == found:
         return
@@ -106,26 +106,27 @@ def refuse_change(name: str, expected: Any, found: Any) -> None:
 
 
 def counted(
-    batches: Iterable[pa.RecordBatch], marks: dict[str, Any], *, since_ms: int | None, taken: int
+    batches: Iterable[pa.RecordBatch], marks: dict[str, Any], *, since_ms: int | None, skipped: int
 ) -> Iterator[SourceBatch]:
-    """Give batches their offsets.
+    """Pair batches with their offsets.
 
     Args:
-        batches: What follows the rows that were taken already.
-        marks: What the log is made of.
+        batches: The rows after those that were read before.
+        marks: The marks of the log's parts.
         since_ms: The first time that is included.
-        taken: Rows taken before.
+        skipped: Rows that were read before.
     """
+    rows = skipped
     for batch in batches:
-        taken += batch.num_rows
-        yield SourceBatch(batch, {"since_ms": since_ms, "rows": taken, "marks": marks})
+        rows += batch.num_rows
+        yield SourceBatch(batch, {"since_ms": since_ms, "rows": rows, "marks": marks})
 
 
 def file_mark(path: Path) -> dict[str, Any]:
-    """A file's size and the sha256 of its content.
+    """Return a file's size in bytes and the sha256 of its content.
 
     Raises:
-        SourceError: It cannot be read.
+        SourceError: The file cannot be read.
     """
     try:
         with path.open("rb") as file:

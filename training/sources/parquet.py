@@ -18,7 +18,7 @@ from ranker.events import QUERY_PREFIX, TIME_MS, USER_ID, VIDEO_ID, check_record
 from training.sources.base import Offset, SourceBatch, SourceKind
 from training.sources.last_known import last_known
 from training.sources.merge import DEFAULT_REORDER_ROWS, Chunk, Late, TimeMerge, rebatch
-from training.sources.parquet_offset import FileMark, Place, following
+from training.sources.parquet_offset import Cursor, FileMark, with_cursors
 
 USER_TABLE = "users.parquet"
 VIDEO_TABLE = "videos.parquet"
@@ -28,15 +28,15 @@ _SCAN_ROWS = 65_536
 class ParquetSource(SourceKind):
     """Examples in Parquet files, merged by time across files and row groups.
 
-    Row groups that follow each other in time stream through. Others wait for each other in a buffer of
-    `reorder_rows` rows; rows that come later than that are dropped and counted, or refused.
+    Row groups that do not overlap in time are read one at a time. Rows of overlapping ones wait in a buffer
+    of `reorder_rows` rows; rows that are late by more than that are dropped and counted, or refused.
 
-    Files named `users.parquet` and `videos.parquet` are no part of the log: they are the tables of users and
-    videos. Without them these are made of the log: the last known value of every column.
+    Files named `users.parquet` and `videos.parquet` are the tables of users and videos and not part of the
+    log. Without them, a user's or video's row has the latest value of every column in the log.
 
-    An offset says up to which time everything was taken, and what the files are. Resuming reads only what
-    is not older. Files that are older may be gone by then, and files that are newer may have come. Only where
-    the buffer overflowed before, which makes the rows depend on all files, resuming reads all of them again.
+    An offset has the time up to which all rows were read, and a mark of every file. Resuming reads the rows
+    from that time on; older files may have been deleted, and newer ones may have been added. If the buffer
+    overflowed before, the rows depend on all files, and resuming reads all of them again.
     """
 
     kind: ClassVar[str] = "parquet"
@@ -47,8 +47,8 @@ class ParquetSource(SourceKind):
 
         Args:
             url: A file, a folder (searched through all its folders for *.parquet), a glob or an fsspec URL.
-            late: What becomes of rows that come later than the buffer reaches.
-            reorder_rows: Rows that may wait for earlier ones.
+            late: Whether rows that are late by more than the buffer are dropped or refused.
+            reorder_rows: Capacity of the reorder buffer.
 
         Raises:
             SourceError: No file matches, one is not Parquet, or two differ in a column.
@@ -72,7 +72,7 @@ class ParquetSource(SourceKind):
 
     @classmethod
     def recognises(cls, data: str | None) -> bool:
-        """Whether it is a URL, a glob, a .parquet file or a folder with such files in it."""
+        """Whether the data is a URL, a glob, a .parquet file or a folder that contains one."""
         if data is None:
             return False
         path = Path(data)
@@ -91,7 +91,7 @@ class ParquetSource(SourceKind):
 
     @property
     def late_rows(self) -> int:
-        """Rows that the last pass has dropped because they came too late."""
+        """Rows that the last pass dropped because they were late."""
         return 0 if self._merge is None else self._merge.late_rows
 
     def batches(
@@ -103,26 +103,26 @@ class ParquetSource(SourceKind):
         resume_from: Offset | None = None,
     ) -> Iterator[SourceBatch]:
         """Yield the examples in event-time order; see `Source.batches`."""
-        place = Place.start(since_ms)
+        cursor = Cursor.start(since_ms)
         if resume_from is not None:
-            place = Place.of(resume_from, self._marks, since_ms=since_ms, where=self.name)
+            cursor = Cursor.of(resume_from, self._marks, since_ms=since_ms, where=self.name)
         self._merge = merge = TimeMerge(
             [chunk for chunks in self._chunks.values() for chunk in chunks],
             reorder_rows=self._reorder_rows,
             late=self._late,
-            since_ms=place.from_ms,
+            since_ms=cursor.from_ms,
             until_ms=until_ms,
         )
         files = {path: dict(mark) for path, mark in self._marks.items()}
-        for batch, after in following(place, rebatch(merge, rows, skip_rows=place.rows), merge):
+        for batch, after in with_cursors(cursor, rebatch(merge, rows, skip_rows=cursor.rows), merge):
             yield SourceBatch(batch, after.offset(files))
 
     def users(self) -> Iterator[pa.RecordBatch]:
-        """Yield `users.parquet`, or each user's last known values in the log."""
+        """Yield `users.parquet`, or each user's latest values in the log."""
         return self._entities(USER_TABLE, USER_ID, unrelated=VIDEO_ID)
 
     def videos(self) -> Iterator[pa.RecordBatch]:
-        """Yield `videos.parquet`, or each video's last known values in the log."""
+        """Yield `videos.parquet`, or each video's latest values in the log."""
         return self._entities(VIDEO_TABLE, VIDEO_ID, unrelated=USER_ID)
 
     def _entities(self, table: str, key: str, *, unrelated: str) -> Iterator[pa.RecordBatch]:
@@ -148,7 +148,7 @@ class ParquetSource(SourceKind):
 
     @cached_property
     def _chunks(self) -> dict[str, list[Chunk]]:
-        """The row groups of every file that hold rows."""
+        """The row groups of every file that are not empty."""
         return {path: list(self._chunks_of(path, footer)) for path, footer in self._footers.items()}
 
     def _chunks_of(self, path: str, footer: pq.FileMetaData) -> Iterator[Chunk]:
@@ -168,13 +168,13 @@ class ParquetSource(SourceKind):
 
     @cached_property
     def _marks(self) -> dict[str, FileMark]:
-        """What every file with rows is recognised by."""
+        """The mark of every file that is not empty."""
         return {path: self._mark(path, chunks) for path, chunks in self._chunks.items() if chunks}
 
     def _mark(self, path: str, chunks: list[Chunk]) -> FileMark:
         try:
             size = self._files.size(path)
-            end = size - 8  # the footer's length and the magic number come last
+            end = size - 8  # the last 8 bytes are the footer's length and the magic number
             footer = self._files.cat_file(path, start=end - self._footers[path].serialized_size, end=end)
         except OSError as error:
             raise SourceError(f"{path}: expected readable Parquet, found: {error}") from error
@@ -208,7 +208,7 @@ class ParquetSource(SourceKind):
 
 
 def _find_files(url: str) -> tuple[fsspec.AbstractFileSystem, list[str]]:
-    """The filesystem and the paths that a URL matches, sorted."""
+    """Return the filesystem and the sorted paths that a URL matches."""
     try:
         files, path = fsspec.url_to_fs(url)
         paths: list[str] = []
@@ -223,10 +223,11 @@ def _find_files(url: str) -> tuple[fsspec.AbstractFileSystem, list[str]]:
 
 
 def _common_schema(footers: dict[str, pq.FileMetaData]) -> pa.Schema:
-    """The one schema of all files.
+    """Return the schema that all files share.
 
     Raises:
-        SourceError: Two files differ, or the columns cannot hold examples; the message names file and column.
+        SourceError: Two files differ, or a column that every example has is missing; the message names the
+            file and the column.
     """
     first, *others = footers
     schema = _plain(footers[first].schema.to_arrow_schema())
@@ -244,7 +245,7 @@ def _common_schema(footers: dict[str, pq.FileMetaData]) -> pa.Schema:
 
 
 def _plain(schema: pa.Schema) -> pa.Schema:
-    """The schema without metadata and with dictionaries decoded: they differ from file to file."""
+    """Return the schema without metadata and with dictionaries decoded, which differ from file to file."""
     types: list[Any] = [field.type for field in schema]
     return pa.schema(
         [

@@ -1,8 +1,8 @@
-"""Offsets in a log of Parquet files: the time up to which everything was taken, and marks of the files.
+"""Offsets in a log of Parquet files: the time up to which all rows were read, and a mark of every file.
 
-A file is *taken* if all its rows lie before that time, *begun* if some may, and *untouched* if none does.
-Taken files must be as they were or gone; begun ones must be as they were; untouched ones may change as long
-as they stay untouched, and new files may only be untouched ones.
+A file is *read* if all its rows are before that time, *begun* if some may be, and *unread* if none is.
+Between two runs, a read file may be deleted but not changed, a begun one may be neither, and an unread one
+may be changed as long as it stays unread. A new file must be unread.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,13 +22,13 @@ from training.sources.offsets import parse_offset, refuse_change
 
 
 class FileMark(BaseModel):
-    """What a file of the log is recognised by.
+    """Fingerprint of a file of the log.
 
     Attributes:
-        bytes: Its size.
-        footer: sha256 of its footer, which has position, size and bounds of every column chunk.
-        first_ms: Its earliest time.
-        last_ms: Its latest time.
+        bytes: The file's size.
+        footer: sha256 of the footer, which has the offset, size and bounds of every column chunk.
+        first_ms: The earliest time of a row.
+        last_ms: The latest time of a row.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,7 +40,7 @@ class FileMark(BaseModel):
 
 
 class _Saved(BaseModel):
-    """An offset; the attributes are those of `Place`."""
+    """An offset: the attributes of `Cursor`, and the mark of every file by its path."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -54,16 +54,16 @@ class _Saved(BaseModel):
 
 
 @dataclass(frozen=True)
-class Place:
+class Cursor:
     """How far a log was read.
 
     Attributes:
         since_ms: The first time that was included.
-        from_ms: The time from which the log was read: `since_ms`, or where it was resumed.
-        rows: Rows taken from there on.
-        before_ms: Every row of an earlier time was taken; None before the first one.
-        ties: Rows of the time `before_ms` itself that were taken.
-        overflowed: Whether the reorder buffer had overflowed by then. Then the rows depend on all files since
+        from_ms: The time from which this run reads: `since_ms`, or the time at which it resumed.
+        rows: Rows read from there on.
+        before_ms: All rows of earlier times were read; None before the first row.
+        ties: Rows of the time `before_ms` itself that were read.
+        overflowed: Whether the reorder buffer has overflowed. Then the rows depend on all files since
             `from_ms`, and resuming reads them again.
     """
 
@@ -81,28 +81,28 @@ class Place:
 
     @classmethod
     def of(cls, offset: Offset, files: dict[str, FileMark], *, since_ms: int | None, where: str) -> Self:
-        """Read an offset, and compare the files of then with those of now.
+        """Parse an offset, and compare its files with the present ones.
 
         Raises:
-            SourceError: A file changed, vanished or came in a way that changes the rows before the offset, or
-                the log is read from another time on.
+            SourceError: A file was changed, deleted or added in a way that changes the rows before the
+                offset, or the log is read from another time on.
         """
         saved = parse_offset(offset, _Saved, where=where)
         if saved.since_ms != since_ms:
             raise SourceError(
                 f"{where}: expected to go on reading from time_ms {saved.since_ms} on, found {since_ms}"
             )
-        place = cls(since_ms, saved.from_ms, saved.rows, saved.before_ms, saved.ties, saved.overflowed)
+        cursor = cls(since_ms, saved.from_ms, saved.rows, saved.before_ms, saved.ties, saved.overflowed)
         for path, mark in saved.files.items():
-            place._check(path, mark, files.get(path))
+            cursor._check(path, mark, files.get(path))
         for path in sorted(files.keys() - saved.files.keys()):
-            place._check_untouched(path, files[path])
-        if place.overflowed or place.before_ms is None:
-            return place
-        return replace(place, from_ms=place.before_ms, rows=place.ties)
+            cursor._check_unread(path, files[path])
+        if cursor.overflowed or cursor.before_ms is None:
+            return cursor
+        return replace(cursor, from_ms=cursor.before_ms, rows=cursor.ties)
 
     def offset(self, files: dict[str, dict[str, Any]]) -> Offset:
-        """As JSON, with the marks of the files, as JSON too."""
+        """Return the offset as a JSON object, given the files' marks as JSON objects."""
         return {
             "since_ms": self.since_ms,
             "from_ms": self.from_ms,
@@ -113,54 +113,56 @@ class Place:
             "files": files,
         }
 
-    def _untouched(self, mark: FileMark) -> bool:
+    def _unread(self, mark: FileMark) -> bool:
         return self.before_ms is None or mark.first_ms >= self.before_ms + (self.ties > 0)
 
     def _check(self, path: str, mark: FileMark, found: FileMark | None) -> None:
         needed_ms = self.from_ms if self.overflowed else self.before_ms
-        taken = needed_ms is not None and mark.last_ms < needed_ms
-        if self._untouched(mark):
+        read = needed_ms is not None and mark.last_ms < needed_ms
+        if self._unread(mark):
             if found is not None:
-                self._check_untouched(path, found)
+                self._check_unread(path, found)
         elif found is not None:
             refuse_change(path, dict(mark), dict(found))
-        elif not taken:
+        elif not read:
             raise SourceError(
                 f"{path}: expected this file, of which the rows up to time_ms {self.before_ms} were learned "
                 "from, found none"
             )
 
-    def _check_untouched(self, path: str, mark: FileMark) -> None:
-        if not self._untouched(mark):
+    def _check_unread(self, path: str, mark: FileMark) -> None:
+        if not self._unread(mark):
             raise SourceError(
                 f"{path}: expected new rows to be later than those that were learned from, up to time_ms "
                 f"{self.before_ms}, found time_ms {mark.first_ms}"
             )
 
 
-def following(
-    place: Place, batches: Iterable[pa.RecordBatch], merge: TimeMerge
-) -> Iterator[tuple[pa.RecordBatch, Place]]:
-    """Yield batches with the place after each.
+def with_cursors(
+    cursor: Cursor, batches: Iterable[pa.RecordBatch], merge: TimeMerge
+) -> Iterator[tuple[pa.RecordBatch, Cursor]]:
+    """Yield batches with the cursor after each.
 
     Args:
-        place: Before the first batch.
-        batches: In event-time order.
-        merge: Where they come from.
+        cursor: The cursor before the first batch.
+        batches: Batches in event-time order.
+        merge: The merge that yields the batches' rows.
     """
     for batch, after in pairwise(chain(batches, [None])):
-        assert batch is not None  # only the last one has nothing after it
-        place = _after(place, batch, after, overflowed=place.overflowed or merge.overflowed)
-        yield batch, place
+        assert batch is not None  # pairwise puts None after the last batch only
+        cursor = _after(cursor, batch, after, overflowed=cursor.overflowed or merge.overflowed)
+        yield batch, cursor
 
 
-def _after(place: Place, batch: pa.RecordBatch, after: pa.RecordBatch | None, *, overflowed: bool) -> Place:
+def _after(
+    cursor: Cursor, batch: pa.RecordBatch, after: pa.RecordBatch | None, *, overflowed: bool
+) -> Cursor:
     time_ms = batch.column(TIME_MS).to_numpy()
     newest_ms = int(time_ms[-1])
-    rows = place.rows + batch.num_rows
+    rows = cursor.rows + batch.num_rows
     if after is None or after.column(TIME_MS)[0].as_py() > newest_ms:
-        return replace(place, rows=rows, before_ms=newest_ms + 1, ties=0, overflowed=overflowed)
+        return replace(cursor, rows=rows, before_ms=newest_ms + 1, ties=0, overflowed=overflowed)
     ties = batch.num_rows - int(np.searchsorted(time_ms, newest_ms))
-    if ties == batch.num_rows and place.before_ms == newest_ms:
-        ties += place.ties
-    return replace(place, rows=rows, before_ms=newest_ms, ties=ties, overflowed=overflowed)
+    if ties == batch.num_rows and cursor.before_ms == newest_ms:
+        ties += cursor.ties
+    return replace(cursor, rows=rows, before_ms=newest_ms, ties=ties, overflowed=overflowed)

@@ -1,4 +1,4 @@
-"""The kinds of sources, and telling one from what `--data` names."""
+"""The kinds of sources by name, and how one is recognised by `--data`."""
 
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,7 @@ from training.sources.simulated.source import SimulatedSource
 SOURCES: Final[dict[str, type[SourceKind]]] = {
     source.kind: source for source in (KuaiRandSource, ParquetSource, SimulatedSource)
 }
-"""The kinds by name. Data that several recognise is of the first of them."""
+"""The kinds by name; the first kind that recognises `--data` opens it."""
 
 
 def open_source(data: str | None, source: str | None = None) -> Source:
@@ -20,10 +20,10 @@ def open_source(data: str | None, source: str | None = None) -> Source:
 
     Args:
         data: A folder, file, glob or fsspec URL; None for the simulated world.
-        source: One of `SOURCES`; None to recognise it.
+        source: A key of `SOURCES`; None to recognise the kind by `data`.
 
     Raises:
-        SourceError: Not recognised, or the two do not go together, or the source cannot be opened.
+        SourceError: No kind recognises the data, the kind does not fit it, or the source cannot be opened.
     """
     if source is not None and source not in SOURCES:
         raise SourceError(f"--source: expected {', '.join(SOURCES)}, found '{source}'")

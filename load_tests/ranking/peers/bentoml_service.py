@@ -1,7 +1,7 @@
-"""BentoML: one worker process a core, each with one thread.
+"""BentoML: one worker process per core, each with one thread.
 
-Started by `bentoml serve load_tests.ranking.peers.bentoml_service:Ranker`, so told by the environment:
-BENCH_WORLD, BENCH_PRECISION.
+It is started by `bentoml serve load_tests.ranking.peers.bentoml_service:Ranker`, and configured by the
+environment variables BENCH_WORLD and BENCH_PRECISION.
 """
 
 import os

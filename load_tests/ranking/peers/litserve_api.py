@@ -1,4 +1,4 @@
-"""LitServe: one worker process a core, each with one thread."""
+"""LitServe: one worker process per core, each with one thread."""
 
 import argparse
 import os
@@ -26,7 +26,7 @@ class RankApi(litserve.LitAPI):
         self.model = TorchModel(self.world, self.precision, self.threads)
 
     def decode_request(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Leave the body as it is: the answer needs its ids."""
+        """Return the whole body, because the answer needs its ids."""
         return request
 
     def predict(self, body: dict[str, Any]) -> tuple[dict[str, Any], NDArray[np.float32]]:
@@ -34,7 +34,7 @@ class RankApi(litserve.LitAPI):
         return body, self.model(self.resident.input(body))
 
     def encode_response(self, output: tuple[dict[str, Any], NDArray[np.float32]]) -> dict[str, Any]:
-        """Sort and name."""
+        """Sort the candidates, and build the answer."""
         return self.resident.answer(*output)
 
 

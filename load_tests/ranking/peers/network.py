@@ -1,4 +1,4 @@
-"""The reference network as it is usually written: experts, gates and towers in lists of modules.
+"""The reference network in its usual form, with experts, gates and towers as lists of modules.
 
 Shape letters: B rows, F input width, H shared width, E experts, D expert width, T tasks.
 """
@@ -26,7 +26,7 @@ class MMoE(nn.Module):
         self.linear = nn.Linear(width, tasks)
 
     def forward(self, x_bf: Tensor) -> Tensor:
-        """Logits and transformed values of every task: (B, T)."""
+        """Compute logits and transformed values, (B, T)."""
         h_bh = torch.relu(self.shared(x_bf))
         expert_bed = torch.stack([torch.relu(expert(h_bh)) for expert in self.experts], dim=1)
         outputs = []
@@ -37,7 +37,7 @@ class MMoE(nn.Module):
 
 
 def read_network(world: Path) -> MMoE:
-    """The network with the published bundle's weights, in float32."""
+    """Return the network with the published bundle's weights, in float32."""
     bundle = load_file(world / "model.safetensors")
     wide, gates = bundle["sharing.first.weight"], bundle["sharing.gates.weight"]
     towers_tdw = bundle["towers.hidden.0.weight"]
@@ -50,29 +50,29 @@ def read_network(world: Path) -> MMoE:
         "linear.weight": bundle["linear.linear.weight"],
         "linear.bias": bundle["linear.linear.bias"],
     }
-    for place, (w, b) in enumerate(
+    for index, (w, b) in enumerate(
         zip(wide.chunk(experts), bundle["sharing.first.bias"].chunk(experts), strict=True)
     ):
-        weights |= {f"experts.{place}.weight": w, f"experts.{place}.bias": b}
+        weights |= {f"experts.{index}.weight": w, f"experts.{index}.bias": b}
     for task, (w, b) in enumerate(
         zip(gates.chunk(tasks), bundle["sharing.gates.bias"].chunk(tasks), strict=True)
     ):
         weights |= {f"gates.{task}.weight": w, f"gates.{task}.bias": b}
-        for place, name in ((0, "towers.hidden.0"), (2, "towers.output")):
-            weights[f"towers.{task}.{place}.weight"] = bundle[f"{name}.weight"][task].T
-            weights[f"towers.{task}.{place}.bias"] = bundle[f"{name}.bias"][task, 0]
+        for index, name in ((0, "towers.hidden.0"), (2, "towers.output")):
+            weights[f"towers.{task}.{index}.weight"] = bundle[f"{name}.weight"][task].T
+            weights[f"towers.{task}.{index}.bias"] = bundle[f"{name}.bias"][task, 0]
     network = MMoE(width, shared, experts, expert, tasks, tower)
     network.load_state_dict(weights)
     return network.eval()
 
 
 class TorchModel:
-    """The network in a precision of its own, from numpy to numpy.
+    """The network in a given precision, from numpy to numpy.
 
     Args:
         world: The world's folder.
         precision: float32 or bfloat16.
-        threads: Of one matrix product; None for torch's own choice.
+        threads: Threads of a matrix product; None for torch's default.
     """
 
     def __init__(self, world: Path, precision: str, threads: int | None = None) -> None:
@@ -83,6 +83,6 @@ class TorchModel:
 
     @torch.inference_mode()
     def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The outputs for an input: (C, T) for (C, F)."""
+        """Compute outputs, (C, T), from inputs, (C, F)."""
         output: NDArray[np.float32] = self.network(torch.from_numpy(x).to(self.dtype)).float().numpy()
         return output

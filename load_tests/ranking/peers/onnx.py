@@ -1,4 +1,4 @@
-"""ONNX Runtime under the FastAPI shell; its processor kernels for these products are float32."""
+"""ONNX Runtime under the FastAPI shell, in float32, because its CPU kernels have no bfloat16 products."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from load_tests.ranking.peers.shell import Model, serve
 
 
 def load(world: Path, _: str) -> Model:
-    """Export the network once, and make a session of it."""
+    """Export the network unless that is done, and open a session."""
     path, network = world / "model.onnx", read_network(world)
     if not path.exists():
         example = torch.zeros(2, network.shared.in_features)

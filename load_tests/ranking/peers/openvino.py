@@ -1,4 +1,4 @@
-"""OpenVINO under the FastAPI shell, with the inference precision that is asked for."""
+"""OpenVINO under the FastAPI shell, with a given inference precision."""
 
 import threading
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""FastAPI and PyTorch, as most people would write it; torch's own number of threads."""
+"""FastAPI and PyTorch in their usual form, with torch's default number of threads."""
 
 from load_tests.ranking.peers.network import TorchModel
 from load_tests.ranking.peers.shell import serve

@@ -1,4 +1,4 @@
-"""Ray Serve: one replica a core, each with one thread."""
+"""Ray Serve: one replica per core, each with one thread."""
 
 import argparse
 import os

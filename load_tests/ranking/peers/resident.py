@@ -1,4 +1,4 @@
-"""A request's way in and out, the same for all peers: from ids to the network's input, from outputs to JSON.
+"""The peers' common code: from ids to the network's input, and from its outputs to JSON.
 
 Shape letters: C candidates, F the network's input width, T tasks.
 """
@@ -13,7 +13,7 @@ TASKS = ("click", "watch_time", "like", "dismiss", "rating")
 
 
 class Resident:
-    """The input rows of everybody and everything, in memory.
+    """The input rows of all users, videos and context values, in memory.
 
     Args:
         world: The folder with `resident.npz`.
@@ -27,11 +27,11 @@ class Resident:
 
     @property
     def width(self) -> int:
-        """F."""
+        """F, the width of the network's input."""
         return self.users.shape[1] + self.videos.shape[1] + len(self.pair_at_0)
 
     def input(self, body: dict[str, Any]) -> NDArray[np.float32]:
-        """The network's input for a request: (C, F)."""
+        """Return the network's input for a request, (C, F)."""
         candidates, context = body["candidates"], body["context"]
         asks = self.users[int(body["user"]["id"])] + self.queries[int(body["query_video_id"])]
         asks += self.hours[context["hour"]] + self.tabs[context["tab"]]

@@ -1,4 +1,4 @@
-"""The usual HTTP shell: FastAPI, pydantic models and a `def` endpoint, on uvicorn with uvloop."""
+"""A usual HTTP service: FastAPI, pydantic models and a `def` endpoint, on uvicorn with uvloop."""
 
 import argparse
 from collections.abc import Callable
@@ -30,7 +30,7 @@ class Candidate(BaseModel):
 
 
 class RankRequest(BaseModel):
-    """One viewer asks what to watch next."""
+    """The body of `POST /v1/rank`."""
 
     user: User
     query_video_id: str
@@ -43,7 +43,7 @@ def serve(load: Callable[[Path, str], Model]) -> None:
     """Read the command line, load a model and serve it.
 
     Args:
-        load: Makes the model of the world's folder and the precision.
+        load: Returns the model for the world's folder and a precision.
     """
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--world", type=Path, required=True)

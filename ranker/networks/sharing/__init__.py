@@ -1,1 +1,1 @@
-"""The ways of sharing parameters between tasks, one a file."""
+"""The ways of sharing parameters between tasks, one per file."""

@@ -1,4 +1,4 @@
-"""What a network is to the rest: outputs of heads from an input that comes by sides.
+"""The contract of a network: outputs of heads from an input by sides.
 
 Shape letters: B rows, I_g input width of side g, T tasks.
 """
@@ -20,9 +20,9 @@ class HeadOutputs:
     """One output per head, twice in training: logits of binary tasks, transformed values of regression tasks.
 
     Attributes:
-        train: (B, T) float32 with dropout, to learn from.
-        eval: (B, T) float32 without any noise: what a prediction is made from. The same tensor as `train`
-            where there is no noise; else not differentiable.
+        train: (B, T) float32 with dropout, the input of the loss.
+        eval: (B, T) float32 without dropout, the input of predictions. It is the same tensor as `train` if
+            there is no dropout, and otherwise not differentiable.
     """
 
     train: Tensor
@@ -30,27 +30,27 @@ class HeadOutputs:
 
 
 class Network(nn.Module, ABC):
-    """Everything between the embedded input and the heads' outputs, but for the position tower."""
+    """The layers between the embedded input and the heads' outputs, without the position tower."""
 
     @property
     @abstractmethod
     def multiplications(self) -> int:
-        """Multiplications per candidate, with nothing reused between candidates."""
+        """Multiplications per candidate, with nothing shared between candidates."""
 
     @abstractmethod
     def forward(self, sides: Sequence[Tensor]) -> HeadOutputs:
         """Compute the heads' outputs.
 
         Args:
-            sides: For each side (B, I_g), or (1, I_g) to be the same for all rows.
+            sides: For each side (B, I_g) float, or (1, I_g) for the same values in all rows.
         """
 
     @abstractmethod
     def start_at(self, output_t: Tensor) -> None:
-        """Make every head's constant a given one, so that learning starts from its base rate.
+        """Set every head's constant, so that learning starts from the base rate.
 
         Args:
-            output_t: (T,) logits or transformed values; NaN leaves a head as it is.
+            output_t: (T,) logits or transformed values; NaN keeps a head's constant.
         """
 
     @abstractmethod
@@ -63,43 +63,42 @@ class Network(nn.Module, ABC):
 
 
 class SplitsBySides(ABC):
-    """The ability of a network that begins with linear layers over its whole input.
+    """A network that begins with linear layers over its whole input.
 
-    The service then multiplies each side on its own, keeps what videos add, and computes in full only what
-    comes after the sum. A network without this ability is served by its plain forward pass.
+    The service multiplies each side separately, keeps the videos' products, and computes only the sum and the
+    layers after it per candidate. A network without this ability is served by its plain forward pass.
     """
 
     @abstractmethod
     def first_layers(self) -> list[nn.Linear]:
-        """The layers that read the input, all sides next to each other."""
+        """Return the layers that read the input, with the columns of all sides."""
 
     @property
     @abstractmethod
     def linear_path(self) -> nn.Linear | None:
-        """The layer that leads from the input straight to the heads; None if there is none."""
+        """The linear layer from the input to the heads; None if there is none."""
 
     @abstractmethod
     def rest(self, dtype: torch.dtype) -> nn.Module:
-        """What comes after the first layers, as a copy for ranking.
+        """Return a copy of the layers after the first ones, for ranking.
 
         Args:
-            dtype: Of its products; outputs are float32.
+            dtype: Type of its products; outputs are float32.
 
         Returns:
-            A module that turns (B, widths of the first layers) into (B, T) float32, without the linear path;
-            it may overwrite its argument.
+            A module from (B, sum of the first layers' widths) to (B, T) float32, without the linear path; it
+            may overwrite its argument.
         """
 
 
 class NetworkSpec(SpecModel, ABC):
-    """The part of the spec that every network has.
+    """The part of the spec that all networks have.
 
-    A subclass adds `kind` and its own keys, and names those with the widths that grow and shrink with its
-    cost.
+    A subclass adds `kind` and its own keys, and names the keys with the widths that decide its cost.
     """
 
     scaled_keys: ClassVar[tuple[str, ...]]
-    """The keys whose widths `match_multiplications` scales."""
+    """Keys with the widths that `match_multiplications` scales."""
 
     kind: str
     position_dropout: float = Field(
@@ -108,20 +107,20 @@ class NetworkSpec(SpecModel, ABC):
 
     @abstractmethod
     def build(self, widths: Sequence[int], tasks: int) -> Network:
-        """Make the network.
+        """Build the network.
 
         Args:
             widths: I_g of each side.
-            tasks: T.
+            tasks: T, the number of heads.
         """
 
     @classmethod
     @abstractmethod
     def like(cls, other: "NetworkSpec") -> Self:
-        """A network of this kind with the layers of another one, as far as it has such."""
+        """Return a network of this kind with the layers that it shares with another one."""
 
     def scaled(self, factor: float) -> Self:
-        """The same network with the widths of `scaled_keys` multiplied, none below 1."""
+        """Return the network with the widths of `scaled_keys` multiplied by a factor, none below 1."""
         widths = {
             key: tuple(max(1, int(width * factor)) for width in getattr(self, key))
             for key in self.scaled_keys

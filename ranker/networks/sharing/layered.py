@@ -1,4 +1,4 @@
-"""Networks of shared layers, one way of sharing, and towers: what most published rankers are made of.
+"""Networks of shared layers, a way of sharing and towers, as most published rankers are.
 
 Shape letters: B rows, I_g input width of side g, H width of the shared layer, T tasks, D width of a
 representation.
@@ -20,7 +20,7 @@ from ranker.networks.towers import Towers
 
 
 class LayeredNetworkSpec(NetworkSpec):
-    """Shared layers, a way of sharing between tasks, and a tower for each task."""
+    """Shared layers, a way of sharing between tasks, and a tower per task."""
 
     shared: tuple[PositiveInt, ...] = Field((256,), description="Widths of the layers below the sharing.")
     tower: tuple[PositiveInt, ...] = Field((64,), description="Widths of each task's own layers.")
@@ -30,7 +30,7 @@ class LayeredNetworkSpec(NetworkSpec):
 
     @abstractmethod
     def sharing(self, width: int, tasks: int) -> Sharing:
-        """Make the part between the shared layers and the towers.
+        """Build the part between the shared layers and the towers.
 
         Args:
             width: H.
@@ -43,7 +43,7 @@ class LayeredNetworkSpec(NetworkSpec):
 
     @classmethod
     def like(cls, other: NetworkSpec) -> Self:
-        """See `NetworkSpec`; the widths that are scaled are taken over under this kind's name."""
+        """See `NetworkSpec`; the widths of the other kind's `scaled_keys` become those of this kind's."""
         common = {key: getattr(other, key) for key in cls.model_fields.keys() & type(other).model_fields}
         widths = {
             mine: getattr(other, theirs)
@@ -53,10 +53,10 @@ class LayeredNetworkSpec(NetworkSpec):
 
 
 class LayeredNetwork(Network, SplitsBySides):
-    """Shared layers, sharing and towers, and beside them a linear path from the input to every head.
+    """Shared layers, sharing and towers, with a linear path from the input to every head.
 
-    The linear path is that of Wide & Deep (Cheng et al. 2016, arXiv 1606.07792): with one pass over the log,
-    it learns who likes and what is liked much sooner.
+    The linear path is that of Wide & Deep (Cheng et al. 2016, arXiv 1606.07792). In a single pass over the
+    log it learns the main effects of viewers and videos much sooner than the deep part.
     """
 
     def __init__(self, spec: LayeredNetworkSpec, widths: Sequence[int], tasks: int) -> None:
@@ -99,7 +99,7 @@ class LayeredNetwork(Network, SplitsBySides):
         self.towers.shift(output_t)
 
     def first_layers(self) -> list[nn.Linear]:
-        """See `SplitsBySides`; without shared layers, those of the sharing."""
+        """See `SplitsBySides`; without shared layers, the first layers of the sharing."""
         return self.sharing.first_layers() if self.first is None else [self.first.linear]
 
     @property

@@ -1,4 +1,4 @@
-"""What a layered network computes after its first layers, prepared for ranking.
+"""The layers of a layered network after its first ones, prepared for ranking.
 
 Shape letters: B rows, D width of a representation, T tasks.
 """
@@ -14,7 +14,7 @@ from ranker.networks.sharing.representations import Sharing
 from ranker.networks.towers import Towers
 
 PACKED_ROWS: Final = 512
-"""Rows of a product that weights are laid out for; other numbers are computed just as well."""
+"""Rows that the weights' layout is optimised for; it is correct for any number."""
 
 
 class LayeredRest(nn.Module):
@@ -23,11 +23,11 @@ class LayeredRest(nn.Module):
     The softmax of the gates and the last product of the towers stay in float32.
 
     Args:
-        further: The shared layers after the first one; None if there is none, and the sharing's own layers
-            are the first ones.
-        sharing: Between the shared layers and the towers.
-        towers: One a task.
-        dtype: Of all other products.
+        further: The shared layers after the first one; None if the network has no shared layers, so that its
+            first layers are those of the sharing.
+        sharing: The part between the shared layers and the towers.
+        towers: The towers.
+        dtype: Type of all other products.
     """
 
     def __init__(
@@ -43,10 +43,10 @@ class LayeredRest(nn.Module):
         self.products = (
             [PackedLinear(layer) for layer in self.sharing.first_layers()] if further is not None else []
         )
-        self.towers.output.float()  # a logit in bfloat16 would be off by a hundredth
+        self.towers.output.float()  # in bfloat16, a logit has an error of 0.01
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(B, T) float32 from (B, widths of the first layers), which is overwritten."""
+        """Compute (B, T) float32 from (B, sum of the first layers' widths), which is overwritten."""
         if self.further is None:
             firsts = list(torch.split(hidden, self.widths, dim=1))
         else:
@@ -58,11 +58,10 @@ class LayeredRest(nn.Module):
 
 
 class PackedLinear:
-    """A linear layer whose weight is laid out once as oneDNN wants it, instead of at every call.
+    """A linear layer whose weight is put into oneDNN's layout once and not at every call.
 
-    That saves a tenth of the time of 500 candidates. torch's own compiler relies on the
-    same operator, but it is no public interface: without it, or for another type or device, the layer is
-    called as it is.
+    This saves a tenth of the time of 500 candidates. The operator is not public, but torch's own compiler
+    uses it. Without it, and for other types and devices, the plain layer is called.
     """
 
     def __init__(self, layer: nn.Linear) -> None:
@@ -76,7 +75,7 @@ class PackedLinear:
                 self._packed = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(B, outputs) from (B, inputs)."""
+        """Apply the layer: (B, outputs) from (B, inputs)."""
         if self._packed is None or not len(x):
             return self._layer(x)  # type: ignore[no-any-return]
         product: Tensor = torch.ops.mkldnn._linear_pointwise(

@@ -14,11 +14,11 @@ from ranker.networks.sharing.layered import LayeredNetworkSpec
 from ranker.networks.sharing.representations import Representations, Sharing
 
 MIN_WEIGHT: Final = 1e-6
-"""Less weight than this is none: scaling it up to 1 would make rounding errors into gradients."""
+"""A smaller remaining weight counts as 0; scaling it to 1 would amplify rounding errors in gradients."""
 
 
 class MMoESpec(LayeredNetworkSpec):
-    """Multi-gate mixture of experts: experts that all tasks share, mixed by one gate a task."""
+    """Multi-gate mixture of experts: experts that all tasks share, mixed by one gate per task."""
 
     scaled_keys: ClassVar = ("expert",)
 
@@ -58,7 +58,7 @@ class MMoE(Sharing):
 
     @property
     def output_width(self) -> int:
-        """D."""
+        """D, the width of a representation."""
         return self._output_width
 
     @property
@@ -71,7 +71,7 @@ class MMoE(Sharing):
         return [self.first, self.gates]
 
     def represent(self, *firsts: Tensor) -> Representations:
-        """Mix the experts for every task; in training also with some experts left out."""
+        """Mix the experts for every task; in training, once more with gate dropout."""
         first, gate_logit = firsts
         expert_ebd = self.experts(first)
         gate_bte = self.gate_weights(gate_logit)
@@ -83,29 +83,29 @@ class MMoE(Sharing):
             return Representations(train, mix(gate_bte, expert_ebd))
 
     def experts(self, first: Tensor) -> Tensor:
-        """(E, B, D): what each expert makes of every row, from (B, the width of all their first layers)."""
+        """Compute the experts' outputs, (E, B, D), from their first layers, (B, E * first width)."""
         width = first.shape[1] // self.num_experts
         expert: Tensor = first.relu_().view(len(first), self.num_experts, width).transpose(0, 1)
         return self.further(expert)  # type: ignore[no-any-return]
 
     def gate_weights(self, logit: Tensor) -> Tensor:
-        """(B, T, E): softmax weights of the experts per task, from (B, T * E)."""
+        """Compute the experts' softmax weights per task, (B, T, E) float32, from logits, (B, T * E)."""
         return logit.view(len(logit), self.num_tasks, self.num_experts).float().softmax(dim=-1)
 
 
 def mix(gate_bte: Tensor, expert_ebd: Tensor) -> Tensor:
-    """Weighted sums of the experts, one a task: (B, T, D)."""
+    """Compute the weighted sum of the experts per task, (B, T, D), from (B, T, E) and (E, B, D)."""
     return gate_bte.to(expert_ebd.dtype) @ expert_ebd.transpose(0, 1)
 
 
 def drop_experts(gate_bte: Tensor, chance: float) -> Tensor:
-    """Set each weight to 0 with the given chance and scale the rest of its gate back to 1.
+    """Set each weight to 0 with a given probability, and scale the rest of the gate to a sum of 1.
 
     A gate that would lose all its weight keeps all its experts.
 
     Args:
         gate_bte: (B, T, E), sums to 1 over E.
-        chance: Chance of each weight.
+        chance: Probability of dropping a weight.
 
     Returns:
         (B, T, E), sums to 1 over E.

@@ -11,16 +11,16 @@ from ranker.networks.sharing.shared_bottom import SharedBottomSpec
 Kinds = MMoESpec | SharedBottomSpec
 KINDS: Final[tuple[type[NetworkSpec], ...]] = get_args(Kinds)
 DEFAULT_KIND: Final = "mmoe"
-"""What a spec has that names no kind."""
+"""The kind of a spec that names none."""
 
 
 def kind_named(name: str) -> type[NetworkSpec]:
-    """The kind of network that a spec calls by this name."""
+    """Return the kind of network with this name in a spec."""
     return next(kind for kind in KINDS if kind.model_fields["kind"].default == name)
 
 
 def kind_names() -> list[str]:
-    """What a spec may call a network."""
+    """Return the names of all kinds."""
     return [kind.model_fields["kind"].default for kind in KINDS]
 
 
@@ -29,4 +29,4 @@ def _with_kind(given: Any) -> Any:
 
 
 AnyNetworkSpec = Annotated[Kinds, Field(discriminator="kind"), BeforeValidator(_with_kind)]
-"""The part `network` of a spec."""
+"""The type of `network` in a spec."""

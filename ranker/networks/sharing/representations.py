@@ -14,8 +14,8 @@ class Representations:
     """One representation per task, twice in training.
 
     Attributes:
-        train: (B, T, D) with dropout, to learn from.
-        eval: (B, T, D) without any noise; the same tensor as `train` where there is none.
+        train: (B, T, D) float with dropout.
+        eval: (B, T, D) float without dropout; the same tensor as `train` if there is no dropout.
     """
 
     train: Tensor
@@ -25,13 +25,13 @@ class Representations:
 class Sharing(nn.Module, ABC):
     """A way of sharing between tasks, from one shared layer to one representation per task.
 
-    It begins with linear layers, all of the same input, so that the service can join them to one product.
+    It begins with linear layers of the same input, which the service computes as one product.
     """
 
     @property
     @abstractmethod
     def output_width(self) -> int:
-        """D."""
+        """D, the width of a representation."""
 
     @property
     @abstractmethod
@@ -40,20 +40,20 @@ class Sharing(nn.Module, ABC):
 
     @abstractmethod
     def first_layers(self) -> list[nn.Linear]:
-        """The layers that read the shared layer."""
+        """Return the layers that read the shared layer."""
 
     @abstractmethod
     def represent(self, *firsts: Tensor) -> Representations:
-        """Go on from what the first layers gave.
+        """Compute the representations from the outputs of the first layers.
 
         Args:
-            firsts: For each of `first_layers`, (B, its width); the callee may overwrite them.
+            firsts: For each of `first_layers`, (B, its width) float; they may be overwritten.
         """
 
     def forward(self, hidden_bh: Tensor) -> Representations:
         """Represent every row for every task.
 
         Args:
-            hidden_bh: (B, H), the shared layer.
+            hidden_bh: (B, H) float, the shared layer.
         """
         return self.represent(*(layer(hidden_bh) for layer in self.first_layers()))

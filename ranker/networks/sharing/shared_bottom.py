@@ -1,4 +1,4 @@
-"""The baseline: one network for all tasks, below their towers.
+"""Hard parameter sharing, the baseline: one network for all tasks below their towers.
 
 Shape letters: B rows, H width of the shared layer, T tasks, D width of a representation.
 """
@@ -33,14 +33,14 @@ class SharedBottomSpec(LayeredNetworkSpec):
 
 
 class SharedBottom(Sharing):
-    """Hard parameter sharing: every task sees the same representation.
+    """Hard parameter sharing: all tasks have the same representation.
 
     Source: Caruana, Machine Learning 28, 1997, https://doi.org/10.1023/A:1007379606734.
 
     Args:
         width: H.
         tasks: T.
-        widths: Of the layers.
+        widths: Width of each layer.
     """
 
     def __init__(self, width: int, tasks: int, widths: Sequence[int]) -> None:
@@ -51,7 +51,7 @@ class SharedBottom(Sharing):
 
     @property
     def output_width(self) -> int:
-        """D."""
+        """D, the width of a representation."""
         return self._output_width
 
     @property
@@ -60,7 +60,7 @@ class SharedBottom(Sharing):
         return multiplications(self)
 
     def first_layers(self) -> list[nn.Linear]:
-        """The bottom's first layer."""
+        """Return the first layer of the bottom."""
         first = self.bottom[0]
         assert isinstance(first, nn.Linear)
         return [first]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
 from ranker.metrics.exact import auc, calibration, expected_auc, log_loss, rmse, squared_error
 
@@ -12,17 +13,12 @@ rows = st.lists(
 ).filter(lambda drawn: len({label for label, _, _ in drawn}) == 2)
 
 
-def pairwise_auc(positive: np.ndarray, negative: np.ndarray, scores: np.ndarray) -> float:
-    wins = (scores[:, None] > scores) + 0.5 * (scores[:, None] == scores)
-    return float(positive @ wins @ negative / (positive.sum() * negative.sum()))
-
-
 @given(rows)
-def test_auc_counts_every_pair_by_its_weight_and_ties_half(drawn: list[tuple[int, int, float]]) -> None:
+def test_auc_is_that_of_scikit_learn_with_and_without_weights(drawn: list[tuple[int, int, float]]) -> None:
     labels, scores, weights = np.array(drawn, dtype=float).T
 
-    assert auc(labels, scores) == pytest.approx(pairwise_auc(labels, 1 - labels, scores))
-    expected = pairwise_auc(weights * labels, weights * (1 - labels), scores)
+    assert auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores))
+    expected = roc_auc_score(labels, scores, sample_weight=weights)
     assert auc(labels, scores, weights) == pytest.approx(expected)
 
 
@@ -33,7 +29,9 @@ def test_expected_auc_splits_every_row_into_a_positive_and_a_negative(
     _, scores, p = np.array(drawn, dtype=float).T
     p = p / 6
 
-    assert expected_auc(p, scores) == pytest.approx(pairwise_auc(p, 1 - p, scores))
+    both = np.repeat([1.0, 0.0], len(p))
+    expected = roc_auc_score(both, np.tile(scores, 2), sample_weight=np.concatenate([p, 1 - p]))
+    assert expected_auc(p, scores) == pytest.approx(expected)
 
 
 def test_expected_auc_of_certain_labels_is_auc() -> None:

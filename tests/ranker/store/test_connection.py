@@ -11,37 +11,24 @@ import redis
 from load_tests.ranking.process import free_port
 from load_tests.soaking.redis_server import RedisServer
 from ranker.errors import StoreError
-from ranker.store.connection import connect, connect_async, store_url, without_password
-from ranker.store.embedded import embedded_server
+from ranker.private_redis.server import private_server
+from ranker.store.connection import connect, connect_async, without_password
 
 NOWHERE = "redis://reader:secret@127.0.0.1:1/0?socket_timeout=1"
 
 
-def test_without_a_url_the_private_server_is_used(tmp_path):
-    with connect(None, tmp_path) as client, embedded_server(tmp_path) as url:
-        client.set("key", "value")
-        with connect(url, tmp_path / "unused") as other:
-            assert other.get("key") == b"value"
-
-
-def test_a_given_url_starts_no_server(tmp_path):
-    with store_url(NOWHERE, tmp_path) as url:
-        assert url == NOWHERE
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path):
+def test_a_server_that_does_not_answer_is_named_without_its_password():
     with pytest.raises(StoreError, match=r"^redis://127\.0\.0\.1:1/0: .* --redis-url") as caught:
-        connect(NOWHERE, tmp_path).__enter__()
+        connect(NOWHERE).__enter__()
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1", "127.0.0.1:6379", "redis://127.0.0.1:port", "redis://[", ""]
 )
-def test_what_is_no_url_of_redis_is_refused(tmp_path, url):
+def test_what_is_no_url_of_redis_is_refused(url):
     with pytest.raises(StoreError, match=r"--redis-url: expected redis://HOST:PORT"):
-        connect(url, tmp_path).__enter__()
+        connect(url).__enter__()
     with pytest.raises(StoreError, match=r"--redis-url: expected redis://HOST:PORT"):
         connect_async(url, timeout_s=1)
 
@@ -71,7 +58,7 @@ def test_the_first_commands_after_a_killed_server_is_back_succeed(tmp_path):
                 await asyncio.sleep(0.01)
             return await asyncio.gather(*(client.get("key") for _ in range(20)))
 
-    with store_url(None, tmp_path) as url:
+    with private_server(tmp_path) as url:
         values = asyncio.run(asyncio.wait_for(read_again(url), 30))
     assert values == [b"value"] * 20
 
@@ -112,7 +99,7 @@ def test_a_stopped_server_is_not_waited_for_and_answers_again_once_it_goes_on(tm
                 with contextlib.suppress(redis.RedisError):
                     return await client.get("key")
 
-    with store_url(None, tmp_path) as url:
+    with private_server(tmp_path) as url:
         assert asyncio.run(asyncio.wait_for(read_on(url), 30)) == b"value"
 
 
@@ -121,7 +108,7 @@ def test_a_command_that_waits_by_intent_is_given_its_time(tmp_path):
         async with connect_async(url, timeout_s=0.2, block_s=block_s) as client:
             return await client.xread({"stream": "$"}, block=500)
 
-    with store_url(None, tmp_path) as url:
+    with private_server(tmp_path) as url:
         assert asyncio.run(read(url, block_s=5)) == []
         with pytest.raises(redis.TimeoutError):
             asyncio.run(read(url, block_s=0))

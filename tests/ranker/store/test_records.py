@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ranker.errors import StoreError
+from ranker.private_redis.server import private_server
 from ranker.store import records as module
 from ranker.store.connection import connect, connect_async
 from ranker.store.keys import changes_key, users_key, videos_key
@@ -22,7 +23,7 @@ RECORDS = np.array([[1, 2**64 - 1], [0, 2**40], [7, 8]], np.uint64)
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
-    with connect(None, tmp_path_factory.mktemp("home")) as client:
+    with private_server(tmp_path_factory.mktemp("home")) as url, connect(url) as client:
         yield client
 
 

@@ -9,10 +9,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ranker.errors import StoreError
+from ranker.errors import DamagedStateError, StoreError
 from ranker.store import state_store as module
 from ranker.store.keys import state_key
-from ranker.store.state_store import GRACE_S, UNFINISHED_S, DamagedStateError, StateStore
+from ranker.store.state_store import GRACE_S, UNFINISHED_S, StateStore
 
 ARRAYS = {
     "rates/keys": np.arange(40, dtype=np.int64),

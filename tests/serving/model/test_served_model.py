@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from ranker.errors import EvictedError
 from ranker.features.kinds.cross import CrossFeature
 from ranker.features.sides import Side
 from ranker.networks.sharing.registry import kind_names
 from ranker.score.formula import ScoreFormula
 from serving.model import catalogue as catalogue_module
-from serving.model.served_model import EvictedError, Query, ServedModel, Stored
+from serving.model.served_model import Query, ServedModel, Stored
 from serving.schemas import RankRequest
 from tests.ranker.small_spec import SMALL_SPEC, small_spec
 from tests.serving.ranked_world import RECORDS_SEEN, World, bundle_of, close, predictions

@@ -6,10 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from ranker.errors import DeadlinePassedError, ModelError
+from ranker.errors import DeadlinePassedError, EvictedError, ModelError
 from serving.http.metrics import Metrics
 from serving.http.pace import Pace
-from serving.model.served_model import EvictedError
 from serving.model.worker import ModelWorker
 
 

@@ -1,4 +1,8 @@
-"""Fetching KuaiRand-Pure from its official place."""
+"""Download of KuaiRand-Pure from Zenodo.
+
+pooch is not used because it cannot resume: its `HTTPDownloader` (1.9) sends no Range header, and truncates
+the file that it writes to.
+"""
 
 import hashlib
 import http.client
@@ -32,21 +36,21 @@ _TIMEOUT_S = 60
 def download_kuairand(out: Path, *, url: str = URL, md5: str = MD5) -> Path:
     """Download KuaiRand-Pure, check it, and unpack it.
 
-    The archive grows in `KuaiRand-Pure.tar.gz.part`, where an interrupted download is taken up again. Only
-    when its md5 is right is it unpacked, aside, and moved to its place in one step: the folder is whole or
-    not there. If it is there already, nothing is fetched.
+    The archive is written to `KuaiRand-Pure.tar.gz.part`, from which an interrupted download resumes. Once
+    its md5 is verified, it is unpacked to a temporary folder, which is then renamed; so the folder is
+    complete or absent. If it exists already, nothing is downloaded.
 
     Args:
-        out: Where the folder `KuaiRand-Pure` is to be; made if it is not there.
-        url: Where to fetch the archive.
-        md5: What the archive's md5 must be, in hexadecimal.
+        out: Parent of the folder `KuaiRand-Pure`; created if it does not exist.
+        url: URL of the archive.
+        md5: Expected md5 of the archive, in hexadecimal.
 
     Returns:
         The folder, for `KuaiRandSource`.
 
     Raises:
-        SourceError: The server cannot be reached or ends early, the md5 differs, the archive holds something
-            else, or `out` cannot be written.
+        SourceError: The server cannot be reached or ends the connection early, the md5 differs, the archive
+            lacks the folder, or `out` cannot be written.
     """
     folder, part = out / FOLDER, out / f"{FOLDER}.tar.gz.part"
     if folder.is_dir():
@@ -79,7 +83,7 @@ def _fetch(url: str, part: Path) -> None:
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # nothing is left to fetch; the md5 tells whether it is the right file
+            return  # the file is complete; its md5 is verified next
         raise
     with response, _progress() as progress:
         resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT

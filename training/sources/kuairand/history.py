@@ -1,6 +1,6 @@
-"""What a viewer did before: the query video and the place in the session, followed along the log.
+"""The query video and the rank in the session, which KuaiRand's log lacks, derived from earlier rows.
 
-Shape letters: N rows of a table, U viewers met so far.
+Shape letters: N rows of a table, U viewers seen so far.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ POSITION = "position"
 
 
 class ViewerHistory:
-    """State per viewer, carried from one part of the log to the next: O(U) memory, no row looks ahead."""
+    """Each viewer's session and latest click, carried along the log in O(U) memory; no row looks ahead."""
 
     def __init__(self) -> None:
         self._users: NDArray[np.int64] = np.empty(0, np.int64)
@@ -24,17 +24,20 @@ class ViewerHistory:
         self._has_clicked: NDArray[np.bool_] = np.empty(0, np.bool_)
 
     def follow(self, log: pa.Table) -> pa.Table:
-        """Append the columns `query_video_id` and `position`, and remember the rows.
+        """Append the columns `query_video_id` and `position` to the next rows of the log.
 
-        `query_video_id` is the video that the viewer clicked last, strictly earlier; null if none.
+        `query_video_id` is the video that the viewer clicked last, at an earlier time; null if none.
 
-        `position` is a PROXY, for the log has no positions: the rank of the impression in the viewer's
-        session, counted from 1. A gap of more than 30 minutes starts a new session; impressions of the same
-        time are ranked in the order of the rows.
+        `position` is a PROXY, because the log has no positions: the rank of the impression in the viewer's
+        session, counted from 1. A session ends with a gap of more than 30 minutes. Impressions of the same
+        time are ranked in the order of their rows.
 
         Args:
-            log: N rows in time order with `time_ms`, `user_id`, `video_id` and `click`; the rows of one time
-                are never spread over two calls.
+            log: N rows in temporal order with `time_ms`, `user_id`, `video_id` and `click`. Rows of the same
+                time must be in the same call.
+
+        Returns:
+            The N rows with both columns, int64.
         """
         users = log[USER_ID].to_numpy()
         by_user = np.argsort(users, kind="stable")
@@ -59,7 +62,7 @@ class ViewerHistory:
         query_video = np.where(clicked_here, video[earlier_click], self._clicked_video[slot])
         has_query = clicked_here | self._has_clicked[slot]
 
-        self._last_ms[slot] = time_ms  # of a viewer's rows the last one stays
+        self._last_ms[slot] = time_ms  # a repeated slot keeps its last value
         self._rank[slot] = rank
         self._clicked_video[slot[click]] = video[click]
         self._has_clicked[slot[click]] = True
@@ -70,17 +73,17 @@ class ViewerHistory:
         return log.append_column(POSITION, pa.array(rank[back]))
 
     def _slots(self, user: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(N,) where each user's state stands; room is made for new ones."""
+        """Return (N,) rows of the users' state; new users get one."""
         new = np.setdiff1d(user, self._users)
-        place = np.searchsorted(self._users, new)
-        self._users = np.insert(self._users, place, new)
-        self._last_ms = np.insert(self._last_ms, place, 0)
-        self._rank = np.insert(self._rank, place, 0)
-        self._clicked_video = np.insert(self._clicked_video, place, 0)
-        self._has_clicked = np.insert(self._has_clicked, place, False)
+        index = np.searchsorted(self._users, new)
+        self._users = np.insert(self._users, index, new)
+        self._last_ms = np.insert(self._last_ms, index, 0)
+        self._rank = np.insert(self._rank, index, 0)
+        self._clicked_video = np.insert(self._clicked_video, index, 0)
+        self._has_clicked = np.insert(self._has_clicked, index, False)
         return np.searchsorted(self._users, user)
 
 
 def _latest(starts: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """(N,) for every row, the last row up to it that starts something."""
+    """Return (N,) the row of the latest start, for every row."""
     return np.maximum.accumulate(np.where(starts, np.arange(len(starts)), 0))

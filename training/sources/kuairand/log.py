@@ -1,4 +1,4 @@
-"""KuaiRand's logs in event-time order: sorted outside memory, repeats dropped."""
+"""KuaiRand's logs in event-time order: an external merge sort that drops repeated rows."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -18,9 +18,9 @@ from training.sources.merge import Chunk, TimeMerge
 RUN_ROWS = 1_000_000
 GROUP_ROWS = 16_384
 SKIPPED_MS = 3000
-"""A video that was played for less was skipped."""
+"""The label `skip` is 1 if a video was played for less."""
 MAX_SHARE = 2.0
-"""Videos play again and again; what is watched of one counts at most so many times its length."""
+"""Limit of `watched_share`, because videos are repeated until the viewer swipes."""
 
 _LABELS = {
     "click": "is_click",
@@ -40,22 +40,22 @@ _COLUMNS = dict.fromkeys((*_KEYS, "tab", *_TIMES), pa.int64()) | dict.fromkeys(_
 def read_log(
     paths: list[Path], *, until_ms: int | None = None, run_rows: int = RUN_ROWS, group_rows: int = GROUP_ROWS
 ) -> Iterator[pa.Table]:
-    """Read logs as one, in event-time order, ties in the order of files and rows.
+    """Read several logs as one in event-time order; ties keep the order of files and rows.
 
-    Runs of `run_rows` rows are sorted in memory and written to a temporary folder, then merged. Of rows that
-    agree in viewer, video and time only the first is kept, also across files.
+    Runs of `run_rows` rows are sorted in memory and written to a temporary folder, then merged. Of
+    rows with the same viewer, video and time only the first is kept, also across files.
 
     Args:
         paths: CSV files in the official layout, plain or gzipped.
         until_ms: First time that is excluded.
-        run_rows: Rows that are sorted at once.
+        run_rows: Rows that are sorted in memory at once.
         group_rows: Rows of a run that are read back at once.
 
     Yields:
-        Tables of `LOG_SCHEMA`; the rows of one time stand together in one table.
+        Tables of `LOG_SCHEMA`; rows of the same time are in the same table.
 
     Raises:
-        SourceError: Unreadable; the message names the file and, if one row is to blame, its line.
+        SourceError: A file is unreadable; the message names it and, if one row is wrong, its line.
     """
     with TemporaryDirectory(prefix="watchnext-kuairand-") as folder:
         runs = [

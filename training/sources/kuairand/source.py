@@ -35,10 +35,10 @@ _TABLE_ROWS = 8192
 
 
 def kuairand_layout(folder: Path) -> Path | None:
-    """The folder that holds KuaiRand-Pure's log: the given one or its `data`; None if neither does."""
-    for place in (folder, folder / "data"):
-        if any(_find(place, stem) for stem in STANDARD_LOGS):
-            return place
+    """Return the folder that holds KuaiRand-Pure's log: the given one or its `data`; None if neither does."""
+    for candidate in (folder, folder / "data"):
+        if any(_find(candidate, stem) for stem in STANDARD_LOGS):
+            return candidate
     return None
 
 
@@ -49,7 +49,7 @@ def _find(folder: Path, stem: str) -> Path | None:
     return None
 
 
-def _demand(folder: Path, stem: str) -> Path:
+def _existing(folder: Path, stem: str) -> Path:
     path = _find(folder, stem)
     if path is None:
         raise SourceError(f"{folder}: expected {stem}.csv or {stem}.csv.gz beside the log, found neither")
@@ -59,15 +59,15 @@ def _demand(folder: Path, stem: str) -> Path:
 class KuaiRandSource(SourceKind):
     """The standard-policy log in a folder of the official layout, joined with its users and videos.
 
-    Columns: the ids and `query_video_id`; `position`, a PROXY (the rank in the viewer's session, for the log
-    has no positions); `tab`, and `hour` (0 to 23) and `weekday` (0 is Monday) in Beijing; the user table's
-    columns; the video table's columns, and again with the prefix `query_` for the query video; the labels
-    click, long_view, like, follow, comment, forward, profile_enter and dismiss (0 or 1) and watch_time in
-    seconds; and further ones that are made of the log's times: finish, skip (less than three seconds),
-    comments_open (0 or 1) and watched_share of the length, at most 2.
+    Columns: the ids and `query_video_id`; `position`, a PROXY (the rank in the viewer's session, because the
+    log has no positions); `tab`, and `hour` (0 to 23) and `weekday` (0 is Monday) in Beijing; the user
+    table's columns; the video table's columns, and again with the prefix `query_` for the query video; the
+    labels click, long_view, like, follow, comment, forward, profile_enter and dismiss (0 or 1) and watch_time
+    in seconds; and labels derived from the log's durations: finish, skip (less than three seconds),
+    comments_open (0 or 1) and watched_share, the watch time over the video's length, at most 2.
 
-    All logs that are there are read as one; impressions that two of them hold, such as the official ones and
-    an excerpt of ten days, count once.
+    All logs in the folder are read as one. An impression that two of them contain, such as the official log
+    and an excerpt of ten days, counts once.
     """
 
     kind: ClassVar[str] = "kuairand"
@@ -77,10 +77,11 @@ class KuaiRandSource(SourceKind):
     preset: ClassVar[str | None] = "kuairand"
 
     def __init__(self, folder: str | Path, *, include_random: bool = False) -> None:
-        """Find the files and read the users and videos.
+        """Find the files, and read the users and videos into memory.
 
         Args:
-            folder: The folder with the CSV files, plain or gzipped, or the one above its `data` folder.
+            folder: The folder with the CSV files, plain or gzipped, or the parent of a `data` folder with
+                them.
             include_random: Also read the impressions of the random policy.
 
         Raises:
@@ -95,8 +96,8 @@ class KuaiRandSource(SourceKind):
             )
         self._logs = [path for stem in STANDARD_LOGS if (path := _find(found, stem))]
         if include_random:
-            self._logs.append(_demand(found, RANDOM_LOG))
-        tables = [_demand(found, stem) for stem in (USER_TABLE, VIDEO_TABLE)]
+            self._logs.append(_existing(found, RANDOM_LOG))
+        tables = [_existing(found, stem) for stem in (USER_TABLE, VIDEO_TABLE)]
         self._files = [*self._logs, *tables]
         self._users, self._videos = read_users(tables[0]), read_videos(tables[1])
         followed = ViewerHistory().follow(LOG_SCHEMA.empty_table()).schema
@@ -104,7 +105,7 @@ class KuaiRandSource(SourceKind):
 
     @classmethod
     def recognises(cls, data: str | None) -> bool:
-        """Whether there is a log of the official layout in the folder or in its `data` folder."""
+        """Whether the folder or its `data` folder has a log of the official layout."""
         return data is not None and kuairand_layout(Path(data)) is not None
 
     @classmethod
@@ -128,13 +129,13 @@ class KuaiRandSource(SourceKind):
     ) -> Iterator[SourceBatch]:
         """Yield the examples in event-time order; see `Source.batches`.
 
-        The history before `since_ms` is read all the same: query videos and positions do not depend on it.
+        The rows before `since_ms` are read, too, because query videos and positions are derived from them.
         For the same reason resuming reads the log from its first row, and needs every file unchanged.
         """
         skip_rows = rows_to_skip(resume_from, self._marks, since_ms=since_ms, where=self.name)
         followed = rebatch(self._followed(since_ms, until_ms), rows, skip_rows=skip_rows)
         joined = (self._join(batch) for batch in followed)
-        yield from counted(joined, self._marks, since_ms=since_ms, taken=skip_rows)
+        yield from counted(joined, self._marks, since_ms=since_ms, skipped=skip_rows)
 
     def users(self) -> Iterator[pa.RecordBatch]:
         """Yield the user table."""

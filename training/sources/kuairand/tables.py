@@ -1,7 +1,7 @@
-"""KuaiRand's user and video tables, converted once: what the log is joined with is what serving stores.
+"""KuaiRand's user and video tables; the log is joined with the same rows that serving stores.
 
-Unknown is null: negative numbers such as -124, empty fields, the word UNKNOWN, and id 0 of an author or a
-piece of music.
+Negative numbers such as -124, empty fields, the text UNKNOWN, and id 0 of an author or a piece of music mean
+unknown and become null.
 """
 
 from pathlib import Path
@@ -36,17 +36,17 @@ _VIDEO_IDS = ("author_id", "music_id")
 _VIDEO_NUMBERS = ("visible_status", "server_width", "server_height", "music_type")
 
 BEIJING_MS = 8 * 3_600_000
-"""How far the days of the log are ahead of UTC."""
+"""Offset of Beijing's time, in which the log counts days, from UTC."""
 
 
 class FeatureTable:
-    """Feature columns by integer id, each id once, all in memory."""
+    """Feature columns indexed by a unique integer id, in memory."""
 
     def __init__(self, table: pa.Table, key: str) -> None:
         """Index a table.
 
         Args:
-            table: `key` and the feature columns; of an id's rows, the first counts.
+            table: `key` and the feature columns; only the first row of an id is kept.
             key: An int64 column without nulls.
         """
         ids, first = np.unique(table[key].to_numpy(), return_index=True)
@@ -55,13 +55,13 @@ class FeatureTable:
         self._features = self.table.drop_columns([key])
 
     def lookup(self, ids: pa.Array) -> pa.Table:
-        """The feature columns, without the id, in the order of `ids`.
+        """Return the feature columns, without the id, in the order of `ids`.
 
         Args:
             ids: (N,) int64, nullable.
 
         Returns:
-            N rows; those of null and unknown ids are null throughout.
+            N rows; all columns are null where the id is null or unknown.
         """
         wanted = ids.fill_null(0).to_numpy(zero_copy_only=False)
         rows = np.searchsorted(self._ids, wanted)
@@ -73,7 +73,7 @@ def read_users(path: Path) -> FeatureTable:
     """Read `user_features_pure`: the official columns, numbers as int64.
 
     Raises:
-        SourceError: Unreadable, or a column is missing.
+        SourceError: The file is unreadable, or a column is missing.
     """
     raw = _read(path, texts=_USER_TEXTS, numbers=(USER_ID, *_USER_NUMBERS))
     columns = {USER_ID: pc.cast(raw[USER_ID], pa.int64())}
@@ -85,11 +85,12 @@ def read_users(path: Path) -> FeatureTable:
 def read_videos(path: Path) -> FeatureTable:
     """Read `video_features_basic_pure`.
 
-    `video_duration` becomes `duration_s`; it is the log's `duration_ms` wherever that is known. `tag` becomes
-    the list `tags`, and `upload_dt` the day's first millisecond in Beijing, `upload_time_ms`.
+    `video_duration` becomes `duration_s`, in seconds, which equals the log's `duration_ms` wherever that is
+    known. `tag` becomes the list `tags`. `upload_dt`, a day in Beijing, becomes `upload_time_ms`, the day's
+    first millisecond.
 
     Raises:
-        SourceError: Unreadable, or a column is missing.
+        SourceError: The file is unreadable, or a column is missing.
     """
     raw = _read(
         path,
@@ -98,7 +99,7 @@ def read_videos(path: Path) -> FeatureTable:
     )
     duration_s = pc.divide(raw["video_duration"], 1000.0)
     columns = {VIDEO_ID: pc.cast(raw[VIDEO_ID], pa.int64())}
-    columns |= {name: _whole(raw[name], least=1) for name in _VIDEO_IDS}
+    columns |= {name: _whole(raw[name], minimum=1) for name in _VIDEO_IDS}
     columns |= {name: _text(raw[name]) for name in _VIDEO_TEXTS}
     columns |= {name: _whole(raw[name]) for name in _VIDEO_NUMBERS}
     columns["tags"] = pc.split_pattern(raw["tag"], ",")
@@ -109,14 +110,14 @@ def read_videos(path: Path) -> FeatureTable:
 
 
 def _read(path: Path, *, texts: tuple[str, ...], numbers: tuple[str, ...]) -> pa.Table:
-    # Whole numbers are written as 4.0 in columns with gaps, so all are read as float64, exact up to 2^53.
+    # Columns with gaps have whole numbers as 4.0, so all are read as float64, which is exact up to 2^53
     types = dict.fromkeys(texts, pa.string()) | dict.fromkeys(numbers, pa.float64())
     schema = pa.schema(list(types.items()))
     return pa.Table.from_batches(csv_blocks(path, types), schema=schema).combine_chunks()
 
 
-def _whole(numbers: pa.ChunkedArray, *, least: int = 0) -> pa.ChunkedArray:
-    return pc.if_else(pc.greater_equal(numbers, least), numbers, None).cast(pa.int64())
+def _whole(numbers: pa.ChunkedArray, *, minimum: int = 0) -> pa.ChunkedArray:
+    return pc.if_else(pc.greater_equal(numbers, minimum), numbers, None).cast(pa.int64())
 
 
 def _text(texts: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -1,4 +1,4 @@
-"""Who lives in the simulated world: its sizes, its viewers and its videos.
+"""The population of the simulated world: its configuration, viewers and videos.
 
 Shape letters: V viewers, N videos, R requests, K topics.
 """
@@ -15,11 +15,11 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 EPOCH_MS: Final = 1_767_225_600_000
-"""The world's first moment: 2026-01-01T00:00Z."""
+"""The first millisecond of the log: 2026-01-01T00:00Z."""
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
 PAGE: Final = 10
-"""Positions of a page; every request shows one."""
+"""Positions of the page that every request shows."""
 
 DEVICES: Final = ("phone", "tablet", "tv", "desktop")
 AGE_GROUPS: Final = ("13-17", "18-24", "25-34", "35-49", "50-64", "65+")
@@ -32,12 +32,12 @@ TOPICS: Final = (
 DEVICE_SHARE: Final = np.array([0.55, 0.10, 0.15, 0.20])
 TYPICAL_DURATION_S: Final = 240.0
 _MISSING_PROFILE: Final = 0.08
-"""Share of viewers who did not tell their age, and as many their country."""
-_VIEWERS, _TASTES, _AUTHORS, _UPLOADS = range(4)  # what a generator draws, part of its seed
+"""Share of viewers without an age, and share of viewers without a country."""
+_VIEWERS, _TASTES, _AUTHORS, _UPLOADS = range(4)  # part of a generator's seed, by what it draws
 
 
 class WorldConfig(BaseModel):
-    """Sizes and forces of the simulated world."""
+    """Sizes and effect strengths of the simulated world."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -84,11 +84,21 @@ class WorldConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Viewers:
-    """The viewers, by index, which is their id.
+    """The viewers; a viewer's id is the index.
 
-    `age_group` and `country` (V,) index the constants above, -1 where unknown; `share` (V,) is the cumulative
-    share of requests; tastes are in logits, the lasting one (V, K), the passing one (2, V, K), which `turn`
-    (K,) leads from the first to the second and on to the opposites, in radians a day.
+    Attributes:
+        age_group: (V,) index into `AGE_GROUPS`; -1 where unknown.
+        country: (V,) index into `COUNTRIES`; -1 where unknown.
+        register_days: (V,) days since registration when the log begins.
+        device: (V,) index of the usual device in `DEVICES`.
+        share: (V,) cumulative share of requests.
+        generosity: (V,) logit that is added to the relevance of every video.
+        surveyed: (V,) whether the viewer ever answers a survey.
+        lasting_taste: (V, K) logits that do not change.
+        passing_taste: (2, V, K) logits; the taste rotates from the first to the second and on to their
+            opposites.
+        turn: (K,) speed of that rotation, in radians a day.
+        fashion_phase: (K,) phase of the fashion that all viewers share, in radians.
     """
 
     age_group: Ints
@@ -105,7 +115,7 @@ class Viewers:
 
     @classmethod
     def draw(cls, config: WorldConfig, seed: int) -> Self:
-        """Draw all viewers."""
+        """Draw all viewers; the same config and seed give the same ones."""
         rng = np.random.default_rng([seed, _VIEWERS])
         size, topics = config.viewers, len(TOPICS)
         age, country = rng.integers(len(AGE_GROUPS), size=size), rng.integers(len(COUNTRIES), size=size)
@@ -130,14 +140,14 @@ class Viewers:
         )
 
     def taste(self, viewer: Ints, days: Floats) -> Floats:
-        """Taste for every topic at a time.
+        """Return the taste for every topic at a time.
 
         Args:
             viewer: (R,) indices.
             days: (R,) days since the epoch.
 
         Returns:
-            (R, K) logits: what lasts, what turns with time, and the fashion that all viewers share.
+            (R, K) logits: the sum of the lasting taste, the passing taste and the fashion.
         """
         angle = self.turn * days[:, None]
         first, second = self.passing_taste
@@ -148,7 +158,10 @@ class Viewers:
 
 @dataclass(frozen=True)
 class Authors:
-    """What an author gives to all their videos, one entry an author; `share` is the part of uploads."""
+    """The authors' effects on their videos; arrays have one entry per author.
+
+    `share` is the author's share of uploads, `topic` an index into `TOPICS`; the rest is in logits.
+    """
 
     share: Floats
     topic: Ints
@@ -159,10 +172,11 @@ class Authors:
 
 @dataclass(frozen=True)
 class Videos:
-    """The videos by index, which is their id, in the order of upload.
+    """The videos in the order of upload; a video's id is the index.
 
-    Arrays are (N,) but for `topics` and `topic_share` (N, 2): the second share is 0 if there is one topic.
-    `quality`, `click_bait` and `promotion` are in logits and never logged.
+    Arrays are (N,), except `topics` and `topic_share`, which are (N, 2); the second share is 0 if a video has
+    one topic. `quality`, `click_bait` and `promotion` are in logits, and `popularity` is proportional to how
+    often a new video is a candidate; the log has none of these.
     """
 
     author: Ints
@@ -177,7 +191,7 @@ class Videos:
 
     @classmethod
     def draw(cls, config: WorldConfig, seed: int, days: int) -> Self:
-        """Draw all videos uploaded until the end of the last of `days`; more days only add to them."""
+        """Draw the videos uploaded before the end of day `days`; more days only add videos."""
         rng = np.random.default_rng([seed, _AUTHORS])
         size = config.authors
         output = 1 + rng.pareto(1.5, size)

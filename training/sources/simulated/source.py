@@ -1,4 +1,4 @@
-"""The simulated world as a source: what viewers did, and beside it the truth that a real log never shows."""
+"""The simulated world as a source: its log, with the true expectations that a real log does not have."""
 
 from collections.abc import Iterator
 from typing import Any, ClassVar, Final, Self
@@ -28,7 +28,7 @@ from training.sources.simulated.population import (
 from training.sources.simulated.world import World
 
 TRUTH_PREFIX: Final = "true_"
-"""Columns that only a simulation has: the expectation of the label, or part of it."""
+"""Prefix of the columns with a label's true expectation or a factor of it."""
 
 _TABLE_ROWS = 8192
 _CONTEXT = pa.schema(
@@ -62,13 +62,13 @@ class SimulatedSource(SourceKind):
 
     Columns: `request_id`; `position` (1 to 10), `device`, and `hour` (UTC); the viewer's `age_group`,
     `country` and `register_days`; the video's `author_id`, `topics`, `duration_s`, `upload_time_ms` and
-    `upload_day` (0 is the log's first), and again with the prefix `query_`; the labels click, like and
-    dismiss (0 or 1), watch_time in seconds, 0 without a click, and rating in stars, null where no survey was
-    answered.
+    `upload_day` (0 is the log's first), and again with the prefix `query_` for the query video; the labels
+    click, like and dismiss (0 or 1), watch_time in seconds (0 without a click), and rating in stars (null
+    where no survey was answered).
 
-    The truth, for evaluation only: `true_examination` and `true_relevance`, whose product is `true_click`;
-    `true_like`, `true_dismiss` and `true_watch_time`, expectations of the labels at the position shown; and
-    `true_rating`, the expected answer of a viewer who answers.
+    For evaluation only: `true_examination` and `true_relevance`, whose product is `true_click`; `true_like`,
+    `true_dismiss` and `true_watch_time`, the expectations of these labels at the position shown; and
+    `true_rating`, the expected rating of a viewer who answers.
     """
 
     kind: ClassVar[str] = "simulated"
@@ -76,15 +76,15 @@ class SimulatedSource(SourceKind):
     preset: ClassVar[str | None] = "simulated"
 
     def __init__(self, days: int = 10, seed: int = 0, config: WorldConfig | None = None) -> None:
-        """Draw the viewers and videos; impressions are made when they are asked for.
+        """Draw the viewers and videos; impressions are simulated as batches are read.
 
         Args:
             days: Length of the log. A longer log of the same seed and config begins with the shorter one.
-            seed: Another seed is another world.
-            config: Sizes and forces; the defaults if None.
+            seed: Seed of the world.
+            config: Sizes and effect strengths; the defaults if None.
 
         Raises:
-            SourceError: No day, or a negative seed.
+            SourceError: `days` is below 1, or `seed` is negative.
         """
         self.name = f"simulated world, {days} days, seed {seed}"
         if days < 1 or seed < 0:
@@ -101,7 +101,7 @@ class SimulatedSource(SourceKind):
 
     @classmethod
     def recognises(cls, data: str | None) -> bool:
-        """Whether there is no data: this is the source that needs none."""
+        """Whether there is no `--data`, because the simulated world needs none."""
         return data is None
 
     @classmethod
@@ -122,31 +122,31 @@ class SimulatedSource(SourceKind):
         until_ms: int | None = None,
         resume_from: Offset | None = None,
     ) -> Iterator[SourceBatch]:
-        """Yield the impressions, a page's in the order of position; see `Source.batches`.
+        """Yield the impressions, those of a page by position; see `Source.batches`.
 
-        Hours that lie outside the bounds or were taken whole are not simulated. An offset holds in every
-        world of the same config and seed, whatever its days: a longer one begins with the shorter one.
+        Hours that are outside the bounds, or were read in full before, are not simulated. An offset is valid
+        for any number of days, because a longer world begins with the shorter one.
         """
         skip_rows = rows_to_skip(resume_from, self._marks, since_ms=since_ms, where=self.name)
         end_ms = EPOCH_MS + self._days * DAY_MS
         first_ms = EPOCH_MS if since_ms is None else max(since_ms, EPOCH_MS)
         last_ms = end_ms if until_ms is None else min(until_ms, end_ms)
         left = rebatch(self._hours(first_ms, last_ms, skip_rows), rows)
-        yield from counted(left, self._marks, since_ms=since_ms, taken=skip_rows)
+        yield from counted(left, self._marks, since_ms=since_ms, skipped=skip_rows)
 
     def users(self) -> Iterator[pa.RecordBatch]:
         """Yield every viewer, with or without impressions."""
         yield from pa.Table.from_batches([self._users]).to_batches(max_chunksize=_TABLE_ROWS)
 
     def videos(self) -> Iterator[pa.RecordBatch]:
-        """Yield every video uploaded until the end of the log, in the order of upload."""
+        """Yield every video that is uploaded before the end of the log, in the order of upload."""
         yield from pa.Table.from_batches([self._videos]).to_batches(max_chunksize=_TABLE_ROWS)
 
     def examination_curve(self) -> pa.Table:
-        """The true probability that a position is examined.
+        """Return the true probability that a position is examined.
 
         Returns:
-            One row for each position and device: `position` (1 to 10), `device`, `examination`.
+            One row per position and device: `position` (1 to 10), `device`, `examination`.
         """
         return pa.table(
             {
@@ -157,7 +157,7 @@ class SimulatedSource(SourceKind):
         )
 
     def _hours(self, since_ms: int, until_ms: int, skip_rows: int) -> Iterator[pa.Table]:
-        """Yield what is left of each hour; all hours between the bounds have a known number of rows."""
+        """Yield the rows of each hour after the first `skip_rows`; a whole hour's number of rows is known."""
         hour_rows = np.diff(self._world.request_edges()) * PAGE
         for start_ms in range(since_ms - since_ms % HOUR_MS, until_ms, HOUR_MS):
             day, hour = divmod((start_ms - EPOCH_MS) // HOUR_MS, 24)
@@ -171,7 +171,7 @@ class SimulatedSource(SourceKind):
             yield pa.Table.from_batches([records.slice(first + skipped, last - first - skipped)])
 
     def _records(self, day: int, hour: int) -> pa.RecordBatch:
-        """All impressions of an hour."""
+        """Simulate all impressions of an hour."""
         pages = self._world.pages(day, hour)
         requests, truth, feedback = pages.requests, pages.truth, pages.feedback
         edges, count = self._world.request_edges(), len(requests.viewer)
@@ -236,5 +236,5 @@ def _video_table(videos: Videos) -> pa.RecordBatch:
 
 
 def _named(names: tuple[str, ...], index: Ints) -> pa.Array:
-    """Names by index, null for -1."""
+    """Return the names at an index; null where it is -1."""
     return pa.array(names).take(pa.array(index, mask=index < 0))

@@ -1,12 +1,12 @@
-"""A seeded world of viewers and videos in which the probability behind every label is known.
+"""A seeded world of viewers and videos in which the probability of every label is known.
 
 A viewer examines a position with a probability that depends on position and device, and clicks what is
-examined and attractive: P(click) = examination * relevance, the position-based model (Craswell et al.,
-WSDM 2008, https://doi.org/10.1145/1341531.1341545). Click-bait attracts and disappoints, so engagement and
-satisfaction disagree. Tastes and fashions turn slowly, videos age, and new ones are uploaded every day.
+examined and attractive: P(click) = examination * relevance, the position-based model (Craswell et al., WSDM
+2008, https://doi.org/10.1145/1341531.1341545). Click-bait raises clicks and lowers ratings, so engagement and
+satisfaction disagree. Tastes and fashions change slowly, videos age, and new ones are uploaded every day.
 
-Every hour draws from a generator of its own, so any hour can be made without the ones before it, and memory
-is bounded by an hour.
+Every hour has a random generator of its own, so an hour can be simulated without the ones before it, and only
+one hour is in memory.
 
 Shape letters: V viewers, N videos, R requests, C candidates of a request, P positions of a page, K topics.
 """
@@ -33,14 +33,21 @@ from training.sources.simulated.population import (
 )
 
 _DEVICE_LENGTH: Final = np.array([-0.35, 0.0, 0.45, 0.1])
-"""How much more a video attracts per unit of log duration: short ones on phones, long ones on the TV."""
+"""Logit of relevance per unit of log duration, by device: phones favour short videos, TVs long ones."""
 _HOURS: Final = 4
-"""Part of the seed of an hour's generator; below it are those of the population."""
+"""Part of the seed of an hour's generator; smaller numbers belong to the population's generators."""
 
 
 @dataclass(frozen=True)
 class Requests:
-    """Viewers who ask what to watch: (R,) each, in time order; `query` is the video that is on, or -1."""
+    """Requests in temporal order.
+
+    Attributes:
+        time_ms: (R,) time of the request.
+        viewer: (R,) index of the viewer.
+        device: (R,) index into `DEVICES`.
+        query: (R,) index of the query video; -1 on the homepage.
+    """
 
     time_ms: Ints
     viewer: Ints
@@ -55,10 +62,11 @@ class Requests:
 
 @dataclass(frozen=True)
 class Truth:
-    """The expectation of every label of pages (R, P), positions included.
+    """The expectation of every label; arrays are (R, P).
 
-    `relevance` is P(click | examined); `watch_time_s` counts 0 s for no click; `rating` is the expected
-    answer, in stars, of a viewer who answers.
+    `relevance` is P(click | examined). `watch_time_s` has 0 s for an impression without a click. `rating` is
+    the expected rating, in stars, of a viewer who answers. The others are probabilities at the position
+    shown.
     """
 
     examination: Floats
@@ -72,7 +80,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Feedback:
-    """What viewers did with pages (R, P); `rating` is 0 where the survey was not answered."""
+    """What viewers did; arrays are (R, P), and `rating` is 0 where no survey was answered."""
 
     click: Bools
     like: Bools
@@ -83,7 +91,7 @@ class Feedback:
 
 @dataclass(frozen=True)
 class Pages:
-    """An hour of the log: requests (R,), the videos shown (R, P), the truth and what happened."""
+    """An hour of the log; `video` has the index of the videos shown, (R, P)."""
 
     requests: Requests
     video: Ints
@@ -92,12 +100,12 @@ class Pages:
 
 
 class World:
-    """Viewers, videos, and what happens when they meet.
+    """Viewers, videos and the impressions of any hour.
 
     Args:
-        config: Sizes and forces.
+        config: Sizes and effect strengths.
         seed: Worlds of the same config and seed are the same.
-        days: Days whose uploads are known. A longer world begins with exactly the shorter one.
+        days: Length of the log. A longer world begins with the shorter one.
     """
 
     def __init__(self, config: WorldConfig, seed: int, days: int) -> None:
@@ -107,21 +115,21 @@ class World:
         self._seed = seed
 
     def request_edges(self) -> Ints:
-        """(25,) requests of a day before each hour and in all, the same every day; busiest at 20:00."""
+        """Return (25,) the cumulative requests of a day at every full hour; every day is the same."""
         rhythm = 1 + 0.8 * np.cos(2 * np.pi * (np.arange(24) - 20) / 24)
         edges = np.rint(np.cumsum(rhythm) / rhythm.sum() * self.config.requests_per_day)
         return np.concatenate([[0], edges]).astype(np.int64)
 
     def examination(self) -> Floats:
-        """(P, D) probability that each position is examined on each of `DEVICES`."""
+        """Return (P, D) the probability that a position is examined on each of `DEVICES`."""
         return np.asarray(1 / (1 + np.arange(PAGE)[:, None] * np.array(self.config.examination_decay)))
 
     def pages(self, day: int, hour: int) -> Pages:
         """Simulate one hour.
 
         Args:
-            day: Days since the epoch, below the world's `days`.
-            hour: 0 to 23.
+            day: Days since `EPOCH_MS`, below the world's `days`.
+            hour: Hour of the day, 0 to 23, UTC.
         """
         rng = np.random.default_rng([self._seed, _HOURS, day, hour])
         start_ms = EPOCH_MS + day * DAY_MS + hour * HOUR_MS
@@ -136,7 +144,7 @@ class World:
         candidates = self._candidates(rng, start_ms, size)
         homepage = Requests(time_ms, viewer, device, np.full(size, -1))
 
-        # What is on suits the viewer too, and is never recommended next to itself.
+        # The query video is one that the viewer likes; it is not shown as a candidate of its own page
         options = candidates[:, :8]
         wish = self.attraction(homepage, options) + rng.gumbel(size=options.shape)
         on = np.take_along_axis(options, wish.argmax(axis=1)[:, None], axis=1)[:, 0]
@@ -150,11 +158,11 @@ class World:
         return Pages(requests, video, truth, self.respond(rng, requests, truth))
 
     def attraction(self, requests: Requests, video: Ints) -> Floats:
-        """Logit of relevance.
+        """Return the logit of relevance.
 
         Args:
             requests: R requests.
-            video: (R, C) videos to judge for each.
+            video: (R, C) videos of each request.
 
         Returns:
             (R, C) logits of P(click | examined).
@@ -174,11 +182,11 @@ class World:
         )
 
     def truth(self, requests: Requests, video: Ints) -> Truth:
-        """The expectation of every label.
+        """Return the expectation of every label.
 
         Args:
             requests: R requests.
-            video: (R, P) videos shown from position 1 on; fewer than 10 positions are fine.
+            video: (R, P) videos shown from position 1 on; P is 1 to 10.
         """
         videos, days = self.videos, (requests.time_ms - EPOCH_MS) / DAY_MS
         own = videos.quality - self.config.disappointment * videos.click_bait
@@ -202,8 +210,8 @@ class World:
         """Draw what viewers do, with exactly the expectations of `truth`.
 
         Args:
-            rng: Where chance comes from.
-            requests: The R requests.
+            rng: The random generator.
+            requests: R requests.
             truth: (R, P) expectations.
         """
         shape = truth.click.shape
@@ -221,12 +229,12 @@ class World:
         )
 
     def _candidates(self, rng: np.random.Generator, now_ms: int, size: int) -> Ints:
-        """(R, C) distinct videos each, uploaded before now; popular and recent ones more often."""
+        """Draw (R, C) candidates without repetition; popular and recent videos are more frequent."""
         videos, count = self.videos, self.config.candidates
         pool = rng.permutation(np.searchsorted(videos.upload_ms, now_ms, side="right"))
         age_days = (now_ms - videos.upload_ms[pool]) / DAY_MS
         weight = videos.popularity[pool] * np.exp2(-age_days / self.config.popularity_half_life_days)
-        # One from each of C parts of the shuffled pool: distinct without drawing again.
+        # One video from each of C parts of the shuffled pool, so that none is drawn twice
         edges = np.arange(count + 1) * len(pool) // count
         total = np.concatenate([[0.0], np.cumsum(weight)])
         low, high = total[edges[:-1]], total[edges[1:]]
@@ -235,7 +243,7 @@ class World:
         return np.asarray(rng.permuted(drawn, axis=1))
 
     def _match(self, requests: Requests, days: Floats, video: Ints) -> Floats:
-        """(R, C) how well the videos' topics suit the viewers, who now want more of what is on."""
+        """Return (R, C) the viewers' taste for the videos' topics; the query video's topics count more."""
         taste = self.viewers.taste(requests.viewer, days)
         row = np.flatnonzero(requests.query >= 0)
         query = requests.query[row]

@@ -1,4 +1,4 @@
-"""Writing the simulated world to disk, in the layout that `ParquetSource` reads."""
+"""The simulated world written to disk, in the layout that `ParquetSource` reads."""
 
 import os
 import tempfile
@@ -21,19 +21,19 @@ _GROUP_ROWS = 8192
 def write_simulation(out: Path, days: int, seed: int, config: WorldConfig | None = None) -> int:
     """Write the log, one file a day, and the tables of users and videos.
 
-    The folder grows aside and is moved to its place in one step: it is whole or not there.
+    The files are written to a temporary folder, which is then renamed, so `out` is complete or absent.
 
     Args:
-        out: The folder to make; it may be there if it is empty.
+        out: The folder to create; an existing one must be empty.
         days: Length of the log.
         seed: Seed of the world.
-        config: Sizes and forces of the world; the defaults if None.
+        config: Sizes and effect strengths of the world; the defaults if None.
 
     Returns:
         The number of impressions.
 
     Raises:
-        SourceError: `out` is taken or cannot be written, or there is no such world.
+        SourceError: `out` is not empty or cannot be written, or `days` or `seed` is out of range.
     """
     source = SimulatedSource(days, seed, config)
     rows = 0
@@ -49,7 +49,7 @@ def write_simulation(out: Path, days: int, seed: int, config: WorldConfig | None
                 date = datetime.fromtimestamp(start_ms / 1000, UTC).date()
                 with pq.ParquetWriter(folder / f"{date}.parquet", source.schema) as writer:
                     for batch in source.records(_GROUP_ROWS, since_ms=start_ms, until_ms=start_ms + DAY_MS):
-                        writer.write_batch(batch)  # a row group each
+                        writer.write_batch(batch)  # one row group per batch
                         rows += batch.num_rows
             for name, batches in ((USER_TABLE, source.users()), (VIDEO_TABLE, source.videos())):
                 pq.write_table(pa.Table.from_batches(batches), folder / name)

@@ -12,15 +12,15 @@ import pytest
 import redis
 
 from ranker.errors import StoreError
-from ranker.store import keeper
-from ranker.store.embedded import embedded_server
+from ranker.private_redis import keeper
+from ranker.private_redis.server import private_server, store_url
 
 USER = """
 import sys
 from pathlib import Path
 import redis
-from ranker.store.embedded import embedded_server
-with embedded_server(Path(sys.argv[1])) as url, redis.Redis.from_url(url) as client:
+from ranker.private_redis.server import private_server
+with private_server(Path(sys.argv[1])) as url, redis.Redis.from_url(url) as client:
     print(client.info("server")["process_id"], flush=True)
     sys.stdin.read()
 """
@@ -73,30 +73,41 @@ def keeper_pid(url):
     return int(subprocess.run(command, capture_output=True, check=True).stdout)
 
 
+def test_a_given_url_starts_no_server(tmp_path):
+    with store_url("redis://127.0.0.1:1/0", tmp_path) as url:
+        assert url == "redis://127.0.0.1:1/0"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_url_the_private_server_is_used(tmp_path):
+    with store_url(None, tmp_path) as url, private_server(tmp_path) as private_url:
+        assert url == private_url
+
+
 def test_what_was_written_is_found_by_the_next_user_after_the_server_stopped(tmp_path):
-    with embedded_server(tmp_path) as url, redis.Redis.from_url(url) as client:
+    with private_server(tmp_path) as url, redis.Redis.from_url(url) as client:
         client.set("key", "value")
         pid = server_pid(url)
     wait_for_end(pid)
 
-    with embedded_server(tmp_path) as url, redis.Redis.from_url(url) as client:
+    with private_server(tmp_path) as url, redis.Redis.from_url(url) as client:
         assert client.get("key") == b"value"
         assert server_pid(url) != pid
 
 
 def test_users_share_one_server_until_the_last_leaves(tmp_path):
-    with embedded_server(tmp_path) as first_url:
-        with embedded_server(tmp_path) as second_url:
+    with private_server(tmp_path) as first_url:
+        with private_server(tmp_path) as second_url:
             assert second_url == first_url
         pid = server_pid(first_url)
-        with embedded_server(tmp_path) as third_url:
+        with private_server(tmp_path) as third_url:
             assert server_pid(third_url) == pid
     wait_for_end(pid)
 
 
 def test_users_who_come_in_quick_succession_always_find_a_server(tmp_path):
     for count in range(20):
-        with embedded_server(tmp_path) as url, redis.Redis.from_url(url) as client:
+        with private_server(tmp_path) as url, redis.Redis.from_url(url) as client:
             assert client.incr("visits") == count + 1
 
 
@@ -123,7 +134,7 @@ def test_the_server_stops_after_its_only_user_was_killed(tmp_path):
 
 
 def test_a_killed_user_does_not_take_the_server_from_the_others(tmp_path):
-    with embedded_server(tmp_path) as url, redis.Redis.from_url(url) as client:
+    with private_server(tmp_path) as url, redis.Redis.from_url(url) as client:
         with user_process(tmp_path) as user:
             assert int(user.stdout.readline()) == server_pid(url)
             client.set("key", "value")
@@ -133,13 +144,13 @@ def test_a_killed_user_does_not_take_the_server_from_the_others(tmp_path):
 
 
 def test_a_killed_server_is_back_for_its_users_and_for_the_next_one(tmp_path):
-    with embedded_server(tmp_path) as url, redis.Redis.from_url(url) as client:
+    with private_server(tmp_path) as url, redis.Redis.from_url(url) as client:
         for count in range(3):
             client.set("key", count)
             pid = server_pid(url)
             os.kill(pid, signal.SIGKILL)
             pid = wait_for_another(url, pid)
-            with embedded_server(tmp_path) as next_url:
+            with private_server(tmp_path) as next_url:
                 assert next_url == url
             assert client.get("key") == b"%d" % count
     wait_for_end(pid)
@@ -162,7 +173,7 @@ def test_nothing_that_was_acknowledged_is_lost_when_servers_are_killed_while_the
             time.sleep(0.01)
         pytest.fail("nothing more was acknowledged")
 
-    with embedded_server(tmp_path) as url, redis.Redis.from_url(url) as client:
+    with private_server(tmp_path) as url, redis.Redis.from_url(url) as client:
         writer = threading.Thread(target=count, args=[url])
         writer.start()
         try:
@@ -181,7 +192,7 @@ def test_nothing_that_was_acknowledged_is_lost_when_servers_are_killed_while_the
 
 
 def test_a_server_is_back_though_its_keeper_was_killed_with_it(tmp_path):
-    with embedded_server(tmp_path) as url, redis.Redis.from_url(url) as client:
+    with private_server(tmp_path) as url, redis.Redis.from_url(url) as client:
         client.set("key", "value")
         pid = server_pid(url)
         os.kill(keeper_pid(url), signal.SIGKILL)
@@ -194,12 +205,12 @@ def test_a_server_is_back_though_its_keeper_was_killed_with_it(tmp_path):
 def test_a_server_whose_keeper_was_killed_goes_on_and_stops_after_its_last_user(tmp_path):
     with user_process(tmp_path) as user:
         pid = int(user.stdout.readline())
-        with embedded_server(tmp_path) as url:
+        with private_server(tmp_path) as url:
             os.kill(keeper_pid(url), signal.SIGKILL)
         assert server_pid(url) == pid
         user.stdin.close()
         user.wait()
-    with embedded_server(tmp_path) as url:  # if the last user did not, this one found another keeper
+    with private_server(tmp_path) as url:  # if the last user did not, this one found another keeper
         assert url
     wait_for_end(pid)
 
@@ -211,13 +222,13 @@ def test_a_server_that_lost_both_keeper_and_users_is_stopped_after_the_next_user
         os.kill(keeper_pid(f"unix://{address}"), signal.SIGKILL)
         user.send_signal(signal.SIGKILL)
         user.wait()
-    with embedded_server(tmp_path) as url:
+    with private_server(tmp_path) as url:
         assert server_pid(url) == pid
     wait_for_end(pid)
 
 
 def test_a_server_that_is_killed_together_with_a_user_is_back_for_the_others(tmp_path):
-    with embedded_server(tmp_path) as url:
+    with private_server(tmp_path) as url:
         with user_process(tmp_path) as user:
             pid = int(user.stdout.readline())
             os.kill(pid, signal.SIGKILL)
@@ -229,30 +240,30 @@ def test_a_server_that_is_killed_together_with_a_user_is_back_for_the_others(tmp
 
 def test_a_server_that_cannot_come_back_is_given_up_until_it_can(tmp_path):
     data, log = tmp_path / "redis" / "appendonly.aof", tmp_path / "redis" / "redis.log"
-    with embedded_server(tmp_path) as url, redis.Redis.from_url(url) as client:
+    with private_server(tmp_path) as url, redis.Redis.from_url(url) as client:
         client.set("key", "value")
         written = data.read_bytes()
         data.write_bytes(b"this is no log of commands")
         os.kill(server_pid(url), signal.SIGKILL)
         with pytest.raises(StoreError, match=r"expected the private Redis server to start.*Bad file format"):
-            embedded_server(tmp_path).__enter__()
-        assert log.read_text().count("Bad file format") <= keeper.LONGEST_RUN_OF_FAILURES
+            private_server(tmp_path).__enter__()
+        assert log.read_text().count("Bad file format") <= keeper.MAX_FAILED_STARTS
 
         data.write_bytes(written)
-        with embedded_server(tmp_path) as next_url:
+        with private_server(tmp_path) as next_url:
             assert next_url == url
             assert client.get("key") == b"value"
 
 
 def test_a_server_is_back_though_the_folder_of_its_socket_was_deleted(tmp_path):
-    with embedded_server(tmp_path) as url:
+    with private_server(tmp_path) as url:
         shutil.rmtree(Path(url.removeprefix("unix://")).parent)
         os.kill(int((tmp_path / "redis" / "server.lock").read_text()), signal.SIGKILL)
         assert wait_for_answer(redis.Redis.from_url(url))
 
 
 def test_what_a_killed_server_left_half_written_is_removed(tmp_path):
-    with embedded_server(tmp_path) as url:
+    with private_server(tmp_path) as url:
         draft = tmp_path / "redis" / "temp-rewriteaof-1.aof"
         draft.write_bytes(b"half of it")
         pid = server_pid(url)
@@ -263,17 +274,17 @@ def test_what_a_killed_server_left_half_written_is_removed(tmp_path):
 
 def test_a_folder_whose_path_is_longer_than_a_socket_may_have(tmp_path):
     home = tmp_path / ("long" * 30) / "with a space"
-    with embedded_server(home) as url, redis.Redis.from_url(url) as client:
+    with private_server(home) as url, redis.Redis.from_url(url) as client:
         assert client.ping()
 
 
 def test_nothing_is_left_in_the_temporary_folder(tmp_path):
-    with embedded_server(tmp_path) as url:
+    with private_server(tmp_path) as url:
         socket = url.removeprefix("unix://")
         assert os.path.exists(socket)
         pid = server_pid(url)
     wait_for_end(pid)
-    with embedded_server(tmp_path):  # waits until the keeper of the first server is done
+    with private_server(tmp_path):  # waits until the keeper of the first server is done
         assert not os.path.exists(os.path.dirname(socket))
 
 
@@ -281,11 +292,11 @@ def test_a_home_that_is_no_folder_is_named(tmp_path):
     home = tmp_path / "file"
     home.write_text("")
     with pytest.raises(StoreError, match=r"file/redis: expected a folder .* --redis-url"):
-        embedded_server(home).__enter__()
+        private_server(home).__enter__()
 
 
 def test_a_server_that_cannot_read_its_data_says_so(tmp_path):
     (tmp_path / "redis").mkdir()
     (tmp_path / "redis" / "appendonly.aof").write_bytes(b"this is no log of commands")
     with pytest.raises(StoreError, match=r"expected the private Redis server to start.*redis\.log"):
-        embedded_server(tmp_path).__enter__()
+        private_server(tmp_path).__enter__()

@@ -1,15 +1,15 @@
-"""Keep a private Redis server running for as long as somebody uses it.
+"""Supervise the private Redis server: keep it running while it has users, then stop it.
 
-`ranker/store/embedded.py` starts this file as a program of its own, which goes to the background. Three locks
-of the kernel say what is true at any time, whoever was killed:
+`ranker/private_redis/server.py` runs this file as a daemon. The kernel releases a process's file locks when
+it ends, however it ends, so three locks are the only state:
 
-- `users.lock` is held, shared, by every user; the keeper stays until it gets it for itself.
+- `users.lock` is held, shared, by every user; the keeper runs until it gets the lock exclusively.
 - `keeper.lock` is held by the keeper. Only its holder starts and stops servers.
-- `server.lock` is held by the living server, which has written its process id into it.
+- `server.lock` is held by the running server and contains its process id.
 
-A server that ends while it has users is started again on the same socket, where it reads its data back and
-their clients find it. A keeper that is killed leaves its server running; the next keeper takes it over as it
-is. Only the standard library is imported, to keep the waiting process small.
+A server that ends while it has users is started again on the same socket with its data, and their clients
+connect again. A server outlives a keeper that is killed; the next keeper takes it over. Only the standard
+library is imported, to keep the idle process small.
 """
 
 import contextlib
@@ -23,23 +23,23 @@ import time
 from pathlib import Path
 
 POLL_S = 0.05
-"""How often the keeper looks after its server and its users."""
-LONGEST_RUN_OF_FAILURES = 4
-"""Starts in a row after which the server never answered; then the keeper gives up."""
+"""Pause between two checks of the server and its users."""
+MAX_FAILED_STARTS = 4
+"""The keeper gives up after so many starts in a row without an answer."""
 BACK_OFF_S = 0.1
-"""Pause after the first of them; it doubles with every further one."""
+"""Pause after the first failed start; it doubles with every further one."""
 STOP_TIMEOUT_S = 60
-"""Redis writes its last changes to the disk before it ends."""
+"""Time for Redis to write its last changes to the disk; then it is killed."""
 
 
 def keep(executable: str, folder: Path, address: Path) -> None:
-    """See that the server runs until nobody uses it, then stop it; or give up if it cannot run.
+    """Keep the server running until it has no users, then stop it; give up if it cannot start.
 
-    Whoever starts the keeper has locked `keeper.lock`; the process inherits the lock and drops it by ending.
+    The process inherits `keeper.lock`, locked, from the user that starts it, and releases it by ending.
 
     Args:
         executable: Path of redis-server.
-        folder: Where its data, its log and the lock files are.
+        folder: The server's data, its log and the lock files.
         address: Path of the socket, in a folder of its own.
     """
     users = os.open(folder / "users.lock", os.O_RDWR)
@@ -49,14 +49,14 @@ def keep(executable: str, folder: Path, address: Path) -> None:
     failures = 0
     server = None
     while _in_use(users):
-        if _lives(server_lock):
+        if _is_running(server_lock):
             if failures and answers(address):
                 failures = 0
-        elif failures == LONGEST_RUN_OF_FAILURES:
+        elif failures == MAX_FAILED_STARTS:
             break
         else:
             time.sleep(BACK_OFF_S * (2**failures - 1))
-            for draft in folder.glob("temp-*"):  # a server that was killed while it wrote its file anew
+            for draft in folder.glob("temp-*"):  # of a server that was killed in a rewrite
                 draft.unlink()
             server = _start([executable, *listen, *persist], server_lock)
             failures += 1
@@ -65,8 +65,8 @@ def keep(executable: str, folder: Path, address: Path) -> None:
         _stop(server_lock)
         if server is not None:
             server.wait()
-        (folder / "socket").unlink(missing_ok=True)  # it stays if we gave up: users still look there
-    with contextlib.suppress(OSError):  # whoever cleans the temporary folder may have been here first
+        (folder / "socket").unlink(missing_ok=True)  # kept after giving up: users still read it
+    with contextlib.suppress(OSError):  # the temporary folder may have been cleaned
         address.unlink(missing_ok=True)
         address.parent.rmdir()
 
@@ -91,7 +91,7 @@ def _in_use(users: int) -> bool:
     return False
 
 
-def _lives(server_lock: int) -> bool:
+def _is_running(server_lock: int) -> bool:
     try:
         fcntl.lockf(server_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -102,8 +102,7 @@ def _lives(server_lock: int) -> bool:
 
 def _start(command: list[str], server_lock: int) -> subprocess.Popen[bytes]:
     def lock() -> None:
-        # lockf, not flock: the children in which Redis rewrites its files outlive a killed server,
-        # and would go on holding what they inherit
+        # lockf, not flock: a child inherits flock's locks, and Redis's children outlive a killed server
         fcntl.lockf(server_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.ftruncate(server_lock, 0)
         os.pwrite(server_lock, str(os.getpid()).encode(), 0)
@@ -113,7 +112,7 @@ def _start(command: list[str], server_lock: int) -> subprocess.Popen[bytes]:
 
 def _stop(server_lock: int) -> None:
     deadline = time.monotonic() + STOP_TIMEOUT_S
-    while _lives(server_lock):
+    while _is_running(server_lock):
         late = time.monotonic() > deadline
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(os.pread(server_lock, 20, 0)), signal.SIGKILL if late else signal.SIGTERM)

