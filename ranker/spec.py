@@ -65,7 +65,7 @@ class RankerSpec(SpecModel):
     network: AnyNetworkSpec = Field(MMoESpec(), description="The network, by its `kind`.")
     training: TrainingSpec = TrainingSpec()
     score: AnyScoreSpec = Field(
-        description="How predictions become the score that videos are ranked by, by its `combine`."
+        description="How predictions become the score that videos are ranked by; a product by default."
     )
     policies: Mapping[Name, AnyScoreSpec] = Field(
         {}, description="Further scores by name; a request may choose one in place of `score`."
