@@ -2,7 +2,7 @@
 
 python examples/tune_the_score.py [FOLDER]
 
-Predictions do not depend on the score, so the current bundle predicts once, and `ScoreFormula` scores its
+Predictions do not depend on the score, so the current bundle predicts once, and a `ScorePolicy` scores its
 predictions again: other weights need no training. The order depends only on how a head's contributions differ
 between candidates, so a head's share is the spread of its contributions over the sum of all spreads.
 """
@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from made_up_log import write_log
 
-from ranker.score.formula import ScoreFormula
-from ranker.score.score_spec import ScoreSpec
+from ranker.score.base import ScoreSpec
+from ranker.score.policy import ScorePolicy
 from watchnext import Ranker, Registry, train
 
 WEIGHTS = {  # factors of the spec's weights, by head
@@ -47,17 +47,17 @@ ranker.know_users(pq.read_table(folder / "events" / "users.parquet"))
 ranker.know_videos(videos)
 items = ranker.rank("u7", videos["video_id"].to_pylist(), context={"hour": 20}).items
 ids = [item.id for item in items]
-tasks = bundle.spec.tasks
-predictions = np.array([[item.predictions[task.name] for task in tasks] for item in items])  # (C, T)
+tasks = [task.name for task in bundle.spec.tasks]
+predictions = np.array([[item.predictions[task] for task in tasks] for item in items])  # (C, T)
 
 for name, factors in WEIGHTS.items():
-    formula = ScoreFormula(reweighted(bundle.spec.score, factors), tasks)
-    scored = formula.score(predictions)
-    order = np.argsort(-scored.rank_key, kind="stable")
+    policy = ScorePolicy(name, reweighted(bundle.spec.score, factors), tasks)
+    scored = policy.score(predictions)
+    order = scored.best()
     moved = np.abs(np.argsort(order) - np.arange(len(ids))).mean()
     spread = scored.contributions.std(axis=0)
     shares = dict(zip(scored.heads, spread / spread.sum(), strict=True))
-    print(f"\n{name}, score {formula.version}: {moved:.1f} positions moved on average")
+    print(f"\n{name}, score {policy.version}: {moved:.1f} positions moved on average")
     print("decided by " + ", ".join(f"{head} {share:.0%}" for head, share in shares.items()))
     for position, index in enumerate(order[:SHOWN], start=1):
         parts = dict(zip(scored.heads, scored.contributions[index], strict=True))

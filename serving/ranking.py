@@ -12,8 +12,9 @@ from ranker.features.record import RecordLayout, Words
 from serving.http.json_pointer import json_pointer
 from serving.http.metrics import Metrics, Phase
 from serving.model.request_records import message
-from serving.model.served_model import Query, Ranked, ServedModel, Stored
+from serving.model.served_model import Query, ServedModel, Stored
 from serving.model.worker import ModelWorker
+from serving.ranked_list import chosen_policy, ranked_items
 from serving.schemas import RankRequest, RecordInput
 from serving.sync.feature_store import FeatureStore
 from serving.sync.hot_swap import HotSwap
@@ -73,12 +74,13 @@ class RankingService:
             What `RankResponse` describes, made of plain values.
 
         Raises:
-            InvalidRequestError: It carries columns that the model has not, values of the wrong type, or a
-                candidate twice.
+            InvalidRequestError: It names a score policy or carries columns that the model has not, values of
+                the wrong type, or a candidate twice.
             DeadlinePassedError: It could not be begun in time.
             ModelError: The model failed.
         """
         model = self.model
+        policy = chosen_policy(model.policies, body)
         carried = model.reader.read(body)
         checked = self._phase("validate", arrival.started)
         video_ids = [candidate["id"] for candidate in body.candidates]
@@ -87,7 +89,6 @@ class RankingService:
             video_ids,
             carried,
             Stored(),
-            body.limit,
             body.time_ms or time.time_ns() // 1_000_000,
         )
         lacking = model.catalogue.lacking(query.videos)
@@ -96,23 +97,24 @@ class RankingService:
         fetched = self._phase("features", checked)
         deadline = arrival.before(body.timeout_ms)
         try:
-            ranked, waited_s = await self._worker.rank(model, replace(query, stored=stored), deadline)
+            predictions, waited_s = await self._worker.predict(model, replace(query, stored=stored), deadline)
         except EvictedError:
             stored, degraded = await self._stored(model, body.user.id, query.videos)
-            ranked, waited_s = await self._worker.rank(model, replace(query, stored=stored), deadline)
-        scored = perf_counter()
+            predictions, waited_s = await self._worker.predict(model, replace(query, stored=stored), deadline)
         self._metrics.phase("queue", waited_s)
-        self._metrics.phase("model", scored - fetched - waited_s - ranked.score_s)
-        self._metrics.phase("score", ranked.score_s)
+        predicted = self._phase("model", fetched + waited_s)
+        items = ranked_items(body, [task.name for task in model.spec.tasks], predictions, policy)
+        scored = self._phase("score", predicted)
         self._metrics.candidates(len(video_ids))
         return {
             "request_id": arrival.request_id,
             "model_version": model.manifest.model_version,
-            "score_version": model.formula.version,
+            "score_policy": policy.name,
+            "score_version": policy.version,
             "took_ms": round((scored - arrival.started) * 1000, 3),
             "unknown": _unknown(body, stored),
             "degraded": degraded,
-            "items": ranked_items(model, body, ranked),
+            "items": items,
         }
 
     async def put_user(self, record: RecordInput) -> None:
@@ -191,22 +193,3 @@ def _unknown(body: RankRequest, stored: Stored) -> dict[str, Any]:
         if query in missing and not body.query_features and query not in videos:
             videos.append(query)
     return {"user": stored.user is None and not body.user.features, "videos": videos}
-
-
-def ranked_items(model: ServedModel, body: RankRequest, ranked: Ranked) -> list[dict[str, Any]]:
-    """The items of an answer, best first, as `RankedVideo` describes them."""
-    tasks, heads = [task.name for task in model.spec.tasks], model.formula.heads
-    rows = zip(ranked.order.tolist(), ranked.scores.tolist(), ranked.predictions.tolist(), strict=True)
-    items = [
-        {
-            "id": body.candidates[place]["id"],
-            "position": position,
-            "score": score,
-            "predictions": dict(zip(tasks, predictions, strict=True)),
-        }
-        for position, (place, score, predictions) in enumerate(rows, start=1)
-    ]
-    if body.explain:
-        for item, parts in zip(items, ranked.contributions.tolist(), strict=True):
-            item["contributions"] = dict(zip(heads, parts, strict=True))
-    return items

@@ -1,8 +1,8 @@
 """Hooks for schemathesis, loaded through SCHEMATHESIS_HOOKS: the model's columns, and counts of the answers.
 
-The OpenAPI document allows any column in `features`. The hooks add the model's columns, so that cases reach
-the model and not only the check of names. They raise deadlines to ten seconds, because a missed deadline is
-properly answered with 503.
+The OpenAPI document allows any column in `features` and any name as `policy`. The hooks add those that the
+model has, so that cases reach the model and not only the check of names. They raise deadlines to ten seconds,
+because a missed deadline is properly answered with 503.
 """
 
 import atexit
@@ -31,7 +31,7 @@ _statuses: dict[str, Counter[str]] = defaultdict(Counter)
 
 @schemathesis.hook  # type: ignore[untyped-decorator]
 def before_load_schema(_: Any, raw_schema: dict[str, Any]) -> None:
-    """Add the model's columns to the document."""
+    """Add the model's columns and score policies to the document."""
     columns: dict[str, dict[str, str]] = json.loads(os.environ["FUZZ_COLUMNS"])
     schemas = raw_schema["components"]["schemas"]
     for name, field, sides in (
@@ -43,6 +43,9 @@ def before_load_schema(_: Any, raw_schema: dict[str, Any]) -> None:
     ):
         named = {column: VALUES[kind] for side in sides for column, kind in columns[side].items()}
         schemas[name]["properties"][field]["properties"] = named
+    schemas["RankRequest"]["properties"]["policy"] = {
+        "enum": [*json.loads(os.environ["FUZZ_POLICIES"]), None]
+    }
 
 
 @schemathesis.auth()  # type: ignore[untyped-decorator]

@@ -1,11 +1,10 @@
-"""One bundle, ready to rank: the prepared network, its formula and its resident videos.
+"""One bundle, ready to predict: the prepared network, its resident videos, and the score policies it brings.
 
-Shape letters: Q requests of a batch, B candidates of all of them, C candidates of one, T tasks, K terms.
+Shape letters: Q requests of a batch, B candidates of all of them, C candidates of one, T tasks.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from time import perf_counter
 
 import numpy as np
 import torch
@@ -21,7 +20,6 @@ from ranker.features.state.feature_state import FeatureState
 from ranker.features.stored import user_records
 from ranker.labels.natural_units import natural_units
 from ranker.networks.inference import InferenceModel, Part
-from ranker.score.formula import ScoreFormula
 from serving.model.catalogue import Catalogue
 from serving.model.request_records import RequestReader, RequestRecords
 from serving.model.served_state import ServedState, compile_learning
@@ -56,7 +54,6 @@ class Query:
         video_ids: C candidates.
         carried: What the request carries itself.
         stored: What the store has.
-        limit: How many of the best are wanted; None for all.
         time_ms: When the request was made.
     """
 
@@ -64,32 +61,12 @@ class Query:
     video_ids: Sequence[str]
     carried: RequestRecords
     stored: Stored
-    limit: int | None
     time_ms: int
 
     @property
     def videos(self) -> Sequence[str]:
         """The candidates and, behind them, the query video if there is any."""
         return self.video_ids if self.query_video_id is None else [*self.video_ids, self.query_video_id]
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """The best candidates of a request, best first.
-
-    Attributes:
-        order: (L,) their places among the candidates.
-        predictions: (L, T) in natural units.
-        scores: (L,)
-        contributions: (L, K) each term's part in the score.
-        score_s: Seconds that scoring and sorting its batch took.
-    """
-
-    order: NDArray[np.intp]
-    predictions: Floats
-    scores: Floats
-    contributions: Floats
-    score_s: float
 
 
 @dataclass(frozen=True)
@@ -108,7 +85,7 @@ class _Inputs:
 
 
 class ServedModel:
-    """Ranks batches of requests; one thread at a time.
+    """Predicts for batches of requests; one thread at a time.
 
     Args:
         bundle: The verified bundle.
@@ -116,13 +93,14 @@ class ServedModel:
         dtype: Of the network after its first layer.
 
     Attributes:
+        policies: The ways to turn its predictions into an order.
         state: What is known of viewers, videos and pairs.
     """
 
     def __init__(self, bundle: Bundle, catalogue_bytes: int, dtype: torch.dtype = torch.float32) -> None:
         self.manifest = bundle.manifest
         self.spec = bundle.spec
-        self.formula = ScoreFormula(bundle.spec.score, bundle.spec.tasks)
+        self.policies = bundle.spec.score_policies()
         self.reader = RequestReader(bundle.encoder)
         self.user_records = user_records(bundle.spec)
         self._model = InferenceModel.of(bundle.model, dtype)
@@ -140,13 +118,13 @@ class ServedModel:
         self._id_layout = RecordLayout(ids, seed=bundle.spec.hash_seed)
         self._from_id = records[Group.CANDIDATE].shared_words(self._id_layout)
 
-    def rank(self, queries: Sequence[Query]) -> list[Ranked | Exception]:
-        """Rank the candidates of Q requests; what one gets does not depend on the others.
+    def predict(self, queries: Sequence[Query]) -> list[Floats | Exception]:
+        """Predict for the candidates of Q requests; what one gets does not depend on the others.
 
         Returns:
-            For each query its ranking, or the error that concerns it alone.
+            For each query (C, T) in natural units, or the error that concerns it alone.
         """
-        results: dict[int, Ranked | Exception] = {}
+        results: dict[int, Floats | Exception] = {}
         inputs: dict[int, _Inputs] = {}
         for place, query in enumerate(queries):
             try:
@@ -154,12 +132,12 @@ class ServedModel:
             except EvictedError as error:
                 results[place] = error
         if inputs:
-            ranked = self._rank([queries[place] for place in inputs], list(inputs.values()))
-            results.update(zip(inputs, ranked, strict=True))
+            predicted = self._predict([queries[place] for place in inputs], list(inputs.values()))
+            results.update(zip(inputs, predicted, strict=True))
         return [results[place] for place in range(len(queries))]
 
     def take(self, state: ServedState) -> None:
-        """Rank with this state from the next batch on.
+        """Predict with this state from the next batch on.
 
         Args:
             state: Its features were made by `empty_state`: those of another model read as that one's spec
@@ -173,14 +151,14 @@ class ServedModel:
         return FeatureState(self.spec, self._encoder.layout)
 
     def warm_up(self) -> None:
-        """Rank a few made-up requests, so that the first real one finds everything in its place."""
+        """Predict for a few made-up requests, so that the first real one finds everything in its place."""
         compile_learning(self.spec, self._encoder.layout)
         for size in WARMING_SIZES:
             ids = [str(place) for place in range(size)]
             carried = RequestRecords((), (), ())
-            self.rank([Query(None, ids, carried, Stored(asked=ids), None, time_ms=0)])
+            self.predict([Query(None, ids, carried, Stored(asked=ids), time_ms=0)])
 
-    def _rank(self, queries: Sequence[Query], inputs: Sequence[_Inputs]) -> Iterator[Ranked]:
+    def _predict(self, queries: Sequence[Query], inputs: Sequence[_Inputs]) -> list[Floats]:
         times = np.array([query.time_ms for query in queries])
         requests = self._part(Group.REQUEST, np.concatenate([one.request for one in inputs]), times)
         pairs = None
@@ -188,16 +166,8 @@ class ServedModel:
             words = np.concatenate([one.pairs for one in inputs])
             pairs = self._part(Group.PAIR, words, np.repeat(times, [len(one.pairs) for one in inputs]))
         outputs = self._model.outputs(requests, [one.candidates for one in inputs], pairs)
-        predictions = natural_units(outputs, self.spec.tasks)
-        began = perf_counter()
-        scored = self.formula.score(predictions)
         stops = np.cumsum([len(query.video_ids) for query in queries])
-        keys = np.split(-scored.rank_key, stops[:-1])
-        orders = [np.argsort(key, kind="stable")[: q.limit] for q, key in zip(queries, keys, strict=True)]
-        score_s = perf_counter() - began
-        for order, start in zip(orders, [0, *stops[:-1].tolist()], strict=True):
-            best = order + start
-            yield Ranked(order, predictions[best], scored.score[best], scored.contributions[best], score_s)
+        return np.split(natural_units(outputs, self.spec.tasks), stops[:-1])
 
     def _part(self, group: Group, words: Words, times: Times) -> Part:
         return self._model.part(group, self._encoder.read(group, words, times))

@@ -19,7 +19,7 @@ import torch
 from ranker.errors import DeadlinePassedError, ModelError
 from serving.http.metrics import Metrics
 from serving.http.pace import Pace
-from serving.model.served_model import Query, Ranked, ServedModel
+from serving.model.served_model import Floats, Query, ServedModel
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +32,13 @@ class _Ranking:
 
     Attributes:
         deadline: `perf_counter()` after which nobody waits for the answer; None for no such time.
-        future: Its ranking and the seconds that it waited.
+        future: Its predictions and the seconds that it waited.
     """
 
     model: ServedModel
     query: Query
     deadline: float | None
-    future: "Future[tuple[Ranked, float]]" = field(default_factory=Future)
+    future: "Future[tuple[Floats, float]]" = field(default_factory=Future)
     submitted: float = field(default_factory=perf_counter)
 
 
@@ -72,16 +72,16 @@ class ModelWorker:
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._thread.start()
 
-    async def rank(self, model: ServedModel, query: Query, deadline: float | None) -> tuple[Ranked, float]:
-        """Rank one request's candidates.
+    async def predict(self, model: ServedModel, query: Query, deadline: float | None) -> tuple[Floats, float]:
+        """Predict for one request's candidates.
 
         Args:
-            model: Ranks it.
+            model: Predicts.
             query: The request.
             deadline: `perf_counter()` by which it must be done: it is not begun if it would not be.
 
         Returns:
-            The ranking, and the seconds that the request waited for it to begin.
+            (C, T) predictions in natural units, and the seconds that the request waited for its turn.
 
         Raises:
             DeadlinePassedError: The deadline passed before its turn, or would before its end.
@@ -163,7 +163,7 @@ class ModelWorker:
 
     def _attempt(self, batch: list[_Ranking], began: float) -> None:
         try:
-            results = batch[0].model.rank([job.query for job in batch])
+            results = batch[0].model.predict([job.query for job in batch])
         except Exception as error:
             if len(batch) > 1:  # find out whose fault it is
                 for job in batch:

@@ -173,9 +173,7 @@ class Service:
             }
         )
         ids = [candidate["id"] for candidate in body.candidates]
-        query = Query(
-            body.query_video_id, ids, self.model.reader.read(body), None, None, time_ms=body.time_ms
-        )
+        query = Query(body.query_video_id, ids, self.model.reader.read(body), None, time_ms=body.time_ms)
         lacking = self.model.catalogue.lacking(query.videos)
         user, found, whole = await self.store.read(
             self.model.user_records, body.user.id, self.model.catalogue.layout, lacking
@@ -186,7 +184,7 @@ class Service:
     async def rank(self, queries):
         """What the model reads when it ranks these together, by group."""
         self.read.clear()
-        await self.worker.do(lambda: self.model.rank(queries))
+        await self.worker.do(lambda: self.model.predict(queries))
         found = {group: inputs for group, inputs in self.read if group is not Group.CANDIDATE}
         catalogue = self.model.catalogue
         ids = [video_id for query in queries for video_id in query.video_ids]

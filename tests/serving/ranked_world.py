@@ -4,7 +4,7 @@ import numpy as np
 
 from ranker.bundles.bundle import unpack
 from ranker.features.sides import Side
-from serving.model.served_model import Query, Ranked, ServedModel, Stored
+from serving.model.served_model import Query, ServedModel, Stored
 from serving.schemas import RankRequest
 from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of
 from tests.serving.small_ranker import packed_ranker
@@ -91,16 +91,10 @@ class World:
             {**self.videos.get(c["id"], {}), **c.get("features", {}), "video_id": c["id"]}
             for c in body.candidates
         ]
-        return Query(query_video_id, ids, carried, stored, None, 0), (request, candidates)
+        return Query(query_video_id, ids, carried, stored, 0), (request, candidates)
 
     def expected(self, columns):
         return self.bundle.predict(*columns)
-
-
-def predictions(ranked):
-    """(C, T) in the request's order."""
-    assert isinstance(ranked, Ranked), ranked
-    return ranked.predictions[np.argsort(ranked.order)]
 
 
 def close(found, expected):

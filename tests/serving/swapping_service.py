@@ -2,7 +2,6 @@
 
 import asyncio
 
-import numpy as np
 import pytest
 
 from ranker.bundles.registry import Registry
@@ -54,8 +53,8 @@ class Service:
         ids = [row["video_id"] for row in ROWS[:count]]
         body = {"user": {"id": "u"}, "candidates": [{"id": video_id} for video_id in ids]}
         carried = model.reader.read(RankRequest.model_validate(body))
-        ranked, _ = await self.worker.rank(model, Query(None, ids, carried, Stored(), None, 0), None)
-        return ranked.predictions[np.argsort(ranked.order)]
+        predictions, _ = await self.worker.predict(model, Query(None, ids, carried, Stored(), 0), None)
+        return predictions
 
 
 def serving(folder, server, use):

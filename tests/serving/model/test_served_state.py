@@ -42,7 +42,7 @@ state.advance(2**53)
 assert not len(state._pending)
 model.take(ServedState(state, 1))
 ids = ["v1", "v2"]
-model.rank([Query(None, ids, RequestRecords((), (), ()), Stored(asked=ids), None, 1)])
+model.predict([Query(None, ids, RequestRecords((), (), ()), Stored(asked=ids), 1)])
 after = compiled()
 assert any(ready.values())
 print([name for name in after if after[name] != ready[name]])

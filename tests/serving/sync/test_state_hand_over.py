@@ -54,9 +54,9 @@ async def several_refreshes(service):
 async def rank(service):
     """Have a few videos ranked of which only the ids are known."""
     ids = ["v1", "v2", "v3"]
-    query = Query(None, ids, RequestRecords((), (), ()), Stored(asked=ids), None, LATER_MS)
-    ranked, _ = await service.worker.rank(service.models.model, query, None)
-    assert np.isfinite(ranked.predictions).all()
+    query = Query(None, ids, RequestRecords((), (), ()), Stored(asked=ids), LATER_MS)
+    predictions, _ = await service.worker.predict(service.models.model, query, None)
+    assert np.isfinite(predictions).all()
 
 
 def pairs_known(model):
