@@ -8,9 +8,11 @@ import torch
 from ranker.errors import NonFiniteLossError
 from ranker.labels.natural_units import natural_units
 from ranker.metrics.exact import auc
+from ranker.objectives.losses import Losses
 from ranker.spec import RankerSpec
 from ranker.spec_file import dump_spec, parse_spec
 from tests.ranker.small_spec import SMALL_SPEC, random_records
+from tests.serving.state_ranker import FIRST_MS, STATE_SPEC, log_of
 from tests.training.toy import TOY_SPEC, calm, toy_batch, weights_of, with_column
 from training.sources.merge import rebatch
 from training.trainer import StepResult, Trainer
@@ -177,6 +179,37 @@ def test_a_loss_that_is_not_finite_stops_before_learning(
     assert trainer.metrics.total() == state
     trainer.step(batches[2])
     assert trainer.rows == 768
+
+
+@pytest.mark.parametrize("error", [NonFiniteLossError, KeyboardInterrupt])
+def test_a_refused_batch_leaves_no_trace_in_encoder_and_state(
+    error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = [log_of(300, first_ms=FIRST_MS + 400_000 * n, seed=n) for n in range(3)]
+    trainer, undisturbed = Trainer(STATE_SPEC, seed=0), Trainer(STATE_SPEC, seed=0)
+    for each in (trainer, undisturbed):
+        torch.manual_seed(7)
+        each.step(batches[0])
+
+    def broken(*_: object) -> Losses:
+        if error is KeyboardInterrupt:
+            raise KeyboardInterrupt
+        return Losses(torch.tensor(torch.nan), torch.zeros(len(STATE_SPEC.tasks)))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "loss", broken)
+        with pytest.raises(error):
+            trainer.step(batches[1])
+
+    for each in (trainer, undisturbed):
+        torch.manual_seed(7)  # the refused batch drew the noise of its forward pass
+        each.step(batches[2])
+    assert trainer.encoder.state() == undisturbed.encoder.state()
+    ours, theirs = trainer.encoder.arrays(), undisturbed.encoder.arrays()
+    assert ours.keys() == theirs.keys()
+    assert all(array.tobytes() == theirs[name].tobytes() for name, array in ours.items())
+    assert_same_weights(weights_of(trainer), weights_of(undisturbed))
+    assert trainer.metrics.total() == undisturbed.metrics.total()
 
 
 def test_position_and_watermark_follow_the_rows() -> None:

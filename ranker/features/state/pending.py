@@ -52,8 +52,8 @@ class Pending:
         self._end -= appended
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """The rows, for a checkpoint or a bundle; empty if there never were any."""
-        return {name: self[name].copy() for name in self._columns}
+        """The columns, for a checkpoint or a bundle; none if there are no rows."""
+        return {name: self[name].copy() for name in self._columns} if len(self) else {}
 
     def load(self, rows: Columns) -> None:
         """Hold these rows instead."""
