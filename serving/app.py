@@ -18,7 +18,7 @@ from serving.settings import ServingSettings
 from serving.sync.catalogue_follower import BLOCK_MS
 from serving.sync.feature_store import FeatureStore
 from serving.sync.hot_swap import HotSwap
-from serving.sync.state_follower import SILENCE_S, StateFollower
+from serving.sync.state_follower import READ_TIMEOUT_S, StateFollower
 
 
 def create_app(settings: ServingSettings) -> FastAPI:
@@ -59,7 +59,7 @@ def create_app(settings: ServingSettings) -> FastAPI:
     metrics = app.state.metrics
     worker = ModelWorker(settings.model_threads, settings.batch_candidates, metrics, app.state.pace)
     store = FeatureStore(client, settings.redis_timeout_s, metrics)
-    states = StateFollower(connect_later(settings.redis_url, timeout_s=SILENCE_S), worker, metrics)
+    states = StateFollower(connect_later(settings.redis_url, timeout_s=READ_TIMEOUT_S), worker, metrics)
     models = HotSwap(
         Registry(settings.registry),
         store,

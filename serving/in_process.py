@@ -20,7 +20,8 @@ from ranker.features.record import RecordLayout, Words
 from ranker.features.values import FeatureValue, canonical
 from serving.http.json_pointer import json_pointer
 from serving.http.wordings import worded
-from serving.model.served_model import Query, ServedModel, Stored
+from serving.model.encoded_request import EncodedRequest, FetchedRecords
+from serving.model.served_model import ServedModel
 from serving.ranking import ranked_items
 from serving.schemas import RankedVideo, RankRequest
 
@@ -55,9 +56,9 @@ class Ranker:
     """
 
     def __init__(self, bundle: Bundle, *, device: str = "auto") -> None:
-        place = choose_device(device)
-        bundle.model.to(place)
-        dtype = torch.bfloat16 if fast_bfloat16(place) else torch.float32
+        chosen = choose_device(device)
+        bundle.model.to(chosen)
+        dtype = torch.bfloat16 if fast_bfloat16(chosen) else torch.float32
         self._model = ServedModel(bundle, CATALOGUE_BYTES, dtype)
         self._users: dict[str, Words] = {}
         self._videos: dict[str, Words] = {}
@@ -146,14 +147,15 @@ class Ranker:
             limit=limit,
             explain=explain,
         )
-        carried = self._model.reader.read(body)
+        features = self._model.reader.read(body)
         ids = [candidate["id"] for candidate in body.candidates]
-        asked = ids if body.query_video_id is None else [*ids, body.query_video_id]
-        lacking = self._model.catalogue.lacking(asked)
-        known = {name: self._videos[name] for name in lacking if name in self._videos}
-        stored = Stored(self._users.get(body.user.id), lacking, known)
+        video_ids = ids if body.query_video_id is None else [*ids, body.query_video_id]
+        missing = self._model.catalogue.missing(video_ids)
+        videos = {video_id: self._videos[video_id] for video_id in missing if video_id in self._videos}
+        fetched = FetchedRecords(self._users.get(body.user.id), missing, videos)
         now_ms = body.time_ms or time.time_ns() // 1_000_000
-        (ranked,) = self._model.rank([Query(body.query_video_id, ids, carried, stored, body.limit, now_ms)])
+        request = EncodedRequest(body.query_video_id, ids, features, fetched, body.limit, now_ms)
+        (ranked,) = self._model.rank([request])
         if isinstance(ranked, Exception):
             raise ranked
         return Ranking(

@@ -11,8 +11,9 @@ from ranker.events import USER_ID, VIDEO_ID
 from ranker.features.record import RecordLayout, Words
 from serving.http.json_pointer import json_pointer
 from serving.http.metrics import Metrics, Phase
-from serving.model.request_records import message
-from serving.model.served_model import EvictedError, Query, Ranked, ServedModel, Stored
+from serving.model.encoded_request import EncodedRequest, EvictedError, FetchedRecords, Ranked
+from serving.model.request_features import without_location
+from serving.model.served_model import ServedModel
 from serving.model.worker import ModelWorker
 from serving.schemas import RankRequest, RecordInput
 from serving.sync.feature_store import FeatureStore
@@ -79,38 +80,37 @@ class RankingService:
             ModelError: The model failed.
         """
         model = self.model
-        carried = model.reader.read(body)
+        features = model.reader.read(body)
         checked = self._phase("validate", arrival.started)
-        video_ids = [candidate["id"] for candidate in body.candidates]
-        query = Query(
+        request = EncodedRequest(
             body.query_video_id,
-            video_ids,
-            carried,
-            Stored(),
+            [candidate["id"] for candidate in body.candidates],
+            features,
+            FetchedRecords(),
             body.limit,
             body.time_ms or time.time_ns() // 1_000_000,
         )
-        lacking = model.catalogue.lacking(query.videos)
-        self._metrics.catalogue(len(query.videos) - len(lacking), len(lacking))
-        stored, degraded = await self._stored(model, body.user.id, lacking)
-        fetched = self._phase("features", checked)
+        missing = model.catalogue.missing(request.video_ids)
+        self._metrics.catalogue(len(request.video_ids) - len(missing), len(missing))
+        fetched, degraded = await self._fetch(model, body.user.id, missing)
+        submitted = self._phase("features", checked)
         deadline = arrival.before(body.timeout_ms)
         try:
-            ranked, waited_s = await self._worker.rank(model, replace(query, stored=stored), deadline)
+            ranked, waited_s = await self._worker.rank(model, replace(request, fetched=fetched), deadline)
         except EvictedError:
-            stored, degraded = await self._stored(model, body.user.id, query.videos)
-            ranked, waited_s = await self._worker.rank(model, replace(query, stored=stored), deadline)
+            fetched, degraded = await self._fetch(model, body.user.id, request.video_ids)
+            ranked, waited_s = await self._worker.rank(model, replace(request, fetched=fetched), deadline)
         scored = perf_counter()
         self._metrics.phase("queue", waited_s)
-        self._metrics.phase("model", scored - fetched - waited_s - ranked.score_s)
+        self._metrics.phase("model", scored - submitted - waited_s - ranked.score_s)
         self._metrics.phase("score", ranked.score_s)
-        self._metrics.candidates(len(video_ids))
+        self._metrics.candidates(len(request.candidate_ids))
         return {
             "request_id": arrival.request_id,
             "model_version": model.manifest.model_version,
             "score_version": model.formula.version,
             "took_ms": round((scored - arrival.started) * 1000, 3),
-            "unknown": _unknown(body, stored),
+            "unknown": _unknown(body, fetched),
             "degraded": degraded,
             "items": ranked_items(model, body, ranked),
         }
@@ -145,18 +145,18 @@ class RankingService:
         """
         await self._store.ping()
 
-    async def _stored(
-        self, model: ServedModel, user_id: str, videos: Sequence[str]
-    ) -> tuple[Stored, list[str]]:
-        """What the store has of a viewer and some videos, and in which ways that is not all."""
-        asked = frozenset(videos)
+    async def _fetch(
+        self, model: ServedModel, user_id: str, video_ids: Sequence[str]
+    ) -> tuple[FetchedRecords, list[str]]:
+        """Read a viewer and some videos from the store; also return the answer's `degraded`."""
+        asked_ids = frozenset(video_ids)
         try:
-            user, found, whole = await self._store.read(
-                model.user_records, user_id, model.catalogue.layout, asked
+            user, videos, complete = await self._store.read(
+                model.user_records, user_id, model.catalogue.layout, asked_ids
             )
         except StoreError:
-            return Stored(asked=asked), ["feature_store"]
-        return Stored(user, asked, found), [] if whole else ["stored_features"]
+            return FetchedRecords(asked_ids=asked_ids), ["feature_store"]
+        return FetchedRecords(user, asked_ids, videos), [] if complete else ["stored_features"]
 
     def _phase(self, phase: Phase, since: float) -> float:
         now = perf_counter()
@@ -177,20 +177,20 @@ def _record(layout: RecordLayout, record: RecordInput, id_column: str, columns: 
     try:
         return layout.of_rows([{**record.features, id_column: record.id}])
     except FeatureError as error:
-        where = ("id",) if error.feature == id_column else ("features", error.feature)
-        raise InvalidRequestError([Mistake(json_pointer(where), message(error))]) from error
+        path = ("id",) if error.feature == id_column else ("features", error.feature)
+        raise InvalidRequestError([Mistake(json_pointer(path), without_location(error))]) from error
 
 
-def _unknown(body: RankRequest, stored: Stored) -> dict[str, Any]:
-    """Those of whom neither the store nor the request knows a feature, in the request's order."""
-    missing = {video_id for video_id in stored.asked if video_id not in stored.videos}
+def _unknown(body: RankRequest, fetched: FetchedRecords) -> dict[str, Any]:
+    """Who has features neither in the store nor in the request, in the request's order."""
+    missing = {video_id for video_id in fetched.asked_ids if video_id not in fetched.videos}
     videos: list[str] = []
     if missing:
         videos = [c["id"] for c in body.candidates if c["id"] in missing and not c.get("features")]
         query = body.query_video_id
         if query in missing and not body.query_features and query not in videos:
             videos.append(query)
-    return {"user": stored.user is None and not body.user.features, "videos": videos}
+    return {"user": fetched.user is None and not body.user.features, "videos": videos}
 
 
 def ranked_items(model: ServedModel, body: RankRequest, ranked: Ranked) -> list[dict[str, Any]]:
@@ -199,12 +199,12 @@ def ranked_items(model: ServedModel, body: RankRequest, ranked: Ranked) -> list[
     rows = zip(ranked.order.tolist(), ranked.scores.tolist(), ranked.predictions.tolist(), strict=True)
     items = [
         {
-            "id": body.candidates[place]["id"],
+            "id": body.candidates[index]["id"],
             "position": position,
             "score": score,
             "predictions": dict(zip(tasks, predictions, strict=True)),
         }
-        for position, (place, score, predictions) in enumerate(rows, start=1)
+        for position, (index, score, predictions) in enumerate(rows, start=1)
     ]
     if body.explain:
         for item, parts in zip(items, ranked.contributions.tolist(), strict=True):

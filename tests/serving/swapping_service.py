@@ -9,7 +9,7 @@ from ranker.bundles.registry import Registry
 from ranker.store.connection import connect_async, connect_later
 from serving.http.metrics import Metrics
 from serving.http.pace import Pace
-from serving.model.served_model import Query, Stored
+from serving.model.encoded_request import EncodedRequest, FetchedRecords
 from serving.model.worker import ModelWorker
 from serving.schemas import RankRequest
 from serving.sync import hot_swap as module
@@ -53,8 +53,9 @@ class Service:
     async def rank(self, model, count=3):
         ids = [row["video_id"] for row in ROWS[:count]]
         body = {"user": {"id": "u"}, "candidates": [{"id": video_id} for video_id in ids]}
-        carried = model.reader.read(RankRequest.model_validate(body))
-        ranked, _ = await self.worker.rank(model, Query(None, ids, carried, Stored(), None, 0), None)
+        features = model.reader.read(RankRequest.model_validate(body))
+        request = EncodedRequest(None, ids, features, FetchedRecords(), None, 0)
+        ranked, _ = await self.worker.rank(model, request, None)
         return ranked.predictions[np.argsort(ranked.order)]
 
 

@@ -137,7 +137,7 @@ def busy(worker):
         began.set()
         let_go.wait()
 
-    thread = threading.Thread(target=lambda: asyncio.run(worker.do(hold)))
+    thread = threading.Thread(target=lambda: asyncio.run(worker.call(hold)))
     thread.start()
     began.wait()
     try:

@@ -1,6 +1,7 @@
 """What is ranked by is the bundle's own prediction, from wherever the features come."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from ranker.features.kinds.columns import CrossFeature, Side
 from ranker.networks.sharing.registry import kind_names
 from ranker.score.formula import ScoreFormula
 from serving.model import catalogue as catalogue_module
-from serving.model.served_model import EvictedError, Query, ServedModel, Stored
+from serving.model import served_model as module
+from serving.model.encoded_request import EncodedRequest, EvictedError, FetchedRecords
+from serving.model.served_model import ServedModel
 from serving.schemas import RankRequest
 from tests.ranker.small_spec import SMALL_SPEC, small_spec
 from tests.serving.ranked_world import RECORDS_SEEN, World, bundle_of, close, predictions
@@ -55,8 +58,8 @@ def test_from_wherever_features_come_the_prediction_is_the_bundles(name, seed):
     world = World(BUNDLES[name], seed)
     world.make_resident(list(world.videos)[:15])
     for _ in range(5):  # what was fetched for one is resident for the next
-        query, columns = world.ask()
-        [ranked] = world.model.rank([query])
+        request, columns = world.ask()
+        [ranked] = world.model.rank([request])
         close(predictions(ranked), world.expected(columns))
 
 
@@ -67,9 +70,9 @@ def test_a_request_is_ranked_the_same_alone_and_among_others(name):
     for count in (12, 1, 7, 20):
         world.count = count
         asked.append(world.ask())
-    together = world.model.rank([query for query, _ in asked])
-    for ranked, (query, columns) in zip(together, asked, strict=True):
-        [alone] = world.model.rank([query])
+    together = world.model.rank([request for request, _ in asked])
+    for ranked, (request, columns) in zip(together, asked, strict=True):
+        [alone] = world.model.rank([request])
         close(predictions(ranked), predictions(alone))
         close(predictions(ranked), world.expected(columns))
 
@@ -78,10 +81,10 @@ def test_a_request_is_ranked_the_same_alone_and_among_others(name):
 def test_bfloat16_is_near_the_bundle(kind):
     world = World(bundle_of(small_spec(kind=kind)), seed=4, count=30)
     world.model = ServedModel(world.bundle, 1, torch.bfloat16)
-    binary = [place for place, task in enumerate(SMALL_SPEC.tasks) if task.kind == "binary"]
+    binary = [index for index, task in enumerate(SMALL_SPEC.tasks) if task.kind == "binary"]
     for _ in range(10):
-        query, columns = world.ask()
-        [ranked] = world.model.rank([query])
+        request, columns = world.ask()
+        [ranked] = world.model.rank([request])
         # The weights of this network are drawn wide, so its logits are twice those of a trained one.
         np.testing.assert_allclose(
             predictions(ranked)[:, binary], world.expected(columns)[:, binary], atol=0.02
@@ -93,11 +96,11 @@ def test_videos_with_rows_of_their_own_are_told_apart_and_others_are_not():
     seen = RECORDS_SEEN.column("video_id").to_pylist() + RECORDS_SEEN.column("query_video_id").to_pylist()
     often = [str(video) for video, count in Counter(seen).items() if video is not None and count > 3][:3]
     ids = [*often, "never seen", "nor was this"]
-    carried = world.model.reader.read(
+    features = world.model.reader.read(
         RankRequest.model_validate({"user": {"id": "u"}, "candidates": [{"id": name} for name in ids]})
     )
 
-    [ranked] = world.model.rank([Query(None, ids, carried, Stored(asked=ids), None, 0)])
+    [ranked] = world.model.rank([EncodedRequest(None, ids, features, FetchedRecords(asked_ids=ids), None, 0)])
 
     found = predictions(ranked)
     close(found, world.bundle.predict({"user_id": "u"}, [{"video_id": name} for name in ids]))
@@ -107,31 +110,32 @@ def test_videos_with_rows_of_their_own_are_told_apart_and_others_are_not():
 
 def test_scores_order_and_limit_are_the_formulas():
     world = World(BUNDLES["mmoe"], seed=5)
-    query, columns = world.ask()
+    request, columns = world.ask()
     scored = ScoreFormula(SMALL_SPEC.score, SMALL_SPEC.tasks).score(world.expected(columns))
-    [ranked] = world.model.rank([query])
+    [ranked] = world.model.rank([request])
     assert ranked.order.tolist() == np.argsort(-scored.rank_key, kind="stable").tolist()
     close(ranked.scores, scored.score[ranked.order])
     np.testing.assert_allclose(ranked.contributions, scored.contributions[ranked.order], atol=1e-4)
-    limited = Query(query.query_video_id, query.video_ids, query.carried, query.stored, 3, 0)
-    [best] = world.model.rank([limited])
+    [best] = world.model.rank([replace(request, limit=3)])
     assert best.order.tolist() == ranked.order[:3].tolist()
     assert best.predictions.shape == (3, len(SMALL_SPEC.tasks))
 
 
 def test_candidates_of_one_score_stay_in_the_requests_order():
     world = World(BUNDLES["no ids"], seed=5)
-    carried = world.model.reader.read(
+    features = world.model.reader.read(
         RankRequest.model_validate({"user": {"id": "u"}, "candidates": [{"id": name} for name in "cab"]})
     )
-    [ranked] = world.model.rank([Query(None, ["c", "a", "b"], carried, Stored(asked="cab"), None, 0)])
+    [ranked] = world.model.rank(
+        [EncodedRequest(None, ["c", "a", "b"], features, FetchedRecords(asked_ids="cab"), None, 0)]
+    )
     assert len(set(ranked.scores.tolist())) == 1
     assert ranked.order.tolist() == [0, 1, 2]
 
 
 def tiny_world(monkeypatch):
     """A world whose catalogue has room for the candidates of two requests."""
-    monkeypatch.setattr(catalogue_module, "LEAST_VIDEOS", 26)
+    monkeypatch.setattr(catalogue_module, "MIN_CAPACITY", 26)
     return World(BUNDLES["mmoe"], seed=6)
 
 
@@ -140,14 +144,12 @@ def test_a_tiny_catalogue_changes_no_prediction(monkeypatch):
     refused = 0
     for _ in range(12):
         batch = [world.ask() for _ in range(3)]
-        for ranked, (query, columns) in zip(world.model.rank([q for q, _ in batch]), batch, strict=True):
+        for ranked, (request, columns) in zip(world.model.rank([r for r, _ in batch]), batch, strict=True):
             if isinstance(ranked, EvictedError):
                 refused += 1
-                known = {v: world.record(v) for v in query.videos if v in world.videos}
-                again = Stored(query.stored.user, frozenset(query.videos), known)
-                [ranked] = world.model.rank(
-                    [Query(query.query_video_id, query.video_ids, query.carried, again, None, 0)]
-                )
+                known = {v: world.record(v) for v in request.video_ids if v in world.videos}
+                again = FetchedRecords(request.fetched.user, frozenset(request.video_ids), known)
+                [ranked] = world.model.rank([replace(request, fetched=again)])
             close(predictions(ranked), world.expected(columns))
     assert 0 < refused < 36
     assert len(world.model.catalogue) <= 26
@@ -158,7 +160,9 @@ def test_an_evicted_video_is_asked_for_and_does_not_hurt_the_others_of_the_batch
     world.make_resident(world.videos)
     (first, columns), (second, _) = world.ask(), world.ask()
     only_second = next(
-        video_id for video_id in second.video_ids if video_id in world.videos and video_id not in first.videos
+        video_id
+        for video_id in second.candidate_ids
+        if video_id in world.videos and video_id not in first.video_ids
     )
     world.model.catalogue.remove([only_second])
     one, other = world.model.rank([first, second])
@@ -168,11 +172,11 @@ def test_an_evicted_video_is_asked_for_and_does_not_hurt_the_others_of_the_batch
 
 def test_what_was_fetched_does_not_replace_what_has_come_since():
     world = World(BUNDLES["mmoe"], seed=8, count=5)
-    query, _ = world.ask()
-    video_id = next(iter(query.stored.videos))
+    request, _ = world.ask()
+    video_id = next(iter(request.fetched.videos))
     newer = world.model.catalogue.layout.of_rows([{"video_id": video_id, "duration_s": 7777.0}])
-    world.model.catalogue.put([video_id], newer)
-    world.model.rank([query])
+    world.model.put_videos([video_id], newer)
+    world.model.rank([request])
     np.testing.assert_array_equal(world.model.catalogue.copies([video_id])[1], newer)
 
 
@@ -180,10 +184,12 @@ def test_without_a_query_video_a_stored_one_without_a_name_is_not_taken_for_it()
     world = World(BUNDLES["mmoe"], seed=9)
     world.videos[""] = {"tags": ["a"], "duration_s": 999.0}
     world.make_resident([""])
-    carried = world.model.reader.read(
+    features = world.model.reader.read(
         RankRequest.model_validate({"user": {"id": "u"}, "candidates": [{"id": "n1"}]})
     )
-    [ranked] = world.model.rank([Query(None, ["n1"], carried, Stored(asked=["n1"]), None, 0)])
+    [ranked] = world.model.rank(
+        [EncodedRequest(None, ["n1"], features, FetchedRecords(asked_ids=["n1"]), None, 0)]
+    )
     close(predictions(ranked), world.bundle.predict({"user_id": "u"}, [{"video_id": "n1"}]))
 
 
@@ -191,3 +197,26 @@ def test_warming_up_leaves_no_trace():
     model = ServedModel(BUNDLES["mmoe"], 1)
     model.warm_up()
     assert len(model.catalogue) == 0
+
+
+def test_putting_more_videos_than_are_computed_at_once_computes_them_as_one_by_one(monkeypatch):
+    world, alone = World(BUNDLES["mmoe"], seed=10), World(BUNDLES["mmoe"], seed=10)
+    monkeypatch.setattr(module, "VIDEOS_PER_PASS", 7)
+    world.make_resident(world.videos)
+    for video_id in alone.videos:
+        alone.make_resident([video_id])
+    rows = [each.model.catalogue.rows(list(each.videos)) for each in (world, alone)]
+    found, expected = (w.model.catalogue.outputs(r) for w, r in zip((world, alone), rows, strict=True))
+    close(found.hidden, expected.hidden)
+    close(found.linear, expected.linear)
+
+
+def test_without_eviction_only_what_is_resident_changes_once_the_catalogue_is_full(monkeypatch):
+    world = tiny_world(monkeypatch)
+    catalogue = world.model.catalogue
+    ids = [str(number) for number in range(30)]
+    newer = catalogue.layout.of_rows([{"video_id": video_id, "duration_s": 7777.0} for video_id in ids])
+    world.make_resident(ids[:26])
+    world.model.put_videos(ids, newer, evict=False)
+    assert sorted(catalogue.ids()) == sorted(ids[:26])
+    np.testing.assert_array_equal(catalogue.copies(ids[:26])[1], newer[:26])

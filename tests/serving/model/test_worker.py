@@ -9,7 +9,7 @@ import pytest
 from ranker.errors import DeadlinePassedError, ModelError
 from serving.http.metrics import Metrics
 from serving.http.pace import Pace
-from serving.model.served_model import EvictedError
+from serving.model.encoded_request import EvictedError
 from serving.model.worker import ModelWorker
 
 
@@ -29,7 +29,7 @@ class Recorder:
 
 
 def query(name, candidates=1):
-    return SimpleNamespace(name=name, video_ids=["v"] * candidates)
+    return SimpleNamespace(name=name, candidate_ids=["v"] * candidates)
 
 
 @contextmanager
@@ -47,7 +47,7 @@ class Held:
     def __init__(self, worker):
         self._let_go = threading.Event()
         self._began = threading.Event()
-        self._errand = asyncio.ensure_future(worker.do(self._hold))
+        self._job = asyncio.ensure_future(worker.call(self._hold))
 
     def _hold(self):
         self._began.set()
@@ -59,7 +59,7 @@ class Held:
     async def __aexit__(self, *_):
         await asyncio.sleep(0)  # those that were started have submitted
         self._let_go.set()
-        await self._errand
+        await self._job
 
 
 def rank_together(worker, jobs, *, meanwhile=None):
@@ -146,7 +146,7 @@ def test_who_has_left_is_not_ranked():
     assert model.batches == [["a"]]
 
 
-def test_errands_run_between_batches_and_give_what_they_found():
+def test_jobs_run_between_batches_and_give_what_they_found():
     model = Recorder()
     order = []
 
@@ -154,26 +154,26 @@ def test_errands_run_between_batches_and_give_what_they_found():
         async with Held(worker):
             ranked = asyncio.ensure_future(worker.rank(model, query("a", 10), None))
             then = asyncio.ensure_future(worker.rank(model, query("b", 10), None))
-            errands = [
-                asyncio.ensure_future(worker.do(lambda: order.append(list(model.batches)))),
-                asyncio.ensure_future(worker.do(lambda: order.append(list(model.batches)))),
-                asyncio.ensure_future(worker.do(lambda: 17)),
+            jobs = [
+                asyncio.ensure_future(worker.call(lambda: order.append(list(model.batches)))),
+                asyncio.ensure_future(worker.call(lambda: order.append(list(model.batches)))),
+                asyncio.ensure_future(worker.call(lambda: 17)),
             ]
             await asyncio.sleep(0)
-        return await asyncio.gather(ranked, then, *errands)
+        return await asyncio.gather(ranked, then, *jobs)
 
     with working() as worker:
         assert asyncio.run(run(worker))[4] == 17
     assert order == [[], [["a"]]]  # neither waits for all of the other
 
 
-def test_a_failing_errand_reaches_who_asked_for_it_and_nobody_else():
+def test_a_failing_job_reaches_who_asked_for_it_and_nobody_else():
     def fail():
         raise ValueError("no")
 
     async def run(worker):
         with pytest.raises(ValueError, match="no"):
-            await worker.do(fail)
+            await worker.call(fail)
         return await worker.rank(Recorder(), query("a"), None)
 
     with working() as worker:

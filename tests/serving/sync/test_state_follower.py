@@ -183,7 +183,7 @@ def little_memory(monkeypatch):
 def test_a_state_for_which_there_was_no_memory_is_looked_at_again(
     server, store, model, monkeypatch, little_memory, caplog
 ):
-    monkeypatch.setattr(module, "REFUSED_S", 0.0)
+    monkeypatch.setattr(module, "RETRY_REFUSED_S", 0.0)
     pointer = write(store, 700)
 
     async def use(follower, metrics):

@@ -8,8 +8,9 @@ from ranker.bundles.registry import Registry
 from ranker.features.layout import Group
 from ranker.spec_file import parse_spec
 from ranker.store.state_store import StateStore
-from serving.model.request_records import RequestRecords
-from serving.model.served_model import Query, ServedModel, Stored
+from serving.model.encoded_request import EncodedRequest, FetchedRecords
+from serving.model.request_features import RequestFeatures
+from serving.model.served_model import ServedModel
 from serving.sync.state_follower import StateFollower
 from tests.serving.state_ranker import STATE_YAML, packed_state_ranker, publish_state_ranker
 from tests.serving.stored_states import LOG, begin, watermark_after, write_state
@@ -54,8 +55,8 @@ async def several_refreshes(service):
 async def rank(service):
     """Have a few videos ranked of which only the ids are known."""
     ids = ["v1", "v2", "v3"]
-    query = Query(None, ids, RequestRecords((), (), ()), Stored(asked=ids), None, LATER_MS)
-    ranked, _ = await service.worker.rank(service.models.model, query, None)
+    request = EncodedRequest(None, ids, RequestFeatures(), FetchedRecords(asked_ids=ids), None, LATER_MS)
+    ranked, _ = await service.worker.rank(service.models.model, request, None)
     assert np.isfinite(ranked.predictions).all()
 
 
@@ -151,9 +152,9 @@ def test_feedback_of_the_new_bundles_state_is_let_in_before_it_ranks(folder, ser
     held_back, inner = [], StateFollower.hand_over
 
     async def hand_over(self, old, new):
-        held_back.append(len(new.state.features._pending))
+        held_back.append(new.state.features.state()["_pending/times"].size)
         await inner(self, old, new)
-        held_back.append(len(new.state.features._pending))
+        held_back.append(new.state.features.state()["_pending/times"].size)
 
     monkeypatch.setattr(StateFollower, "hand_over", hand_over)
 
@@ -166,11 +167,11 @@ def test_feedback_of_the_new_bundles_state_is_let_in_before_it_ranks(folder, ser
 
 
 def test_a_state_of_a_model_that_never_ranks_is_not_counted(folder, server, monkeypatch):
-    def fail(self, model):
+    def fail(*_):
         raise RuntimeError("no follower")
 
     async def use(service):
-        monkeypatch.setattr("serving.sync.hot_swap.HotSwap._follower_of", fail)
+        monkeypatch.setattr("serving.sync.hot_swap.CatalogueFollower", fail)
         newer = unpack(packed_state_ranker(LOG), where="test").encoder.feature_state
         other = parse_spec(STATE_YAML.replace("half_lives: [1d]", "half_lives: [2d]"), where="test")
         others = unpack(packed_state_ranker(LOG, spec=other), where="test").encoder.feature_state

@@ -78,6 +78,6 @@ def test_a_bundle_of_other_features_does_not_rank_with_the_state_of_the_old_one(
 
 def test_what_takes_long_at_the_first_start_is_said(state_folder, server, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(module, "LONG_S", 0.0)
+    monkeypatch.setattr(module, "SLOW_WARM_UP_S", 0.0)
     Service(state_folder, server.url).worker.close()
     assert "compiles code" in caplog.text
