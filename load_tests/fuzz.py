@@ -24,8 +24,9 @@ from load_tests.ranking.reference import reference_spec
 from load_tests.ranking.world import CANDIDATES, World, make_world
 from ranker.features.kinds.columns import Side
 from ranker.spec_file import load_spec
-from serving.http.auth import ApiKey, Role, fresh_key, hashed
+from serving.http.auth import ApiKey, fresh_key, hashed
 from serving.http.key_file import append_key
+from serving.http.roles import Role
 
 SCHEMATHESIS: Final = "schemathesis==4.32.5"
 LEAST_CASES, EXAMPLES, QUICK_EXAMPLES = 20_000, 4_500, 800

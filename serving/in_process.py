@@ -19,7 +19,7 @@ from ranker.features.kinds.columns import IdFeature, Side
 from ranker.features.record import RecordLayout, Words
 from ranker.features.values import FeatureValue, canonical
 from serving.http.json_pointer import json_pointer
-from serving.http.wordings import worded
+from serving.http.validation_messages import validation_message
 from serving.model.encoded_request import EncodedRequest, FetchedRecords
 from serving.model.served_model import ServedModel
 from serving.ranking import ranked_items
@@ -173,7 +173,10 @@ def _request(**fields: Any) -> RankRequest:
     try:
         return RankRequest.model_validate(fields)
     except ValidationError as error:
-        mistakes = [Mistake(json_pointer(d["loc"]), worded(dict(d))) for d in error.errors(include_url=False)]
+        mistakes = [
+            Mistake(json_pointer(d["loc"]), validation_message(dict(d)))
+            for d in error.errors(include_url=False)
+        ]
         raise InvalidRequestError(mistakes) from error
 
 

@@ -1,14 +1,15 @@
-"""One request's way: check, features, predictions, score, list."""
+"""Ranking one request: check, fetch features, predict, score, list."""
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
 from ranker.errors import FeatureError, InvalidRequestError, Mistake, StoreError
 from ranker.events import USER_ID, VIDEO_ID
 from ranker.features.record import RecordLayout, Words
+from serving.http.deadline import Arrival
 from serving.http.json_pointer import json_pointer
 from serving.http.metrics import Metrics, Phase
 from serving.model.encoded_request import EncodedRequest, EvictedError, FetchedRecords, Ranked
@@ -20,28 +21,6 @@ from serving.sync.feature_store import FeatureStore
 from serving.sync.hot_swap import HotSwap
 
 
-@dataclass(frozen=True)
-class Arrival:
-    """When a request came, and until when its answer is of use.
-
-    Attributes:
-        request_id: Names it.
-        started: `perf_counter()` when it came.
-        deadline: `perf_counter()` after which nobody waits; None for no such time.
-    """
-
-    request_id: str
-    started: float
-    deadline: float | None
-
-    def before(self, timeout_ms: int | None) -> float | None:
-        """The earlier one of this deadline and one `timeout_ms` after the request came."""
-        if timeout_ms is None:
-            return self.deadline
-        own = self.started + timeout_ms / 1000
-        return own if self.deadline is None else min(own, self.deadline)
-
-
 class RankingService:
     """Ranks candidates for one viewer, and takes records of viewers and videos.
 
@@ -49,7 +28,7 @@ class RankingService:
         models: Has the model that ranks now.
         worker: Runs it.
         store: Has the stored features.
-        metrics: Is told of every phase.
+        metrics: Records the time of every phase.
     """
 
     def __init__(self, models: HotSwap, worker: ModelWorker, store: FeatureStore, metrics: Metrics) -> None:
@@ -64,19 +43,19 @@ class RankingService:
         return self._models.model
 
     async def rank(self, body: RankRequest, arrival: Arrival) -> dict[str, Any]:
-        """Rank the candidates of one request; the whole answer is of one model.
+        """Rank the candidates of one request; the whole answer is from one model.
 
         Args:
             body: The request.
-            arrival: When it came.
+            arrival: When it arrived, and its deadline.
 
         Returns:
-            What `RankResponse` describes, made of plain values.
+            A `RankResponse` as plain values.
 
         Raises:
-            InvalidRequestError: It carries columns that the model has not, values of the wrong type, or a
-                candidate twice.
-            DeadlinePassedError: It could not be begun in time.
+            InvalidRequestError: It carries columns that the model does not have, values of the wrong type, or
+                a candidate twice.
+            DeadlinePassedError: It could not be ranked in time, and was not begun.
             ModelError: The model failed.
         """
         model = self.model
@@ -94,14 +73,18 @@ class RankingService:
         self._metrics.catalogue(len(request.video_ids) - len(missing), len(missing))
         fetched, degraded = await self._fetch(model, body.user.id, missing)
         submitted = self._phase("features", checked)
-        deadline = arrival.before(body.timeout_ms)
+        deadline = arrival.deadline_with(body.timeout_ms)
+        waited_in_vain_s = 0.0
         try:
             ranked, waited_s = await self._worker.rank(model, replace(request, fetched=fetched), deadline)
         except EvictedError:
+            evicted = perf_counter()
+            waited_in_vain_s = evicted - submitted
             fetched, degraded = await self._fetch(model, body.user.id, request.video_ids)
+            submitted = self._phase("features", evicted)
             ranked, waited_s = await self._worker.rank(model, replace(request, fetched=fetched), deadline)
         scored = perf_counter()
-        self._metrics.phase("queue", waited_s)
+        self._metrics.phase("queue", waited_in_vain_s + waited_s)
         self._metrics.phase("model", scored - submitted - waited_s - ranked.score_s)
         self._metrics.phase("score", ranked.score_s)
         self._metrics.candidates(len(request.candidate_ids))
@@ -138,7 +121,7 @@ class RankingService:
         await self._store.write_video(layout, record.id, words)
 
     async def ready(self) -> None:
-        """See that requests can be ranked with stored features.
+        """Check that requests can be ranked with stored features.
 
         Raises:
             StoreError: Redis does not answer.

@@ -17,9 +17,10 @@ from typing_extensions import TypedDict
 
 from ranker.features.kinds.columns import Side
 from ranker.score.score_spec import ScoreSpec
+from serving.http.deadline import MAX_TIMEOUT_MS
 
-MOST_CANDIDATES: Final = 1_000
-MOST_ID_BITS: Final = 800
+MAX_CANDIDATES: Final = 1_000
+MAX_ID_BITS: Final = 800
 """Of an id given as an integer: some 240 digits, no more than a text may have."""
 
 
@@ -36,7 +37,7 @@ class _Expects:
 
 
 def _digits(value: int) -> str:
-    if value.bit_length() > MOST_ID_BITS:
+    if value.bit_length() > MAX_ID_BITS:
         raise ValueError
     return str(value)
 
@@ -125,7 +126,7 @@ class RankRequest(Schema):
         examples=[{"hour": 21}],
     )
     candidates: list[Candidate] = Field(
-        min_length=1, max_length=MOST_CANDIDATES, description="The videos to rank, each once."
+        min_length=1, max_length=MAX_CANDIDATES, description="The videos to rank, each once."
     )
     time_ms: int | None = Field(
         None,
@@ -139,7 +140,7 @@ class RankRequest(Schema):
         None,
         strict=True,
         ge=1,
-        le=MOST_CANDIDATES,
+        le=MAX_CANDIDATES,
         description="How many of the best to return; all by default.",
     )
     explain: bool = Field(False, strict=True, description="Return each head's contribution to the score.")
@@ -147,7 +148,7 @@ class RankRequest(Schema):
         None,
         strict=True,
         ge=1,
-        le=60_000,
+        le=MAX_TIMEOUT_MS,
         description="How long the answer is of use, from when the request came; X-Timeout-Ms says the same.",
     )
 

@@ -18,7 +18,7 @@ import torch
 
 from ranker.errors import DeadlinePassedError, ModelError
 from serving.http.metrics import Metrics
-from serving.http.pace import Pace
+from serving.http.service_time import ServiceTime
 from serving.model.encoded_request import EncodedRequest, Ranked
 from serving.model.served_model import ServedModel
 
@@ -32,13 +32,13 @@ class _RankJob:
     """A request that waits to be ranked.
 
     Attributes:
-        deadline: `perf_counter()` time after which nobody waits for the answer; None if there is none.
+        deadline: See `serving/http/deadline.py`.
         future: Its ranking, and the seconds that it waited.
     """
 
     model: ServedModel
     request: EncodedRequest
-    deadline: float | None
+    deadline: float
     future: "Future[tuple[Ranked, float]]" = field(default_factory=Future)
     submitted: float = field(default_factory=perf_counter)
 
@@ -58,14 +58,16 @@ class ModelWorker:
         threads: Threads that torch may use for one matrix product.
         batch_candidates: Candidates that are ranked together; a request that has more is ranked alone.
         metrics: Counts batches and refused requests.
-        pace: Updated with the time of every batch.
+        service_time: Updated with the time of every batch.
     """
 
-    def __init__(self, threads: int, batch_candidates: int, metrics: Metrics, pace: Pace) -> None:
+    def __init__(
+        self, threads: int, batch_candidates: int, metrics: Metrics, service_time: ServiceTime
+    ) -> None:
         self._threads = threads
         self._batch_candidates = batch_candidates
         self._metrics = metrics
-        self._pace = pace
+        self._service_time = service_time
         self._rank_jobs: deque[_RankJob] = deque()
         self._call_jobs: deque[_CallJob] = deque()
         self._changed = threading.Condition()
@@ -74,14 +76,14 @@ class ModelWorker:
         self._thread.start()
 
     async def rank(
-        self, model: ServedModel, request: EncodedRequest, deadline: float | None
+        self, model: ServedModel, request: EncodedRequest, deadline: float
     ) -> tuple[Ranked, float]:
         """Rank one request's candidates.
 
         Args:
             model: Ranks it.
             request: The request.
-            deadline: `perf_counter()` time by which it must be done; it is not begun if it would be late.
+            deadline: It is not begun if it would be done later; see `serving/http/deadline.py`.
 
         Returns:
             The ranking, and the seconds that the request waited for it to begin.
@@ -148,10 +150,10 @@ class ModelWorker:
             if not job.future.set_running_or_notify_cancel():
                 continue  # the client has disconnected
             count = len(job.request.candidate_ids)
-            done = now + (candidates + count) * self._pace.candidate_s
-            if job.deadline is not None and done > job.deadline:
+            done = now + (candidates + count) * self._service_time.candidate_s
+            if done > job.deadline:
                 self._metrics.reject("deadline")
-                self._pace.doubt()
+                self._service_time.discount()
                 waited = (now - job.submitted) * 1000
                 job.future.set_exception(
                     DeadlinePassedError(f"the request waited {waited:.0f} ms for its turn")
@@ -162,7 +164,7 @@ class ModelWorker:
         if punctual:
             self._metrics.batch(len(punctual), candidates)
             self._attempt(punctual, now)
-            self._pace.note(len(punctual), candidates, perf_counter() - now)
+            self._service_time.record(len(punctual), candidates, perf_counter() - now)
 
     def _attempt(self, batch: list[_RankJob], began: float) -> None:
         try:

@@ -21,7 +21,7 @@ from ranker.labels.matrix import label_matrix
 from ranker.spec_file import load_spec
 from ranker.store.connection import connect_async, connect_later, store_url
 from serving.http.metrics import Metrics
-from serving.http.pace import Pace
+from serving.http.service_time import ServiceTime
 from serving.model.encoded_request import EncodedRequest, FetchedRecords
 from serving.model.record_assembler import RecordAssembler
 from serving.model.served_model import ServedModel
@@ -138,7 +138,7 @@ class Service:
 
     def __init__(self, registry, url):
         metrics = Metrics(frozenset())
-        self.worker = ModelWorker(1, 512, metrics, Pace())
+        self.worker = ModelWorker(1, 512, metrics, ServiceTime())
         self.store = FeatureStore(connect_async(url, timeout_s=10), 10, metrics)
         self.listening = connect_async(url, timeout_s=10, block_s=BLOCK_MS / 1000)
         self.states = StateFollower(connect_later(url, timeout_s=10), self.worker, metrics)

@@ -11,7 +11,7 @@ from ranker.store.connection import store_url
 from serving.app import create_app
 from serving.http.admission import Admission
 from serving.http.metrics import Metrics
-from serving.http.pace import Pace
+from serving.http.service_time import ServiceTime
 from serving.processes.server import Server
 from serving.settings import ServingSettings
 from tests.serving.redis_process import redis_process
@@ -41,7 +41,7 @@ def redis_url(tmp_path_factory):
 @contextmanager
 def serving(app):
     """Serve an app over HTTP from a thread of the test's process."""
-    admission = getattr(app.state, "admission", None) or Admission(32, Metrics(frozenset()), Pace())
+    admission = getattr(app.state, "admission", None) or Admission(32, Metrics(frozenset()), ServiceTime())
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = Server(app, admission, shutdown_timeout_s=60, ready=lambda: None)
         thread = threading.Thread(target=server.run, args=([listener],))

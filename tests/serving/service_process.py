@@ -16,13 +16,13 @@ def service_process(*arguments):
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         rest = threading.Thread(target=process.stderr.read)  # or its log would fill the pipe
         try:
-            said = []
+            log_lines = []
             for line in process.stderr:
-                said.append(line)
+                log_lines.append(line)
                 if announced := re.search(r"serving \S+ at (http://\S+)", line):
                     break
             else:
-                raise AssertionError("".join(said))
+                raise AssertionError("".join(log_lines))
             rest.start()
             yield process, announced[1]
         finally:

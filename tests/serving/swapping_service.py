@@ -7,8 +7,9 @@ import pytest
 
 from ranker.bundles.registry import Registry
 from ranker.store.connection import connect_async, connect_later
+from serving.http.deadline import NO_DEADLINE
 from serving.http.metrics import Metrics
-from serving.http.pace import Pace
+from serving.http.service_time import ServiceTime
 from serving.model.encoded_request import EncodedRequest, FetchedRecords
 from serving.model.worker import ModelWorker
 from serving.schemas import RankRequest
@@ -16,7 +17,7 @@ from serving.sync import hot_swap as module
 from serving.sync.feature_store import FeatureStore
 from serving.sync.hot_swap import HotSwap
 from serving.sync.state_follower import StateFollower
-from tests.serving.told import told
+from tests.serving.metric_value import metric_value
 from tests.serving.waiting import until
 
 ROWS = [{"video_id": f"v{i}", "duration_s": float(i)} for i in range(50)]
@@ -27,7 +28,7 @@ class Service:
         self.metrics = Metrics(frozenset())
         self.store = FeatureStore(connect_async(url, timeout_s=1), 1, self.metrics)
         self.listening = connect_async(url, timeout_s=1, block_s=0.05)
-        self.worker = ModelWorker(1, 512, self.metrics, Pace())
+        self.worker = ModelWorker(1, 512, self.metrics, ServiceTime())
         self.states = StateFollower(connect_later(url, timeout_s=0.2), self.worker, self.metrics)
         self.models = HotSwap(
             Registry(str(folder)),
@@ -44,8 +45,8 @@ class Service:
     def version(self):
         return self.models.model.manifest.model_version
 
-    def told(self, what):
-        return told(self.metrics, what)
+    def metric(self, series):
+        return metric_value(self.metrics, series)
 
     async def until_it_ranks(self, version):
         await until(lambda: self.version == version)
@@ -55,7 +56,7 @@ class Service:
         body = {"user": {"id": "u"}, "candidates": [{"id": video_id} for video_id in ids]}
         features = model.reader.read(RankRequest.model_validate(body))
         request = EncodedRequest(None, ids, features, FetchedRecords(), None, 0)
-        ranked, _ = await self.worker.rank(model, request, None)
+        ranked, _ = await self.worker.rank(model, request, NO_DEADLINE)
         return ranked.predictions[np.argsort(ranked.order)]
 
 

@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from ranker.errors import UserError
 from serving.commands import app
-from serving.http.auth import ApiKey, Role, hashed
+from serving.http.auth import ApiKey, hashed
 from serving.http.key_file import append_key, read_keys
+from serving.http.roles import Role
 from tests.serving.service_process import SERVE, service_process
 
 

@@ -57,14 +57,14 @@ def test_nothing_is_compiled_once_a_model_is_warm(tmp_path, server):
     with server.client() as client:
         StateStore(client, state.digest).write(state.state(), 1)
     root = Path(__file__).parents[3]
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", SERVES, str(tmp_path), server.url],
         cwd=root,
         check=True,
         stdout=subprocess.PIPE,
         text=True,
     ).stdout
-    assert said.strip() == "[]"
+    assert output.strip() == "[]"
 
 
 @pytest.mark.parametrize(

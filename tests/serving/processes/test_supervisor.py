@@ -124,11 +124,11 @@ def is_alive(pid):
 def test_the_service_says_once_where_it_serves_when_all_do(registry, redis_url):
     arguments = ["--registry", registry, "--redis-url", redis_url, "--workers", "2", "--port", "0"]
     with subprocess.Popen([*SERVE, *arguments], stderr=subprocess.PIPE, text=True) as process:
-        said = []
+        log_lines = []
         for line in process.stderr:
-            said.append(line)
+            log_lines.append(line)
             if "serving small-1" in line:
                 process.terminate()
-    assert sum("serving small-1" in line for line in said) == 1
-    assert sum("NO API KEYS" in line for line in said) == 1
+    assert sum("serving small-1" in line for line in log_lines) == 1
+    assert sum("NO API KEYS" in line for line in log_lines) == 1
     assert process.returncode == 0

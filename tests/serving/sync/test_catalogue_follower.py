@@ -15,7 +15,7 @@ from ranker.features.stored import video_records
 from ranker.store.connection import connect_async
 from ranker.store.keys import changes_key, videos_key
 from serving.http.metrics import Metrics
-from serving.http.pace import Pace
+from serving.http.service_time import ServiceTime
 from serving.model import catalogue as catalogue_module
 from serving.model.served_model import ServedModel
 from serving.model.worker import ModelWorker
@@ -76,7 +76,7 @@ def following(server, use, *, after=None, others=0):
             await one.client.aclose()
 
     async def main():
-        worker = ModelWorker(1, 10, Metrics(frozenset()), Pace())
+        worker = ModelWorker(1, 10, Metrics(frozenset()), ServiceTime())
         try:
             async with service(worker) as first:
                 if not others:

@@ -14,6 +14,7 @@ from ranker.store.keys import changes_key, users_key, videos_key
 from serving.http.metrics import Metrics
 from serving.sync import feature_store as module
 from serving.sync.feature_store import FeatureStore
+from tests.serving.metric_value import metric_value
 from tests.serving.small_ranker import SPEC, store_rows
 from tests.serving.waiting import until
 
@@ -160,10 +161,8 @@ def test_while_redis_is_away_nobody_waits_for_it_and_then_all_is_normal(server, 
     run(server, use, timeout_s=0.1, metrics=metrics)
     assert caplog.text.count("Redis is away") == 1
     assert "Redis answers again" in caplog.text
-    told = metrics.exposition().decode()
-    assert "watchnext_feature_store_errors_total 1.0" in told
-    [line] = [line for line in told.splitlines() if 'degraded_seconds_total{reason="feature_store"}' in line]
-    assert float(line.split()[-1]) > 0.2
+    assert metric_value(metrics, "watchnext_feature_store_errors_total") == 1
+    assert metric_value(metrics, 'watchnext_degraded_seconds_total{reason="feature_store"}') > 0.2
 
 
 def test_after_an_absence_no_connection_of_before_is_used(server, client, monkeypatch):

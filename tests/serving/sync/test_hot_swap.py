@@ -63,9 +63,9 @@ def test_a_published_bundle_takes_over_with_the_videos_of_the_old_one(folder, se
         for model, version in ((old, first), (new, second)):  # a request under way goes on with the old one
             expected = registry.read(version).predict({"user_id": "u"}, ROWS[:3])
             np.testing.assert_allclose(await service.rank(model), expected, rtol=1e-4)
-        assert service.told('watchnext_swaps_total{result="done"}') == 1
-        assert service.told(f'watchnext_model_processes{{model_version="{second}"}}') == 1
-        assert service.told(f'watchnext_model_processes{{model_version="{first}"}}') == 0
+        assert service.metric('watchnext_swaps_total{result="done"}') == 1
+        assert service.metric(f'watchnext_model_processes{{model_version="{second}"}}') == 1
+        assert service.metric(f'watchnext_model_processes{{model_version="{first}"}}') == 0
 
     serving(folder, server, use)
 
@@ -137,7 +137,7 @@ def test_a_bundle_that_does_not_verify_is_refused_and_a_later_one_taken(folder, 
         Registry(str(folder)).make_current(first)
         spoil(folder, bad, name, change)
         (folder / "current.json").write_text(json.dumps({"version": bad}))
-        await until(lambda: service.told('watchnext_swaps_total{result="refused"}') == 1)
+        await until(lambda: service.metric('watchnext_swaps_total{result="refused"}') == 1)
         assert service.version == first
         assert f"{bad} is refused, {first} goes on" in caplog.text
         await service.rank(service.models.model)
@@ -157,10 +157,10 @@ def test_a_bundle_whose_files_were_incomplete_is_looked_at_again(folder, server,
         whole = (folder / "bundles" / version / MODEL).read_bytes()
         spoil(folder, version, MODEL, flipped)
         (folder / "current.json").write_text(json.dumps({"version": version}))
-        await until(lambda: service.told('watchnext_swaps_total{result="refused"}') == 1)
+        await until(lambda: service.metric('watchnext_swaps_total{result="refused"}') == 1)
         await asyncio.sleep(0.5)
         assert (
-            service.told('watchnext_swaps_total{result="refused"}') == 1
+            service.metric('watchnext_swaps_total{result="refused"}') == 1
         )  # counted once, however often read
         spoil(folder, version, MODEL, lambda _: whole)
         await service.until_it_ranks(version)
@@ -193,7 +193,7 @@ def test_a_model_that_cannot_be_made_ready_is_refused(folder, server, monkeypatc
         with monkeypatch.context() as patch:
             patch.setattr(ServedModel, "warm_up", fail)
             publish_small_ranker(folder, seed=2)
-            await until(lambda: service.told('watchnext_swaps_total{result="refused"}') == 1)
+            await until(lambda: service.metric('watchnext_swaps_total{result="refused"}') == 1)
         assert service.version == first
         await service.until_it_ranks(publish_small_ranker(folder, seed=3))
 

@@ -8,6 +8,7 @@ from ranker.bundles.registry import Registry
 from ranker.features.layout import Group
 from ranker.spec_file import parse_spec
 from ranker.store.state_store import StateStore
+from serving.http.deadline import NO_DEADLINE
 from serving.model.encoded_request import EncodedRequest, FetchedRecords
 from serving.model.request_features import RequestFeatures
 from serving.model.served_model import ServedModel
@@ -56,7 +57,7 @@ async def rank(service):
     """Have a few videos ranked of which only the ids are known."""
     ids = ["v1", "v2", "v3"]
     request = EncodedRequest(None, ids, RequestFeatures(), FetchedRecords(asked_ids=ids), None, LATER_MS)
-    ranked, _ = await service.worker.rank(service.models.model, request, None)
+    ranked, _ = await service.worker.rank(service.models.model, request, NO_DEADLINE)
     assert np.isfinite(ranked.predictions).all()
 
 
@@ -141,7 +142,7 @@ def test_the_stores_state_is_handed_over_if_it_is_the_newest(folder, server):
         new = service.models.model
         assert new.state.version == old.state.version == version
         assert new.state.features is not old.state.features
-        assert service.told('watchnext_state_loads_total{result="done"}') == 1
+        assert service.metric('watchnext_state_loads_total{result="done"}') == 1
         await rank(service)
 
     serving(folder, server, use)
@@ -179,8 +180,8 @@ def test_a_state_of_a_model_that_never_ranks_is_not_counted(folder, server, monk
         with server.client() as client:
             StateStore(client, others.digest).write(others.state(), END_MS)
         publish_state_ranker(folder, LOG.slice(0, 300), seed=2, spec=other)
-        await until(lambda: service.told('watchnext_swaps_total{result="refused"}') == 1)
-        assert service.told('watchnext_state_loads_total{result="done"}') == 0
+        await until(lambda: service.metric('watchnext_swaps_total{result="refused"}') == 1)
+        assert service.metric('watchnext_state_loads_total{result="done"}') == 0
 
     serving(folder, server, use)
 

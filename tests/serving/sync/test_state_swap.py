@@ -26,7 +26,7 @@ def test_it_starts_with_the_stores_state_and_takes_up_newer_ones(state_folder, s
         assert service.models.model.state.watermark_ms == watermark_after(300)
         second = write_state(server, 400)
         await until(lambda: service.models.model.state.version == second)
-        assert service.told('watchnext_swaps_total{result="done"}') == 0
+        assert service.metric('watchnext_swaps_total{result="done"}') == 0
 
     serving(state_folder, server, use)
 
