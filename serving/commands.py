@@ -123,7 +123,7 @@ def _run_alone(settings: ServingSettings, listener: socket.socket, announce: Cal
         application,
         application.state.admission,
         shutdown_timeout_s=settings.shutdown_timeout_s,
-        ready=lambda: announce(version),
+        on_ready=lambda: announce(version),
     ).run([listener])
 
 

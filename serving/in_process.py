@@ -1,4 +1,4 @@
-"""Ranking in the caller's own process, without HTTP: the code that serves, for notebooks and batch jobs."""
+"""Ranking in the caller's process with the service's code, without HTTP: for notebooks and batch jobs."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,7 +45,7 @@ class Ranking(BaseModel):
 
 
 class Ranker:
-    """A bundle that ranks in this process; one thread at a time.
+    """A bundle that ranks in this process; one thread at a time may use it.
 
     Features of viewers and videos are those that a request carries and those that `know_users` and
     `know_videos` were given, which take the place of the feature store.

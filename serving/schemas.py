@@ -21,12 +21,12 @@ from serving.http.deadline import MAX_TIMEOUT_MS
 
 MAX_CANDIDATES: Final = 1_000
 MAX_ID_BITS: Final = 800
-"""Of an id given as an integer: some 240 digits, no more than a text may have."""
+"""Of an id given as an integer: some 240 digits, which fit into the 256 characters of an id as text."""
 
 
 @dataclass(frozen=True)
 class _Expects:
-    """One message for a value that fits no type, instead of one a type."""
+    """Replaces the messages of all members of a union by a single one."""
 
     what: str
 
@@ -70,8 +70,9 @@ class UserInput(Schema):
     features: Features = Field({}, description="Columns known to the caller; they replace the stored ones.")
 
 
+# A TypedDict: validating hundreds of pydantic models would take as long as everything else together.
 class Candidate(TypedDict):
-    """A video to be scored; no model, for making hundreds of those takes as long as all else."""
+    """A video to be scored."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
 

@@ -40,10 +40,10 @@ def install(app: FastAPI, settings: ServingSettings) -> None:
     app.add_middleware(RequestIdMiddleware)
     problem_handlers.install(app)
     app.include_router(metrics_route.router)
-    _describe(app, has_keys=bool(settings.api_keys))
+    _describe_middlewares(app, has_keys=bool(settings.api_keys))
 
 
-def _describe(app: FastAPI, *, has_keys: bool) -> None:
+def _describe_middlewares(app: FastAPI, *, has_keys: bool) -> None:
     """Add to the application's OpenAPI document what the middlewares ask for and answer."""
     undescribed = app.openapi
 
