@@ -12,6 +12,7 @@ from serving.http import middleware
 from serving.http.metrics import DegradedReason, Metrics, Phase, RejectReason, Replacement
 from serving.settings import ServingSettings
 from tests.serving.conftest import serving
+from tests.serving.waiting import join
 
 
 def samples(text):
@@ -117,7 +118,7 @@ def test_counting_from_several_threads_loses_nothing(metrics):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        join(thread)
     assert exposed(metrics)["requests_total", "/v1/rank", "200"] == 8_000
 
 

@@ -52,10 +52,10 @@ class Held:
 
     def _hold(self):
         self._began.set()
-        self._let_go.wait()
+        assert self._let_go.wait(60)
 
     async def __aenter__(self):
-        await asyncio.to_thread(self._began.wait)
+        await asyncio.to_thread(self._began.wait, 60)
 
     async def __aexit__(self, *_):
         await asyncio.sleep(0)  # those that were started have submitted

@@ -16,7 +16,7 @@ from serving.sync import feature_store as module
 from serving.sync.feature_store import FeatureStore
 from tests.serving.metric_value import metric_value
 from tests.serving.small_ranker import SPEC, store_rows
-from tests.serving.waiting import until
+from tests.serving.waiting import join, until
 
 USERS, VIDEOS = user_records(SPEC), video_records(SPEC)
 ROWS = [{"video_id": f"v{i}", "duration_s": float(i)} for i in range(5)]
@@ -129,6 +129,16 @@ def test_a_write_that_is_refused_does_not_make_redis_absent(server, client):
     run(server, write_and_read)
 
 
+async def until_it_answers(store):
+    """Wait until the store has found out that Redis is back."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await store.ping()
+            except StoreError:
+                await asyncio.sleep(0.01)
+
+
 def test_while_redis_is_away_nobody_waits_for_it_and_then_all_is_normal(server, client, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(module, "PROBE_S", 0.01)
@@ -152,11 +162,7 @@ def test_while_redis_is_away_nobody_waits_for_it_and_then_all_is_normal(server, 
         with pytest.raises(StoreError, match="found that it is away"):
             await store.ping()
         server.go_on()
-        while True:
-            try:
-                return await store.ping()
-            except StoreError:
-                await asyncio.sleep(0.01)
+        await until_it_answers(store)
 
     run(server, use, timeout_s=0.1, metrics=metrics)
     assert caplog.text.count("Redis is away") == 1
@@ -185,7 +191,7 @@ def test_after_an_absence_no_connection_of_before_is_used(server, client, monkey
         with pytest.raises(StoreError, match="found TimeoutError"):
             await store.ping()
         server.go_on()
-        await until(lambda: store._probing is None)
+        await until_it_answers(store)
         await read_at_once()
         await until(lambda: not connected() & before)
 
@@ -213,7 +219,7 @@ def test_a_server_that_reads_its_data_is_away(monkeypatch):
                     await store.ping()
 
         asyncio.run(main())
-        thread.join()
+        join(thread)
 
 
 def test_nobody_there_is_an_error_of_the_store():
