@@ -74,17 +74,17 @@ class RankingService:
         fetched, degraded = await self._fetch(model, body.user.id, missing)
         submitted = self._phase("features", checked)
         deadline = arrival.deadline_with(body.timeout_ms)
-        waited_in_vain_s = 0.0
+        first_attempt_s = 0.0
         try:
             ranked, waited_s = await self._worker.rank(model, replace(request, fetched=fetched), deadline)
         except EvictedError:
             evicted = perf_counter()
-            waited_in_vain_s = evicted - submitted
+            first_attempt_s = evicted - submitted
             fetched, degraded = await self._fetch(model, body.user.id, request.video_ids)
             submitted = self._phase("features", evicted)
             ranked, waited_s = await self._worker.rank(model, replace(request, fetched=fetched), deadline)
         scored = perf_counter()
-        self._metrics.phase("queue", waited_in_vain_s + waited_s)
+        self._metrics.phase("queue", first_attempt_s + waited_s)
         self._metrics.phase("model", scored - submitted - waited_s - ranked.score_s)
         self._metrics.phase("score", ranked.score_s)
         self._metrics.candidates(len(request.candidate_ids))
