@@ -43,9 +43,9 @@ def page(schema: dict[str, Any]) -> str:
 
 
 def heading(name: str, part: dict[str, Any]) -> str:
-    """`Kind id (IdFeature)` for a part with a kind, its class name for another one."""
-    kind = part["properties"].get("kind", {}).get("const")
-    return f"`kind: {kind}` ({name})" if kind else name
+    """`kind: id` (IdFeature) for a part that is chosen by such a key, its class name for another one."""
+    chosen = [f"`{key}: {value['const']}`" for key, value in part["properties"].items() if "const" in value]
+    return f"{chosen[0]} ({name})" if chosen else name
 
 
 def section(title: str, part: dict[str, Any]) -> str:
@@ -73,7 +73,10 @@ def _type(field: dict[str, Any]) -> str:
     if kind == "array":
         return f"list of {_type(field.get('items', {}))}"
     if kind == "object":
-        return f"mapping to {_type(field.get('additionalProperties', {}))}"
+        values = field.get("additionalProperties") or next(
+            iter(field.get("patternProperties", {}).values()), {}
+        )
+        return f"mapping to {_type(values)}"
     bounds = [
         f"{sign} {field[name]:g}"
         for name, sign in (

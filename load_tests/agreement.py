@@ -31,7 +31,7 @@ from ranker.labels.natural_units import natural_units
 from ranker.networks.inference import InferenceModel
 from ranker.networks.match_multiplications import with_kind
 from ranker.networks.sharing.registry import kind_names
-from ranker.score.formula import ScoreFormula
+from ranker.score.policy import ScorePolicy
 from ranker.spec import RankerSpec
 from ranker.spec_file import load_spec
 from training.run import RunConfig, run
@@ -100,7 +100,7 @@ def requests_of(
 def agreement(bundle: Bundle, requests: Iterator[Encoded], dtype: torch.dtype) -> Agreement:
     """Compare the serving form in a type with the plain network in float32."""
     prepared = InferenceModel.of(bundle.model, dtype)
-    formula = ScoreFormula(bundle.spec.score, bundle.spec.tasks)
+    policy = bundle.spec.score_policies().default
     binary = np.array([task.kind == "binary" for task in bundle.spec.tasks])
     overlaps: list[float] = []
     probability = relative = 0.0
@@ -108,7 +108,7 @@ def agreement(bundle: Bundle, requests: Iterator[Encoded], dtype: torch.dtype) -
         with torch.inference_mode():
             plain = natural_units(bundle.model(encoded), bundle.spec.tasks)
         served = natural_units(serve(prepared, encoded), bundle.spec.tasks)
-        overlaps.append(len(best(formula, plain) & best(formula, served)) / min(TOP, len(plain)))
+        overlaps.append(len(best(policy, plain) & best(policy, served)) / min(TOP, len(plain)))
         gap = np.abs(plain - served)
         probability = max(probability, float(gap[:, binary].max(initial=0)))
         relative = max(relative, float((gap / (1 + np.abs(plain)))[:, ~binary].max(initial=0)))
@@ -124,9 +124,9 @@ def serve(prepared: InferenceModel, encoded: Encoded) -> torch.Tensor:
     )
 
 
-def best(formula: ScoreFormula, predictions: NDArray[np.float64]) -> set[int]:
+def best(policy: ScorePolicy, predictions: NDArray[np.float64]) -> set[int]:
     """The places of the top 20."""
-    return set(np.argsort(-formula.score(predictions).rank_key, kind="stable")[:TOP].tolist())
+    return set(policy.score(predictions).best(TOP).tolist())
 
 
 def trained(spec: RankerSpec, source: Source, until_ms: int) -> Bundle:

@@ -23,6 +23,7 @@ from load_tests.ranking.process import free_port, running
 from load_tests.ranking.reference import reference_spec
 from load_tests.ranking.world import CANDIDATES, World, make_world
 from ranker.features.kinds.columns import Side
+from ranker.spec import RankerSpec
 from ranker.spec_file import load_spec
 from serving.http.auth import ApiKey, fresh_key, hashed
 from serving.http.key_file import append_key
@@ -32,8 +33,8 @@ SCHEMATHESIS: Final = "schemathesis==4.32.5"
 LEAST_CASES, EXAMPLES, QUICK_EXAMPLES = 20_000, 4_500, 800
 """Examples are those of one endpoint; some need as many, others have few cases that differ."""
 LEFT_OUT: Final = {
-    "positive_data_acceptance": "which columns a model has, and that a candidate comes once, is not in the "
-    "document; such requests are answered with 422",
+    "positive_data_acceptance": "which columns and policies a model has, and that a candidate comes once, "
+    "is not in the document; such requests are answered with 422",
 }
 """Checks that are not made, and why."""
 TOLD_APART: Final = ("503 overloaded", "503 deadline-passed")
@@ -49,6 +50,7 @@ def fuzz(world: World, folder: Path, flags: list[str]) -> Report:
         folder: For the keys, the log and the counts.
         flags: For schemathesis.
     """
+    spec = load_spec(str(world.folder / "spec.yaml"))
     key, keys = fresh_key(), folder / "keys.yaml"
     append_key(keys, ApiKey(name="fuzz", role=Role.ADMIN, sha256=hashed(key)))
     port, tally, found = free_port(), folder / "tally.json", folder / "report.json"
@@ -70,7 +72,8 @@ def fuzz(world: World, folder: Path, flags: list[str]) -> Report:
                 "PYTHONPATH": str(ROOT),
                 "SCHEMATHESIS_HOOKS": "load_tests.fuzzing.hooks",
                 "FUZZ_KEY": key,
-                "FUZZ_COLUMNS": json.dumps(_columns(world)),
+                "FUZZ_COLUMNS": json.dumps(_columns(spec)),
+                "FUZZ_POLICIES": json.dumps([policy.name for policy in spec.score_policies()]),
                 "FUZZ_TALLY": str(tally),
             },
         )
@@ -87,9 +90,8 @@ def fuzz(world: World, folder: Path, flags: list[str]) -> Report:
     }
 
 
-def _columns(world: World) -> dict[str, dict[str, str]]:
+def _columns(spec: RankerSpec) -> dict[str, dict[str, str]]:
     """The kinds of the model's columns as requests name them, by side."""
-    spec = load_spec(str(world.folder / "spec.yaml"))
     return {
         side.value: {
             f.source_column.removeprefix("query_"): f.kind

@@ -6,6 +6,7 @@
     │   ├── SourceError        a log is missing, unreadable or lacks what the spec needs
     │   ├── FeatureError       a feature's value has the wrong type or range
     │   ├── RegistryError      no such registry or bundle version
+    │   ├── UnknownPolicyError   the bundle has no score policy of that name
     │   └── InvalidRequestError  a ranking request carries what the model cannot read
     ├── BundleError            a bundle is damaged, incomplete or of a newer format
     ├── CheckpointError        a checkpoint is damaged or belongs to another run
@@ -54,6 +55,10 @@ class FeatureError(UserError):
 
 class RegistryError(UserError):
     """No such registry, or no such bundle version in it."""
+
+
+class UnknownPolicyError(UserError):
+    """The bundle has no score policy of that name."""
 
 
 class Mistake(NamedTuple):

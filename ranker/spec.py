@@ -5,6 +5,7 @@ how the predictions become one score. Everything is checked when it is loaded, a
 before the first row is read.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 import pyarrow as pa
@@ -18,7 +19,8 @@ from ranker.features.kinds.learned import StateFeature
 from ranker.labels.label import Label, Task
 from ranker.networks.sharing.mmoe import MMoESpec
 from ranker.networks.sharing.registry import AnyNetworkSpec
-from ranker.score.score_spec import ScoreSpec
+from ranker.score.policy import DEFAULT_POLICY, ScorePolicies
+from ranker.score.registry import AnyScoreSpec
 from ranker.spec_model import Duration, Name, SpecModel, refuse_doubles
 
 
@@ -62,7 +64,12 @@ class RankerSpec(SpecModel):
     )
     network: AnyNetworkSpec = Field(MMoESpec(), description="The network, by its `kind`.")
     training: TrainingSpec = TrainingSpec()
-    score: ScoreSpec
+    score: AnyScoreSpec = Field(
+        description="How predictions become the score that videos are ranked by; a product by default."
+    )
+    policies: Mapping[Name, AnyScoreSpec] = Field(
+        {}, description="Further scores by name; a request may choose one in place of `score`."
+    )
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
@@ -70,11 +77,11 @@ class RankerSpec(SpecModel):
         refuse_doubles([label.name for label in self.feedback], "tasks or labels named")
         features = {f.name: f for f in self.features}
         heads = [t.name for t in self.tasks]
-        for term in self.score.terms:
-            if term.head not in heads:
-                raise ValueError(
-                    f"score term: expected a head out of {', '.join(heads)}, found '{term.head}'"
-                )
+        self.score.check_heads(heads, where="score")
+        for name, score in self.policies.items():
+            score.check_heads(heads, where=f"policy '{name}'")
+        if DEFAULT_POLICY in self.policies:
+            raise ValueError(f"policies: expected names other than that of score, found '{DEFAULT_POLICY}'")
         for feature in self.features:
             if isinstance(feature, CrossFeature):
                 check_cross(feature, features)
@@ -98,6 +105,10 @@ class RankerSpec(SpecModel):
     def side(self, *sides: Side) -> tuple[ColumnFeature, ...]:
         """The features with a column of their own on the given sides, in the spec's order."""
         return tuple(f for f in self.features if isinstance(f, ColumnFeature) and f.side in sides)
+
+    def score_policies(self) -> ScorePolicies:
+        """The policies that a request may choose from: `score` as the default, and `policies`."""
+        return ScorePolicies(self.score, self.policies, [task.name for task in self.tasks])
 
     @property
     def feedback(self) -> tuple[Label, ...]:

@@ -2,7 +2,7 @@
 
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 from pydantic import ValidationError
@@ -10,7 +10,11 @@ from pydantic import ValidationError
 from ranker.errors import SpecError
 from ranker.features.kinds.columns import TABLE_KEYS
 from ranker.networks.sharing.registry import DEFAULT_KIND
+from ranker.score.registry import DEFAULT_COMBINE
 from ranker.spec import RankerSpec
+
+TAGS: Final = {"kind": DEFAULT_KIND, "combine": DEFAULT_COMBINE}
+"""The keys that say which model of a union reads a part, and what they are where they are left out."""
 
 
 def load_spec(name_or_path: str) -> RankerSpec:
@@ -79,6 +83,8 @@ def dump_spec(spec: RankerSpec) -> str:
         if "shares" in feature:
             for key in TABLE_KEYS & feature.keys():  # they stand with the table's owner
                 del feature[key]
+    if not spec.policies:  # checkpoints and bundles from before there were any hold such a text
+        del document["policies"]
     return yaml.safe_dump(document, sort_keys=False)
 
 
@@ -94,19 +100,22 @@ def _explain(detail: dict[str, Any], document: dict[str, Any]) -> str:
         elif isinstance(node, dict) and part in node:
             node = node[part]
             place.append(str(part))
-        elif not (
-            isinstance(node, dict) and part == node.get("kind", DEFAULT_KIND)
-        ):  # the union's tag is no key of the file
-            place.append(str(part))
+        elif not (isinstance(node, dict) and any(part == node.get(key, TAGS[key]) for key in TAGS)):
+            place.append(str(part))  # anything but a union's tag, which is no key of the file
     where = " > ".join(place)
     if detail["type"] == "missing":
         return f"{where}: expected this key, found none"
     if detail["type"] == "union_tag_not_found":
-        return f"{where} > kind: expected this key, found none"
+        return f"{where} > {_tag_key(detail)}: expected this key, found none"
     if detail["type"] == "union_tag_invalid":
-        context = detail["ctx"]
-        return f"{where} > kind: expected one of {context['expected_tags']}, found '{context['tag']}'"
+        expected, found = detail["ctx"]["expected_tags"], detail["ctx"]["tag"]
+        return f"{where} > {_tag_key(detail)}: expected one of {expected}, found '{found}'"
     message = str(detail["msg"]).removeprefix("Value error, ")
     if detail["type"] == "value_error":
         return f"{where}: {message}" if where else message
     return f"{where}: {message}, found {detail['input']!r:.80}"
+
+
+def _tag_key(detail: dict[str, Any]) -> str:
+    """The key that would say which model of a union reads a part."""
+    return str(detail["ctx"]["discriminator"]).strip("'")

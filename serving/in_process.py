@@ -22,7 +22,7 @@ from serving.http.json_pointer import json_pointer
 from serving.http.validation_messages import validation_message
 from serving.model.encoded_request import EncodedRequest, FetchedRecords
 from serving.model.served_model import ServedModel
-from serving.ranking import ranked_items
+from serving.ranked_list import chosen_policy, ranked_items
 from serving.schemas import RankedVideo, RankRequest
 
 CATALOGUE_BYTES: Final = 256_000_000
@@ -35,6 +35,7 @@ class Ranking(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model_version: str
+    score_policy: str
     score_version: str
     items: list[RankedVideo] = Field(description="As in the answer over HTTP.")
 
@@ -121,6 +122,7 @@ class Ranker:
         time_ms: int | None = None,
         limit: int | None = None,
         explain: bool = False,
+        policy: str | None = None,
     ) -> Ranking:
         """Rank candidate videos for one viewer, as `POST /v1/rank` does.
 
@@ -133,6 +135,7 @@ class Ranker:
             time_ms: When the request is made, Unix epoch in milliseconds; now by default.
             limit: How many of the best to return; all by default.
             explain: Also give each head's contribution to the score.
+            policy: The score policy to rank by; that of the spec's `score` by default.
 
         Raises:
             InvalidRequestError: The model cannot rank this request; the message names every place.
@@ -146,7 +149,9 @@ class Ranker:
             time_ms=time_ms,
             limit=limit,
             explain=explain,
+            policy=policy,
         )
+        chosen = chosen_policy(self._model.policies, body)
         features = self._model.reader.read(body)
         ids = [candidate["id"] for candidate in body.candidates]
         video_ids = ids if body.query_video_id is None else [*ids, body.query_video_id]
@@ -154,14 +159,16 @@ class Ranker:
         videos = {video_id: self._videos[video_id] for video_id in missing if video_id in self._videos}
         fetched = FetchedRecords(self._users.get(body.user.id), missing, videos)
         now_ms = body.time_ms or time.time_ns() // 1_000_000
-        request = EncodedRequest(body.query_video_id, ids, features, fetched, body.limit, now_ms)
-        (ranked,) = self._model.rank([request])
-        if isinstance(ranked, Exception):
-            raise ranked
+        request = EncodedRequest(body.query_video_id, ids, features, fetched, now_ms)
+        (predictions,) = self._model.predict([request])
+        if isinstance(predictions, Exception):
+            raise predictions
+        tasks = [task.name for task in self._model.spec.tasks]
         return Ranking(
             model_version=self.model_version,
-            score_version=self._model.formula.version,
-            items=[RankedVideo(**item) for item in ranked_items(self._model, body, ranked)],
+            score_policy=chosen.name,
+            score_version=chosen.version,
+            items=[RankedVideo(**item) for item in ranked_items(body, tasks, predictions, chosen)],
         )
 
 

@@ -12,10 +12,11 @@ from ranker.features.record import RecordLayout, Words
 from serving.http.deadline import Arrival
 from serving.http.json_pointer import json_pointer
 from serving.http.metrics import Metrics, Phase
-from serving.model.encoded_request import EncodedRequest, EvictedError, FetchedRecords, Ranked
+from serving.model.encoded_request import EncodedRequest, EvictedError, FetchedRecords
 from serving.model.request_features import without_location
 from serving.model.served_model import ServedModel
 from serving.model.worker import ModelWorker
+from serving.ranked_list import chosen_policy, ranked_items
 from serving.schemas import RankRequest, RecordInput
 from serving.sync.feature_store import FeatureStore
 from serving.sync.hot_swap import HotSwap
@@ -53,12 +54,13 @@ class RankingService:
             A `RankResponse` as plain values.
 
         Raises:
-            InvalidRequestError: It carries columns that the model does not have, values of the wrong type, or
-                a candidate twice.
+            InvalidRequestError: It names a score policy or carries columns that the model does not have,
+                values of the wrong type, or a candidate twice.
             DeadlinePassedError: It could not be ranked in time, and was not begun.
             ModelError: The model failed.
         """
         model = self.model
+        policy = chosen_policy(model.policies, body)
         features = model.reader.read(body)
         checked = self._phase("validate", arrival.started)
         request = EncodedRequest(
@@ -66,7 +68,6 @@ class RankingService:
             [candidate["id"] for candidate in body.candidates],
             features,
             FetchedRecords(),
-            body.limit,
             body.time_ms or time.time_ns() // 1_000_000,
         )
         missing = model.catalogue.missing(request.video_ids)
@@ -76,26 +77,31 @@ class RankingService:
         deadline = arrival.deadline_with(body.timeout_ms)
         first_attempt_s = 0.0
         try:
-            ranked, waited_s = await self._worker.rank(model, replace(request, fetched=fetched), deadline)
+            predictions, waited_s = await self._worker.predict(
+                model, replace(request, fetched=fetched), deadline
+            )
         except EvictedError:
             evicted = perf_counter()
             first_attempt_s = evicted - submitted
             fetched, degraded = await self._fetch(model, body.user.id, request.video_ids)
             submitted = self._phase("features", evicted)
-            ranked, waited_s = await self._worker.rank(model, replace(request, fetched=fetched), deadline)
-        scored = perf_counter()
+            predictions, waited_s = await self._worker.predict(
+                model, replace(request, fetched=fetched), deadline
+            )
         self._metrics.phase("queue", first_attempt_s + waited_s)
-        self._metrics.phase("model", scored - submitted - waited_s - ranked.score_s)
-        self._metrics.phase("score", ranked.score_s)
+        predicted = self._phase("model", submitted + waited_s)
+        items = ranked_items(body, [task.name for task in model.spec.tasks], predictions, policy)
+        scored = self._phase("score", predicted)
         self._metrics.candidates(len(request.candidate_ids))
         return {
             "request_id": arrival.request_id,
             "model_version": model.manifest.model_version,
-            "score_version": model.formula.version,
+            "score_policy": policy.name,
+            "score_version": policy.version,
             "took_ms": round((scored - arrival.started) * 1000, 3),
             "unknown": _unknown(body, fetched),
             "degraded": degraded,
-            "items": ranked_items(model, body, ranked),
+            "items": items,
         }
 
     async def put_user(self, record: RecordInput) -> None:
@@ -174,22 +180,3 @@ def _unknown(body: RankRequest, fetched: FetchedRecords) -> dict[str, Any]:
         if query in missing and not body.query_features and query not in videos:
             videos.append(query)
     return {"user": fetched.user is None and not body.user.features, "videos": videos}
-
-
-def ranked_items(model: ServedModel, body: RankRequest, ranked: Ranked) -> list[dict[str, Any]]:
-    """The items of an answer, best first, as `RankedVideo` describes them."""
-    tasks, heads = [task.name for task in model.spec.tasks], model.formula.heads
-    rows = zip(ranked.order.tolist(), ranked.scores.tolist(), ranked.predictions.tolist(), strict=True)
-    items = [
-        {
-            "id": body.candidates[index]["id"],
-            "position": position,
-            "score": score,
-            "predictions": dict(zip(tasks, predictions, strict=True)),
-        }
-        for position, (index, score, predictions) in enumerate(rows, start=1)
-    ]
-    if body.explain:
-        for item, parts in zip(items, ranked.contributions.tolist(), strict=True):
-            item["contributions"] = dict(zip(heads, parts, strict=True))
-    return items

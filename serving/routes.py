@@ -23,6 +23,7 @@ from serving.schemas import (
     RankResponse,
     Readiness,
     RecordInput,
+    ScorePolicyInfo,
     StateFeatureInfo,
     TaskInfo,
 )
@@ -76,7 +77,7 @@ async def model(ranking: Ranking) -> ModelResponse:
     spec, manifest = served.spec, served.manifest
     return ModelResponse(
         model_version=manifest.model_version,
-        score_version=served.formula.version,
+        score_version=served.policies.default.version,
         spec=spec.name,
         watermark_ms=manifest.watermark_ms,
         features=[
@@ -88,6 +89,15 @@ async def model(ranking: Ranking) -> ModelResponse:
         state_watermark_ms=served.state.watermark_ms,
         tasks=[TaskInfo(name=t.name, group=t.group, kind=t.kind, unit=t.unit) for t in spec.tasks],
         score=spec.score,
+        score_policies=[
+            ScorePolicyInfo(
+                name=policy.name,
+                score_version=policy.version,
+                contributions=policy.spec.contributions_are,
+                score=policy.spec,
+            )
+            for policy in served.policies
+        ],
         metrics=manifest.metrics,
     )
 

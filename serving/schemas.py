@@ -16,7 +16,7 @@ from pydantic_core import CoreSchema, core_schema
 from typing_extensions import TypedDict
 
 from ranker.features.kinds.columns import Side
-from ranker.score.score_spec import ScoreSpec
+from ranker.score.registry import KINDS, AnyScoreSpec, combine_of
 from serving.http.deadline import MAX_TIMEOUT_MS
 
 MAX_CANDIDATES: Final = 1_000
@@ -145,6 +145,13 @@ class RankRequest(Schema):
         description="How many of the best to return; all by default.",
     )
     explain: bool = Field(False, strict=True, description="Return each head's contribution to the score.")
+    policy: str | None = Field(
+        None,
+        max_length=64,
+        description="The score policy to rank by, one of those that `GET /v1/model` lists; `default` by "
+        "default.",
+        examples=["default"],
+    )
     timeout_ms: int | None = Field(
         None,
         strict=True,
@@ -177,8 +184,8 @@ class RankedVideo(Schema):
     predictions: dict[str, float] = Field(description="Each head's probability, seconds, stars, ...")
     contributions: dict[str, float] | None = Field(
         None,
-        description="Each term's part in the logarithm of the score (product) or in the score (sum); "
-        "present when asked for.",
+        description="What each term contributes; present when asked for. By how the score policy combines "
+        f"them: {'; '.join(f'{combine_of(kind)}, {kind.contributions_are}' for kind in KINDS)}.",
     )
 
 
@@ -187,7 +194,8 @@ class RankResponse(Schema):
 
     request_id: str = Field(description="Also the header X-Request-ID.")
     model_version: str = Field(description="The bundle that predicted.")
-    score_version: str = Field(description="A short hash of the score's terms.")
+    score_policy: str = Field(description="The score policy that ranked.")
+    score_version: str = Field(description="A short hash of the policy's terms.")
     took_ms: float = Field(description="Time in the service.")
     unknown: Unknown = Field(description="Who was ranked without features.")
     degraded: list[str] = Field(
@@ -225,11 +233,20 @@ class TaskInfo(Schema):
     unit: str | None
 
 
+class ScorePolicyInfo(Schema):
+    """A way to turn predictions into an order."""
+
+    name: str = Field(description="What a request calls it.")
+    score_version: str
+    contributions: str = Field(description="What the contributions of an explained ranking are.")
+    score: AnyScoreSpec
+
+
 class ModelResponse(Schema):
     """The model that ranks, and how its predictions become a score."""
 
     model_version: str
-    score_version: str
+    score_version: str = Field(description="Of the default score policy.")
     spec: str = Field(description="The spec's name.")
     watermark_ms: int | None = Field(description="The model has seen events up to this time, UTC.")
     features: list[FeatureInfo]
@@ -242,7 +259,10 @@ class ModelResponse(Schema):
         "they were brought up to date since the training."
     )
     tasks: list[TaskInfo]
-    score: ScoreSpec
+    score: AnyScoreSpec = Field(description="Of the default score policy.")
+    score_policies: list[ScorePolicyInfo] = Field(
+        description="What a request may choose from, the default one first."
+    )
     metrics: dict[str, Any] = Field(description="As measured in training.")
 
 

@@ -1,8 +1,9 @@
 """What schemathesis is told beside the OpenAPI document, and a count of what became of its cases.
 
 Runs inside schemathesis, which SCHEMATHESIS_HOOKS tells of it. The document says that `features` may hold any
-column; which ones the model has is not in it. They are named here, so that cases reach the model and not only
-the check of names. Deadlines are ten seconds at least, because a missed one is rightly answered with 503.
+column, and `policy` any name; which ones the model has is not in it. They are named here, so that cases reach
+the model and not only the check of names. Deadlines are ten seconds at least, because a missed one is rightly
+answered with 503.
 """
 
 import atexit
@@ -31,7 +32,7 @@ _statuses: dict[str, Counter[str]] = defaultdict(Counter)
 
 @schemathesis.hook  # type: ignore[untyped-decorator]
 def before_load_schema(_: Any, raw_schema: dict[str, Any]) -> None:
-    """Name the model's columns."""
+    """Name the model's columns and score policies."""
     columns: dict[str, dict[str, str]] = json.loads(os.environ["FUZZ_COLUMNS"])
     schemas = raw_schema["components"]["schemas"]
     for name, field, sides in (
@@ -43,6 +44,9 @@ def before_load_schema(_: Any, raw_schema: dict[str, Any]) -> None:
     ):
         named = {column: VALUES[kind] for side in sides for column, kind in columns[side].items()}
         schemas[name]["properties"][field]["properties"] = named
+    schemas["RankRequest"]["properties"]["policy"] = {
+        "enum": [*json.loads(os.environ["FUZZ_POLICIES"]), None]
+    }
 
 
 @schemathesis.auth()  # type: ignore[untyped-decorator]

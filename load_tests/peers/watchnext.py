@@ -22,7 +22,8 @@ from ranker.features.kinds.columns import IdFeature, Side
 from ranker.labels.label import Task
 from ranker.labels.natural_units import natural_units
 from ranker.networks.sharing.mmoe import MMoESpec
-from ranker.score.score_spec import ScoreSpec, ScoreTerm
+from ranker.score.product import ProductSpec
+from ranker.score.terms import ScoreTerm
 from ranker.spec import RankerSpec, TrainingSpec
 from training.trainer import Trainer
 
@@ -32,7 +33,7 @@ SPEC = RankerSpec(
     tasks=tuple(Task(name=head, group="engagement", kind="binary") for head in HEADS),
     network=MMoESpec(shared=(), experts=EXPERTS, expert=EXPERT, tower=TOWER, linear=False, gate_dropout=0),
     training=TrainingSpec(batch_size=BATCH, learning_rate=LEARNING_RATE),
-    score=ScoreSpec(terms=(ScoreTerm(head=HEADS[0]),)),
+    score=ProductSpec(terms=(ScoreTerm(head=HEADS[0]),)),
 )
 
 

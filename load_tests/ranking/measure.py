@@ -18,7 +18,6 @@ from load_tests.environment import ROOT
 from load_tests.ranking.process import Running
 from load_tests.ranking.reference import reference_spec
 from load_tests.ranking.world import LIMIT, World
-from ranker.score.formula import ScoreFormula
 
 QUANTILES: Final = (1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9)
 Figures = dict[str, Any]
@@ -69,7 +68,7 @@ def agreement(service: Running, world: World, expected: NDArray[np.float64]) -> 
         The mean overlap of the best 20 and the largest difference of a probability among them.
     """
     spec = reference_spec(experts=8)  # tasks and score are the same with 4
-    formula = ScoreFormula(spec.score, spec.tasks)
+    policy = spec.score_policies().default
     tasks = [task.name for task in spec.tasks]
     binary = [place for place, task in enumerate(spec.tasks) if task.kind == "binary"]
     overlaps, difference = [], 0.0
@@ -80,7 +79,7 @@ def agreement(service: Running, world: World, expected: NDArray[np.float64]) -> 
         items = json.loads(answer)["items"]
         place = {candidate["id"]: index for index, candidate in enumerate(body["candidates"])}
         found = [place[item["id"]] for item in items]
-        best = np.argsort(-formula.score(predictions).rank_key)[:LIMIT]
+        best = policy.score(predictions).best(LIMIT)
         overlaps.append(len(set(best.tolist()) & set(found)) / LIMIT)
         given = np.array([[item["predictions"][task] for task in tasks] for item in items])
         difference = max(difference, np.abs(given - predictions[found])[:, binary].max())

@@ -66,6 +66,8 @@ score:
     - {head: like, weight: 0.6, offset: 0.01}
     - {head: rating, weight: 1.0, transform: clip, low: 1.0, high: 5.0}
     - {head: dismiss, weight: -0.6, offset: 0.01}
+policies:
+  satisfaction: {combine: sum, terms: [{head: like}, {head: dismiss, weight: -1}]}
 """
 LEARNING: Final = """
   - {name: channel_rates, kind: rate, of: [channel_id], labels: [click, like], half_lives: [1h, 30d]}

@@ -1,1 +1,1 @@
-"""From predictions to the one number that candidates are ranked by."""
+"""From predictions to the order of candidates, by the score policy that a request chooses."""

@@ -1,20 +1,14 @@
-"""A ranking request as the model takes it, and what the model answers.
+"""A ranking request as the model takes it.
 
-Shape letters: C candidates of a request, L ranked ones that are returned, T tasks, K terms, W words of a
-record.
+Shape letters: C candidates of a request, W words of a record.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ranker.errors import WatchnextError
 from ranker.features.record import Words
 from serving.model.request_features import RequestFeatures
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,6 @@ class EncodedRequest:
         candidate_ids: C candidates.
         features: What the request itself carries.
         fetched: What the feature store has.
-        limit: How many of the best are wanted; None for all.
         time_ms: When the request was made, Unix epoch.
     """
 
@@ -49,7 +42,6 @@ class EncodedRequest:
     candidate_ids: Sequence[str]
     features: RequestFeatures
     fetched: FetchedRecords
-    limit: int | None
     time_ms: int
 
     @property
@@ -58,25 +50,6 @@ class EncodedRequest:
         if self.query_video_id is None:
             return self.candidate_ids
         return [*self.candidate_ids, self.query_video_id]
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """The best candidates of a request, best first.
-
-    Attributes:
-        order: (L,) their indices among the candidates.
-        predictions: (L, T) in natural units.
-        scores: (L,)
-        contributions: (L, K) each term's part in the score.
-        score_s: Seconds that scoring and sorting its batch took.
-    """
-
-    order: NDArray[np.intp]
-    predictions: Floats
-    scores: Floats
-    contributions: Floats
-    score_s: float
 
 
 class EvictedError(WatchnextError):

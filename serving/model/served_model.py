@@ -1,6 +1,6 @@
-"""One bundle, ready to rank: encoder, prepared network, score formula and resident videos.
+"""One bundle, ready to predict: encoder, prepared network, score policies and resident videos.
 
-A batch of requests is ranked in this order:
+A batch of requests goes through these steps:
 
     each request    1. its fetched videos become resident         `_admit_fetched`
                     2. its videos are looked up                   `_resident_rows`
@@ -10,15 +10,12 @@ A batch of requests is ranked in this order:
                                                                   `_candidate_output`
     the batch       5. requests and pairs go through the first layer, then all through the rest of the
                        network                                    `_predict`
-                    6. scores, and the order by them              `_rank`
 
-Shape letters: Q requests of a batch, B candidates of all of them, C candidates of one, W words of a record,
-T tasks.
+Shape letters: Q requests of a batch, C candidates of one, W words of a record, T tasks.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Final
 
 import numpy as np
@@ -31,9 +28,9 @@ from ranker.features.record import Words
 from ranker.features.state.feature_state import FeatureState
 from ranker.labels.natural_units import natural_units
 from ranker.networks.inference import InferenceModel, SideOutput
-from ranker.score.formula import ScoreFormula
+from ranker.score.terms import Floats
 from serving.model.catalogue import Catalogue, Rows
-from serving.model.encoded_request import EncodedRequest, EvictedError, FetchedRecords, Floats, Ranked
+from serving.model.encoded_request import EncodedRequest, EvictedError, FetchedRecords
 from serving.model.record_assembler import RecordAssembler
 from serving.model.request_features import RequestFeatures, RequestReader
 from serving.model.served_state import ServedState, compile_learning
@@ -60,7 +57,7 @@ class _Inputs:
 
 
 class ServedModel:
-    """Ranks batches of requests; one thread at a time may use it.
+    """Predicts for batches of requests; one thread at a time may use it.
 
     Args:
         bundle: The verified bundle.
@@ -68,6 +65,7 @@ class ServedModel:
         dtype: Of the network after its first layer.
 
     Attributes:
+        policies: The ways to turn its predictions into an order.
         reader: Reads what requests carry.
         user_records: Layout of the viewers' stored records.
         catalogue: The resident videos.
@@ -77,7 +75,7 @@ class ServedModel:
     def __init__(self, bundle: Bundle, catalogue_bytes: int, dtype: torch.dtype = torch.float32) -> None:
         self.manifest = bundle.manifest
         self.spec = bundle.spec
-        self.formula = ScoreFormula(bundle.spec.score, bundle.spec.tasks)
+        self.policies = bundle.spec.score_policies()
         self.reader = RequestReader(bundle.encoder)
         self.state = ServedState(bundle.encoder.feature_state, bundle.manifest.watermark_ms)
         self._encoder = bundle.encoder
@@ -93,13 +91,13 @@ class ServedModel:
             max_bytes=catalogue_bytes,
         )
 
-    def rank(self, requests: Sequence[EncodedRequest]) -> list[Ranked | Exception]:
-        """Rank the candidates of Q requests; the answer to one does not depend on the others.
+    def predict(self, requests: Sequence[EncodedRequest]) -> list[Floats | Exception]:
+        """Predict for the candidates of Q requests; the answer to one does not depend on the others.
 
         Returns:
-            For each request its ranking, or the error that concerns it alone: `EvictedError`.
+            For each request (C, T) in natural units, or the error that concerns it alone: `EvictedError`.
         """
-        results: dict[int, Ranked | Exception] = {}
+        results: dict[int, Floats | Exception] = {}
         inputs: dict[int, _Inputs] = {}
         for index, request in enumerate(requests):
             try:
@@ -109,7 +107,7 @@ class ServedModel:
         if inputs:
             gathered = [requests[index] for index in inputs]
             predictions = self._predict(gathered, list(inputs.values()))
-            results.update(zip(inputs, self._rank(gathered, predictions), strict=True))
+            results.update(zip(inputs, predictions, strict=True))
         return [results[index] for index in range(len(requests))]
 
     def put_videos(self, ids: Sequence[str], records: Words, *, evict: bool = True) -> None:
@@ -131,7 +129,7 @@ class ServedModel:
             self.catalogue.put(ids[chunk], records[chunk], self._candidate_output(words))
 
     def use_state(self, state: ServedState) -> None:
-        """Rank with this feature state from the next batch on.
+        """Predict with this feature state from the next batch on.
 
         Args:
             state: Its features are from this model's `empty_state`: another model's features may read the
@@ -145,12 +143,12 @@ class ServedModel:
         return FeatureState(self.spec, self._encoder.layout)
 
     def warm_up(self) -> None:
-        """Rank a few made-up requests, so that the first real one need not wait for compilation or caches."""
+        """Predict for a few made-up requests, so that the first real one waits for no compilation."""
         compile_learning(self.spec, self._encoder.layout)
         for size in WARM_UP_SIZES:
             ids = [str(index) for index in range(size)]
             nothing_stored = FetchedRecords(asked_ids=ids)
-            self.rank([EncodedRequest(None, ids, RequestFeatures(), nothing_stored, None, time_ms=0)])
+            self.predict([EncodedRequest(None, ids, RequestFeatures(), nothing_stored, time_ms=0)])
 
     def _gather(self, request: EncodedRequest) -> _Inputs:
         """Steps 1 to 4 of the module's list, for one request.
@@ -198,8 +196,8 @@ class ServedModel:
             raise EvictedError(len(evicted))
         return rows
 
-    def _predict(self, requests: Sequence[EncodedRequest], inputs: Sequence[_Inputs]) -> Floats:
-        """(B, T) predictions in natural units for the candidates of Q requests."""
+    def _predict(self, requests: Sequence[EncodedRequest], inputs: Sequence[_Inputs]) -> list[Floats]:
+        """(C, T) predictions in natural units for the candidates of each of Q requests."""
         times = np.array([request.time_ms for request in requests])
         request_words = np.concatenate([one.request for one in inputs])
         request_output = self._side_output(Group.REQUEST, request_words, times)
@@ -209,19 +207,8 @@ class ServedModel:
             pair_times = np.repeat(times, [len(one.pairs) for one in inputs])
             pair_output = self._side_output(Group.PAIR, pair_words, pair_times)
         outputs = self._network.outputs(request_output, [one.candidates for one in inputs], pair_output)
-        return natural_units(outputs, self.spec.tasks)
-
-    def _rank(self, requests: Sequence[EncodedRequest], predictions: Floats) -> Iterator[Ranked]:
-        """Score the B candidates of Q requests, and sort those of each."""
-        began = perf_counter()
-        scored = self.formula.score(predictions)
         stops = np.cumsum([len(request.candidate_ids) for request in requests])
-        keys = np.split(-scored.rank_key, stops[:-1])
-        orders = [np.argsort(key, kind="stable")[: r.limit] for r, key in zip(requests, keys, strict=True)]
-        score_s = perf_counter() - began
-        for order, start in zip(orders, [0, *stops[:-1].tolist()], strict=True):
-            best = order + start
-            yield Ranked(order, predictions[best], scored.score[best], scored.contributions[best], score_s)
+        return np.split(natural_units(outputs, self.spec.tasks), stops[:-1])
 
     def _candidate_output(self, words: Words) -> SideOutput:
         """Side outputs of candidates, in the form in which they are stored."""

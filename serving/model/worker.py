@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 import torch
 
 from ranker.errors import DeadlinePassedError, ModelError
+from ranker.score.terms import Floats
 from serving.http.metrics import Metrics
 from serving.http.service_time import ServiceTime
-from serving.model.encoded_request import EncodedRequest, Ranked
+from serving.model.encoded_request import EncodedRequest
 from serving.model.served_model import ServedModel
 
 logger = logging.getLogger(__name__)
@@ -33,13 +34,13 @@ class _RankJob:
 
     Attributes:
         deadline: See `serving/http/deadline.py`.
-        future: Its ranking, and the seconds that it waited.
+        future: Its predictions, and the seconds that it waited.
     """
 
     model: ServedModel
     request: EncodedRequest
     deadline: float
-    future: "Future[tuple[Ranked, float]]" = field(default_factory=Future)
+    future: "Future[tuple[Floats, float]]" = field(default_factory=Future)
     submitted: float = field(default_factory=perf_counter)
 
 
@@ -75,18 +76,18 @@ class ModelWorker:
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._thread.start()
 
-    async def rank(
+    async def predict(
         self, model: ServedModel, request: EncodedRequest, deadline: float
-    ) -> tuple[Ranked, float]:
-        """Rank one request's candidates.
+    ) -> tuple[Floats, float]:
+        """Predict for one request's candidates.
 
         Args:
-            model: Ranks it.
+            model: Predicts.
             request: The request.
             deadline: It is not begun if it would be done later; see `serving/http/deadline.py`.
 
         Returns:
-            The ranking, and the seconds that the request waited for it to begin.
+            (C, T) predictions in natural units, and the seconds that the request waited for its turn.
 
         Raises:
             DeadlinePassedError: The deadline passed before its turn, or would pass before its end.
@@ -168,7 +169,7 @@ class ModelWorker:
 
     def _attempt(self, batch: list[_RankJob], began: float) -> None:
         try:
-            results = batch[0].model.rank([job.request for job in batch])
+            results = batch[0].model.predict([job.request for job in batch])
         except Exception as error:
             if len(batch) > 1:  # rank each alone, so that only the request that fails gets the error
                 for job in batch:

@@ -29,7 +29,7 @@ FENCE = re.compile(
     r"(?:<!-- run: (?P<marker>[^>]*?) -->\n+)?^```(?P<info>[^\n`]*)\n(?P<text>.*?)^```$", re.M | re.S
 )
 RUNS = ("bash", "python", "yaml", "json", "text")
-SPEC_KEYS = {"features", "tasks", "labels", "network", "training", "score"}
+SPEC_KEYS = {"features", "tasks", "labels", "network", "training", "score", "policies"}
 PRELUDE = """
 set -euo pipefail
 watchnext() {

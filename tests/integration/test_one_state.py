@@ -177,7 +177,7 @@ class Service:
         )
         ids = [candidate["id"] for candidate in body.candidates]
         features = self.model.reader.read(body)
-        request = EncodedRequest(body.query_video_id, ids, features, FetchedRecords(), None, body.time_ms)
+        request = EncodedRequest(body.query_video_id, ids, features, FetchedRecords(), body.time_ms)
         missing = self.model.catalogue.missing(request.video_ids)
         user, found, whole = await self.store.read(
             self.model.user_records, body.user.id, self.model.catalogue.layout, missing
@@ -188,7 +188,7 @@ class Service:
     async def rank(self, requests):
         """What the model reads when it ranks these together, by group."""
         self.read.clear()
-        await self.worker.call(lambda: self.model.rank(requests))
+        await self.worker.call(lambda: self.model.predict(requests))
         found = {group: inputs for group, inputs in self.read if group is not Group.CANDIDATE}
         catalogue = self.model.catalogue
         ids = [video_id for request in requests for video_id in request.candidate_ids]

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from ranker.errors import SourceError
 from ranker.features.kinds.columns import CategoryFeature, Side
 from ranker.networks.sharing.mmoe import MMoESpec
-from ranker.score.score_spec import ScoreTerm
+from ranker.score.terms import ScoreTerm
 from ranker.spec import RankerSpec
 from tests.ranker.small_spec import SMALL_SPEC, random_records
 

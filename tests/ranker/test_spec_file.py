@@ -40,6 +40,19 @@ def test_a_spec_survives_writing() -> None:
     assert parse_spec(dump_spec(SMALL_SPEC), where="dumped") == SMALL_SPEC
 
 
+def test_a_spec_with_policies_survives_writing() -> None:
+    policies = "policies: {short: {terms: [{head: like}]}, kids: {combine: sum, terms: [{head: rating}]}}\n"
+    spec = parse_spec(SMALL_YAML + policies, where="with policies")
+
+    assert list(spec.policies) == ["short", "kids"]
+    assert parse_spec(dump_spec(spec), where="dumped") == spec
+
+
+def test_a_spec_without_policies_is_written_as_before_there_were_any() -> None:
+    """A run goes on from a checkpoint, and another build reads a bundle, by this text."""
+    assert "policies" not in dump_spec(SMALL_SPEC)
+
+
 @given(
     values=st.lists(st.text(max_size=5) | st.integers(), min_size=1, unique_by=str),
     weight=st.floats(allow_nan=False, allow_infinity=False),
@@ -121,13 +134,39 @@ def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
             "name: small\n",
             "name: small\nauthor: me\n",
             "expected the keys name, hash_seed, features, tasks, labels, network, training, score, "
-            "found 'author'",
+            "policies, found 'author'",
         ),
         (
             "{head: like, offset: 1}",
             "{head: like, power: 1}",
             "score > terms > 2 ('like'): expected the keys head, weight, offset, transform, low, high, "
             "scale, found 'power'",
+        ),
+        (
+            "combine: product",
+            "combine: max",
+            "score > combine: expected one of 'product', 'sum', found 'max'",
+        ),
+        (
+            "score:\n",
+            "policies: {short: {combine: sum, terms: [{head: like}, {head: click, scale: 0}]}}\nscore:\n",
+            "policies > short > terms > 1 ('click') > scale: Input should be greater than 0, found 0",
+        ),
+        (
+            "score:\n",
+            "policies: {short: {terms: [{head: click, transform: logit}]}}\nscore:\n",
+            "policies > short: term 'click': a logit can be negative, and product expects positive bases; "
+            "use combine: sum or another transform",
+        ),
+        (
+            "score:\n",
+            "policies: {short: {terms: [{head: share}]}}\nscore:\n",
+            "policy 'short' term: expected a head out of click, watch_time, like, rating, found 'share'",
+        ),
+        (
+            "score:\n",
+            "policies: {default: {terms: [{head: click}]}}\nscore:\n",
+            "policies: expected names other than that of score, found 'default'",
         ),
         ("name: country", "name: user_id", "expected one each, found two features named 'user_id'"),
         (

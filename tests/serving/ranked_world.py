@@ -4,7 +4,7 @@ import numpy as np
 
 from ranker.bundles.bundle import unpack
 from ranker.features.kinds.columns import Side
-from serving.model.encoded_request import EncodedRequest, FetchedRecords, Ranked
+from serving.model.encoded_request import EncodedRequest, FetchedRecords
 from serving.model.served_model import ServedModel
 from serving.schemas import RankRequest
 from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of
@@ -92,16 +92,10 @@ class World:
             {**self.videos.get(c["id"], {}), **c.get("features", {}), "video_id": c["id"]}
             for c in body.candidates
         ]
-        return EncodedRequest(query_video_id, ids, features, fetched, None, 0), (request, candidates)
+        return EncodedRequest(query_video_id, ids, features, fetched, 0), (request, candidates)
 
     def expected(self, columns):
         return self.bundle.predict(*columns)
-
-
-def predictions(ranked):
-    """(C, T) in the request's order."""
-    assert isinstance(ranked, Ranked), ranked
-    return ranked.predictions[np.argsort(ranked.order)]
 
 
 def close(found, expected):

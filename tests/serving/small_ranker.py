@@ -38,6 +38,8 @@ network: {kind: mmoe, shared: [32], experts: 3, expert: [16], tower: [8]}
 score:
   combine: product
   terms: [{head: click}, {head: watch_time, transform: log1p, offset: 1}, {head: like, offset: 1, weight: 4}]
+policies:
+  likes: {combine: sum, terms: [{head: like}]}
 """
 SPEC = parse_spec(YAML, where="small_ranker.py")
 OTHER_RECORDS_SPEC = parse_spec(

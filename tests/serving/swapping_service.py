@@ -2,7 +2,6 @@
 
 import asyncio
 
-import numpy as np
 import pytest
 
 from ranker.bundles.registry import Registry
@@ -55,9 +54,9 @@ class Service:
         ids = [row["video_id"] for row in ROWS[:count]]
         body = {"user": {"id": "u"}, "candidates": [{"id": video_id} for video_id in ids]}
         features = model.reader.read(RankRequest.model_validate(body))
-        request = EncodedRequest(None, ids, features, FetchedRecords(), None, 0)
-        ranked, _ = await self.worker.rank(model, request, NO_DEADLINE)
-        return ranked.predictions[np.argsort(ranked.order)]
+        request = EncodedRequest(None, ids, features, FetchedRecords(), 0)
+        predictions, _ = await self.worker.predict(model, request, NO_DEADLINE)
+        return predictions
 
 
 def serving(folder, server, use):

@@ -28,25 +28,27 @@ def ranker(registry, monkeypatch):
     return Ranker.load(registry)
 
 
-def test_the_answer_is_that_of_the_service(ranker, client):
+@pytest.mark.parametrize("policy", [None, "likes"])
+def test_the_answer_is_that_of_the_service(ranker, client, policy):
     client.put("/v1/users", json={"id": "face", "features": USER}).raise_for_status()
     for name, features in VIDEOS.items():
         client.put("/v1/videos", json={"id": name, "features": features}).raise_for_status()
     candidates = [c if isinstance(c, dict) else {"id": c} for c in CANDIDATES]
-    body = {"user": {"id": "face"}, "candidates": candidates, **REQUEST}
+    body = {"user": {"id": "face"}, "candidates": candidates, "policy": policy, **REQUEST}
     answer = client.post("/v1/rank", json=body).raise_for_status().json()
 
     ranker.know_users([{"user_id": "face", **USER}])
     ranker.know_videos([{"video_id": name, **features} for name, features in VIDEOS.items()])
-    ranking = ranker.rank("face", CANDIDATES, **REQUEST)
+    ranking = ranker.rank("face", CANDIDATES, policy=policy, **REQUEST)
 
     for mine, theirs in zip(ranking.items, answer["items"], strict=True):
         assert (mine.id, mine.position) == (theirs["id"], theirs["position"])
         assert mine.predictions == pytest.approx(theirs["predictions"], rel=1e-5, abs=1e-6)
         assert mine.contributions == pytest.approx(theirs["contributions"], rel=1e-5, abs=1e-6)
     assert ranking.ids == [item["id"] for item in answer["items"]]
-    assert (ranking.model_version, ranking.score_version) == (
+    assert (ranking.model_version, ranking.score_policy, ranking.score_version) == (
         answer["model_version"],
+        answer["score_policy"],
         answer["score_version"],
     )
 
@@ -87,6 +89,10 @@ def test_no_more_than_the_limit_are_returned(ranker):
         (lambda r: r.rank("u", ["a"], context={"weather": "rain"}), "weather"),
         (lambda r: r.rank({"id": "u", "age": 3}, ["a"]), "^/user/age: unknown field"),
         (lambda r: r.rank("u", ["a", "a"]), "candidates/1"),
+        (
+            lambda r: r.rank("u", ["a"], policy="newest"),
+            "^/policy: expected one of the score policies default, likes, found 'newest'",
+        ),
     ],
 )
 def test_a_wrong_request_is_refused_with_the_place(ranker, call, message):

@@ -31,10 +31,30 @@ def test_the_model_is_described(client):
     assert [term["head"] for term in model["score"]["terms"]] == ["click", "watch_time", "like"]
 
 
+def test_the_score_policies_are_listed_with_their_versions(client):
+    model = client.get("/v1/model").json()
+    default, likes = model["score_policies"]
+    assert default == {
+        "name": "default",
+        "score_version": model["score_version"],
+        "contributions": "parts of the logarithm of the score",
+        "score": model["score"],
+    }
+    assert likes == {
+        "name": "likes",
+        "score_version": SPEC.policies["likes"].version,
+        "contributions": "parts of the score",
+        "score": SPEC.policies["likes"].model_dump(mode="json"),
+    }
+
+
 def test_the_score_version_of_the_model_is_that_of_the_rankings(client):
     ranking = client.post("/v1/rank", json=BODY).json()
     model = client.get("/v1/model").json()
     assert ranking["score_version"] == model["score_version"]
+    for policy in model["score_policies"]:
+        asked = client.post("/v1/rank", json={**BODY, "policy": policy["name"]}).json()
+        assert asked["score_version"] == policy["score_version"]
     assert ranking["model_version"] == model["model_version"]
 
 
@@ -184,7 +204,7 @@ def test_an_error_of_the_model_is_no_answer_to_others_and_tells_nothing(service,
         raise RuntimeError("secret inside")
 
     with monkeypatch.context() as patch:
-        patch.setattr(model, "rank", fail)
+        patch.setattr(model, "predict", fail)
         answer = client.post("/v1/rank", json=BODY)
     assert answer.status_code == 500
     assert answer.json()["type"] == "urn:watchnext:internal-error"
@@ -213,6 +233,13 @@ def test_the_interface_is_documented(client):
     for schema in ("RankRequest", "RankResponse", "RankedVideo", "Candidate", "RecordInput"):
         for name, field in schemas[schema]["properties"].items():
             assert "description" in field, f"{schema}.{name}"
+
+
+def test_what_contributions_are_is_documented_for_every_way_of_combining(client):
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    description = schemas["RankedVideo"]["properties"]["contributions"]["description"]
+    for part in ("product, parts of the logarithm of the score", "sum, parts of the score"):
+        assert part in description
 
 
 def test_an_id_is_documented_as_text_or_an_integer(client):

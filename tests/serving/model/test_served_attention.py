@@ -6,7 +6,7 @@ import pyarrow as pa
 from ranker.features.layout import Group
 from tests.ranker.networks.attending import attending_spec
 from tests.ranker.small_spec import random_records
-from tests.serving.ranked_world import World, bundle_of, close, predictions
+from tests.serving.ranked_world import World, bundle_of, close
 
 
 def bundle_that_knows_a_viewer():
@@ -23,7 +23,9 @@ def test_whatever_a_request_is_ranked_with_its_predictions_are_the_bundles():
     world = World(bundle_that_knows_a_viewer(), seed=1)
     batch = [world.ask() for _ in range(4)]
 
-    for ranked, (_, columns) in zip(world.model.rank([request for request, _ in batch]), batch, strict=True):
+    for found, (_, columns) in zip(
+        world.model.predict([request for request, _ in batch]), batch, strict=True
+    ):
         pairs = world.bundle.encoder.encode_request(*columns).groups[Group.PAIR]
         assert [history.there.sum().item() for history in pairs.attended] == [6, 4]
-        close(predictions(ranked), world.expected(columns))
+        close(found, world.expected(columns))

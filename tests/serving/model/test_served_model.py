@@ -9,14 +9,13 @@ import torch
 
 from ranker.features.kinds.columns import CrossFeature, Side
 from ranker.networks.sharing.registry import kind_names
-from ranker.score.formula import ScoreFormula
 from serving.model import catalogue as catalogue_module
 from serving.model import served_model as module
 from serving.model.encoded_request import EncodedRequest, EvictedError, FetchedRecords
 from serving.model.served_model import ServedModel
 from serving.schemas import RankRequest
 from tests.ranker.small_spec import SMALL_SPEC, small_spec
-from tests.serving.ranked_world import RECORDS_SEEN, World, bundle_of, close, predictions
+from tests.serving.ranked_world import RECORDS_SEEN, World, bundle_of, close
 
 SPECS = {
     "mmoe": SMALL_SPEC,
@@ -59,8 +58,8 @@ def test_from_wherever_features_come_the_prediction_is_the_bundles(name, seed):
     world.make_resident(list(world.videos)[:15])
     for _ in range(5):  # what was fetched for one is resident for the next
         request, columns = world.ask()
-        [ranked] = world.model.rank([request])
-        close(predictions(ranked), world.expected(columns))
+        [found] = world.model.predict([request])
+        close(found, world.expected(columns))
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -70,11 +69,11 @@ def test_a_request_is_ranked_the_same_alone_and_among_others(name):
     for count in (12, 1, 7, 20):
         world.count = count
         asked.append(world.ask())
-    together = world.model.rank([request for request, _ in asked])
-    for ranked, (request, columns) in zip(together, asked, strict=True):
-        [alone] = world.model.rank([request])
-        close(predictions(ranked), predictions(alone))
-        close(predictions(ranked), world.expected(columns))
+    together = world.model.predict([request for request, _ in asked])
+    for found, (request, columns) in zip(together, asked, strict=True):
+        [alone] = world.model.predict([request])
+        close(found, alone)
+        close(found, world.expected(columns))
 
 
 @pytest.mark.parametrize("kind", kind_names())
@@ -84,11 +83,9 @@ def test_bfloat16_is_near_the_bundle(kind):
     binary = [index for index, task in enumerate(SMALL_SPEC.tasks) if task.kind == "binary"]
     for _ in range(10):
         request, columns = world.ask()
-        [ranked] = world.model.rank([request])
+        [found] = world.model.predict([request])
         # The weights of this network are drawn wide, so its logits are twice those of a trained one.
-        np.testing.assert_allclose(
-            predictions(ranked)[:, binary], world.expected(columns)[:, binary], atol=0.02
-        )
+        np.testing.assert_allclose(found[:, binary], world.expected(columns)[:, binary], atol=0.02)
 
 
 def test_videos_with_rows_of_their_own_are_told_apart_and_others_are_not():
@@ -100,37 +97,11 @@ def test_videos_with_rows_of_their_own_are_told_apart_and_others_are_not():
         RankRequest.model_validate({"user": {"id": "u"}, "candidates": [{"id": name} for name in ids]})
     )
 
-    [ranked] = world.model.rank([EncodedRequest(None, ids, features, FetchedRecords(asked_ids=ids), None, 0)])
+    [found] = world.model.predict([EncodedRequest(None, ids, features, FetchedRecords(asked_ids=ids), 0)])
 
-    found = predictions(ranked)
     close(found, world.bundle.predict({"user_id": "u"}, [{"video_id": name} for name in ids]))
     assert len(np.unique(found[:, 0])) == 4
     np.testing.assert_array_equal(found[3], found[4])
-
-
-def test_scores_order_and_limit_are_the_formulas():
-    world = World(BUNDLES["mmoe"], seed=5)
-    request, columns = world.ask()
-    scored = ScoreFormula(SMALL_SPEC.score, SMALL_SPEC.tasks).score(world.expected(columns))
-    [ranked] = world.model.rank([request])
-    assert ranked.order.tolist() == np.argsort(-scored.rank_key, kind="stable").tolist()
-    close(ranked.scores, scored.score[ranked.order])
-    np.testing.assert_allclose(ranked.contributions, scored.contributions[ranked.order], atol=1e-4)
-    [best] = world.model.rank([replace(request, limit=3)])
-    assert best.order.tolist() == ranked.order[:3].tolist()
-    assert best.predictions.shape == (3, len(SMALL_SPEC.tasks))
-
-
-def test_candidates_of_one_score_stay_in_the_requests_order():
-    world = World(BUNDLES["no ids"], seed=5)
-    features = world.model.reader.read(
-        RankRequest.model_validate({"user": {"id": "u"}, "candidates": [{"id": name} for name in "cab"]})
-    )
-    [ranked] = world.model.rank(
-        [EncodedRequest(None, ["c", "a", "b"], features, FetchedRecords(asked_ids="cab"), None, 0)]
-    )
-    assert len(set(ranked.scores.tolist())) == 1
-    assert ranked.order.tolist() == [0, 1, 2]
 
 
 def tiny_world(monkeypatch):
@@ -144,13 +115,13 @@ def test_a_tiny_catalogue_changes_no_prediction(monkeypatch):
     refused = 0
     for _ in range(12):
         batch = [world.ask() for _ in range(3)]
-        for ranked, (request, columns) in zip(world.model.rank([r for r, _ in batch]), batch, strict=True):
-            if isinstance(ranked, EvictedError):
+        for found, (request, columns) in zip(world.model.predict([r for r, _ in batch]), batch, strict=True):
+            if isinstance(found, EvictedError):
                 refused += 1
                 known = {v: world.record(v) for v in request.video_ids if v in world.videos}
                 again = FetchedRecords(request.fetched.user, frozenset(request.video_ids), known)
-                [ranked] = world.model.rank([replace(request, fetched=again)])
-            close(predictions(ranked), world.expected(columns))
+                [found] = world.model.predict([replace(request, fetched=again)])
+            close(found, world.expected(columns))
     assert 0 < refused < 36
     assert len(world.model.catalogue) <= 26
 
@@ -165,8 +136,8 @@ def test_an_evicted_video_is_asked_for_and_does_not_hurt_the_others_of_the_batch
         if video_id in world.videos and video_id not in first.video_ids
     )
     world.model.catalogue.remove([only_second])
-    one, other = world.model.rank([first, second])
-    close(predictions(one), world.expected(columns))
+    one, other = world.model.predict([first, second])
+    close(one, world.expected(columns))
     assert isinstance(other, EvictedError)
 
 
@@ -176,7 +147,7 @@ def test_what_was_fetched_does_not_replace_what_has_come_since():
     video_id = next(iter(request.fetched.videos))
     newer = world.model.catalogue.layout.of_rows([{"video_id": video_id, "duration_s": 7777.0}])
     world.model.put_videos([video_id], newer)
-    world.model.rank([request])
+    world.model.predict([request])
     np.testing.assert_array_equal(world.model.catalogue.copies([video_id])[1], newer)
 
 
@@ -187,10 +158,10 @@ def test_without_a_query_video_a_stored_one_without_a_name_is_not_taken_for_it()
     features = world.model.reader.read(
         RankRequest.model_validate({"user": {"id": "u"}, "candidates": [{"id": "n1"}]})
     )
-    [ranked] = world.model.rank(
-        [EncodedRequest(None, ["n1"], features, FetchedRecords(asked_ids=["n1"]), None, 0)]
+    [found] = world.model.predict(
+        [EncodedRequest(None, ["n1"], features, FetchedRecords(asked_ids=["n1"]), 0)]
     )
-    close(predictions(ranked), world.bundle.predict({"user_id": "u"}, [{"video_id": "n1"}]))
+    close(found, world.bundle.predict({"user_id": "u"}, [{"video_id": "n1"}]))
 
 
 def test_warming_up_leaves_no_trace():

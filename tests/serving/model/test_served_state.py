@@ -43,7 +43,7 @@ state.advance(2**53)
 assert not len(state._pending)
 model.use_state(ServedState(state, 1))
 ids = ["v1", "v2"]
-model.rank([EncodedRequest(None, ids, RequestFeatures(), FetchedRecords(asked_ids=ids), None, 1)])
+model.predict([EncodedRequest(None, ids, RequestFeatures(), FetchedRecords(asked_ids=ids), 1)])
 after = compiled()
 assert any(ready.values())
 print([name for name in after if after[name] != ready[name]])

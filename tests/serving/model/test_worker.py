@@ -21,7 +21,7 @@ class Recorder:
         self.batches = []
         self.threads = set()
 
-    def rank(self, queries):
+    def predict(self, queries):
         self.batches.append([query.name for query in queries])
         self.threads.add(threading.current_thread().name)
         if any(query.name == "bad" for query in queries):
@@ -69,7 +69,7 @@ def rank_together(worker, jobs, *, meanwhile=None):
     async def run():
         async with Held(worker):
             tasks = [
-                asyncio.ensure_future(worker.rank(model, one, *rest or (NO_DEADLINE,)))
+                asyncio.ensure_future(worker.predict(model, one, *rest or (NO_DEADLINE,)))
                 for model, one, *rest in jobs
             ]
             await asyncio.sleep(0)
@@ -130,7 +130,7 @@ def test_a_failing_request_fails_alone(caplog):
     with working() as worker:
         jobs = [(model, query("a")), (model, query("bad")), (model, query("b"))]
         assert results(rank_together(worker, jobs)) == ["a", ModelError, "b"]
-        assert asyncio.run(worker.rank(model, query("after"), NO_DEADLINE))[0] == "after"
+        assert asyncio.run(worker.predict(model, query("after"), NO_DEADLINE))[0] == "after"
     assert model.batches == [["a", "bad", "b"], ["a"], ["bad"], ["b"], ["after"]]
     assert "out of memory" in caplog.text
 
@@ -158,8 +158,8 @@ def test_jobs_run_between_batches_and_give_what_they_found():
 
     async def run(worker):
         async with Held(worker):
-            ranked = asyncio.ensure_future(worker.rank(model, query("a", 10), NO_DEADLINE))
-            then = asyncio.ensure_future(worker.rank(model, query("b", 10), NO_DEADLINE))
+            ranked = asyncio.ensure_future(worker.predict(model, query("a", 10), NO_DEADLINE))
+            then = asyncio.ensure_future(worker.predict(model, query("b", 10), NO_DEADLINE))
             jobs = [
                 asyncio.ensure_future(worker.call(lambda: order.append(list(model.batches)))),
                 asyncio.ensure_future(worker.call(lambda: order.append(list(model.batches)))),
@@ -180,7 +180,7 @@ def test_a_failing_job_reaches_who_asked_for_it_and_nobody_else():
     async def run(worker):
         with pytest.raises(ValueError, match="no"):
             await worker.call(fail)
-        return await worker.rank(Recorder(), query("a"), NO_DEADLINE)
+        return await worker.predict(Recorder(), query("a"), NO_DEADLINE)
 
     with working() as worker:
         assert asyncio.run(run(worker))[0] == "a"
@@ -192,7 +192,7 @@ def test_closing_finishes_what_was_submitted():
     async def run(worker):
         async with Held(worker):
             tasks = [
-                asyncio.ensure_future(worker.rank(model, query(str(i), 10), NO_DEADLINE)) for i in range(5)
+                asyncio.ensure_future(worker.predict(model, query(str(i), 10), NO_DEADLINE)) for i in range(5)
             ]
             await asyncio.sleep(0)
             closing = asyncio.ensure_future(asyncio.to_thread(worker.close))

@@ -56,9 +56,9 @@ async def several_refreshes(service):
 async def rank(service):
     """Have a few videos ranked of which only the ids are known."""
     ids = ["v1", "v2", "v3"]
-    request = EncodedRequest(None, ids, RequestFeatures(), FetchedRecords(asked_ids=ids), None, LATER_MS)
-    ranked, _ = await service.worker.rank(service.models.model, request, NO_DEADLINE)
-    assert np.isfinite(ranked.predictions).all()
+    request = EncodedRequest(None, ids, RequestFeatures(), FetchedRecords(asked_ids=ids), LATER_MS)
+    predictions, _ = await service.worker.predict(service.models.model, request, NO_DEADLINE)
+    assert np.isfinite(predictions).all()
 
 
 def pairs_known(model):
