@@ -116,10 +116,12 @@ def agreement(bundle: Bundle, requests: Iterator[Encoded], dtype: torch.dtype) -
 
 
 def serve(prepared: InferenceModel, encoded: Encoded) -> torch.Tensor:
-    """Compute outputs as the service does, with the candidates' parts in the model's type."""
-    candidate = prepared.resident(prepared.part(Group.CANDIDATE, encoded.groups[Group.CANDIDATE]))
-    pairs = prepared.part(Group.PAIR, encoded.groups[Group.PAIR]) if prepared.has_pairs else None
-    return prepared.outputs(prepared.part(Group.REQUEST, encoded.groups[Group.REQUEST]), [candidate], pairs)
+    """Compute outputs as the service does, with the videos' parts kept in the model's type."""
+    candidate = prepared.for_storage(prepared.side_output(Group.CANDIDATE, encoded.groups[Group.CANDIDATE]))
+    pairs = prepared.side_output(Group.PAIR, encoded.groups[Group.PAIR]) if prepared.has_pairs else None
+    return prepared.outputs(
+        prepared.side_output(Group.REQUEST, encoded.groups[Group.REQUEST]), [candidate], pairs
+    )
 
 
 def best(policy: ScorePolicy, predictions: NDArray[np.float64]) -> set[int]:

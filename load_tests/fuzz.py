@@ -25,8 +25,9 @@ from load_tests.ranking.world import CANDIDATES, World, make_world
 from ranker.features.sides import Side
 from ranker.spec import RankerSpec
 from ranker.spec_file import load_spec
-from serving.http.auth import ApiKey, Role, fresh_key, hashed
+from serving.http.auth import ApiKey, fresh_key, hashed
 from serving.http.key_file import append_key
+from serving.http.roles import Role
 
 SCHEMATHESIS: Final = "schemathesis==4.32.5"
 MIN_CASES, EXAMPLES, QUICK_EXAMPLES = 20_000, 4_500, 800

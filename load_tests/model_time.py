@@ -39,9 +39,9 @@ def contenders(experts: int) -> tuple[dict[str, Callable[[], object]], int]:
     encoder, model = Encoder(spec), RankingModel(spec).eval()
     encoded = encoder.encode_request({}, [{"video_id": str(index)} for index in range(CANDIDATES)])
     prepared = InferenceModel.of(model, torch.bfloat16)
-    request = prepared.part(Group.REQUEST, encoded.groups[Group.REQUEST])
-    candidates = prepared.resident(prepared.part(Group.CANDIDATE, encoded.groups[Group.CANDIDATE]))
-    pairs = prepared.part(Group.PAIR, encoded.groups[Group.PAIR])
+    request = prepared.side_output(Group.REQUEST, encoded.groups[Group.REQUEST])
+    candidates = prepared.for_storage(prepared.side_output(Group.CANDIDATE, encoded.groups[Group.CANDIDATE]))
+    pairs = prepared.side_output(Group.PAIR, encoded.groups[Group.PAIR])
 
     first, linear = multiplications(model.network.first), multiplications(model.network.linear)  # type: ignore[arg-type]
     left = model.multiplications - first - linear

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from ranker.bundles.registry import Registry
 from ranker.store.connection import connect_async, connect_later
-from serving.http import middleware as shell
+from serving.http import middleware
 from serving.model.worker import ModelWorker
 from serving.ranking import RankingService
 from serving.routes import router
@@ -18,7 +18,7 @@ from serving.settings import ServingSettings
 from serving.sync.catalogue_follower import BLOCK_MS
 from serving.sync.feature_store import FeatureStore
 from serving.sync.hot_swap import HotSwap
-from serving.sync.state_follower import SILENCE_S, StateFollower
+from serving.sync.state_follower import READ_TIMEOUT_S, StateFollower
 
 
 def create_app(settings: ServingSettings) -> FastAPI:
@@ -55,11 +55,11 @@ def create_app(settings: ServingSettings) -> FastAPI:
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
-    shell.install(app, settings)
+    middleware.install(app, settings)
     metrics = app.state.metrics
-    worker = ModelWorker(settings.model_threads, settings.batch_candidates, metrics, app.state.pace)
+    worker = ModelWorker(settings.model_threads, settings.batch_candidates, metrics, app.state.service_time)
     store = FeatureStore(client, settings.redis_timeout_s, metrics)
-    states = StateFollower(connect_later(settings.redis_url, timeout_s=SILENCE_S), worker, metrics)
+    states = StateFollower(connect_later(settings.redis_url, timeout_s=READ_TIMEOUT_S), worker, metrics)
     models = HotSwap(
         Registry(settings.registry),
         store,

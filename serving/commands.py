@@ -15,8 +15,9 @@ from ranker.device import choose_device
 from ranker.errors import UserError
 from ranker.private_redis.server import default_home, store_url
 from serving.app import create_app
-from serving.http.auth import ApiKey, Role, fresh_key, hashed
+from serving.http.auth import ApiKey, fresh_key, hashed
 from serving.http.key_file import append_key, line, read_keys
+from serving.http.roles import Role
 from serving.processes.cores import usable_cores
 from serving.processes.server import Server
 from serving.processes.supervisor import Processes
@@ -77,8 +78,8 @@ def serve(
             catalogue_mb=catalogue_mb,
             device=device,
         )
-        place = f"[{host}]" if ":" in host else host
-        address = f"http://{place}:{listener.getsockname()[1]}"
+        bracketed_host = f"[{host}]" if ":" in host else host
+        address = f"http://{bracketed_host}:{listener.getsockname()[1]}"
 
         def announce(version: str) -> None:
             if not keys:
@@ -122,7 +123,7 @@ def _run_alone(settings: ServingSettings, listener: socket.socket, announce: Cal
         application,
         application.state.admission,
         shutdown_timeout_s=settings.shutdown_timeout_s,
-        ready=lambda: announce(version),
+        on_ready=lambda: announce(version),
     ).run([listener])
 
 

@@ -1,4 +1,4 @@
-"""Ranking in the caller's own process, without HTTP: the code that serves, for notebooks and batch jobs."""
+"""Ranking in the caller's process with the service's code, without HTTP: for notebooks and batch jobs."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,8 +20,9 @@ from ranker.features.record import RecordLayout, Words
 from ranker.features.sides import Side
 from ranker.features.values import FeatureValue, canonical
 from serving.http.json_pointer import json_pointer
-from serving.http.wordings import worded
-from serving.model.served_model import Query, ServedModel, Stored
+from serving.http.validation_messages import validation_message
+from serving.model.encoded_request import EncodedRequest, FetchedRecords
+from serving.model.served_model import ServedModel
 from serving.ranked_list import chosen_policy, ranked_items
 from serving.schemas import RankedVideo, RankRequest
 
@@ -46,7 +47,7 @@ class Ranking(BaseModel):
 
 
 class Ranker:
-    """A bundle that ranks in this process; one thread at a time.
+    """A bundle that ranks in this process; one thread at a time may use it.
 
     Features of viewers and videos are those that a request carries and those that `know_users` and
     `know_videos` were given, which take the place of the feature store.
@@ -57,9 +58,9 @@ class Ranker:
     """
 
     def __init__(self, bundle: Bundle, *, device: str = "auto") -> None:
-        place = choose_device(device)
-        bundle.model.to(place)
-        dtype = torch.bfloat16 if fast_bfloat16(place) else torch.float32
+        chosen = choose_device(device)
+        bundle.model.to(chosen)
+        dtype = torch.bfloat16 if fast_bfloat16(chosen) else torch.float32
         self._model = ServedModel(bundle, CATALOGUE_BYTES, dtype)
         self._users: dict[str, Words] = {}
         self._videos: dict[str, Words] = {}
@@ -152,14 +153,15 @@ class Ranker:
             policy=policy,
         )
         chosen = chosen_policy(self._model.policies, body)
-        carried = self._model.reader.read(body)
+        features = self._model.reader.read(body)
         ids = [candidate["id"] for candidate in body.candidates]
-        asked = ids if body.query_video_id is None else [*ids, body.query_video_id]
-        lacking = self._model.catalogue.lacking(asked)
-        known = {name: self._videos[name] for name in lacking if name in self._videos}
-        stored = Stored(self._users.get(body.user.id), lacking, known)
+        video_ids = ids if body.query_video_id is None else [*ids, body.query_video_id]
+        missing = self._model.catalogue.missing(video_ids)
+        videos = {video_id: self._videos[video_id] for video_id in missing if video_id in self._videos}
+        fetched = FetchedRecords(self._users.get(body.user.id), missing, videos)
         now_ms = body.time_ms or time.time_ns() // 1_000_000
-        (predictions,) = self._model.predict([Query(body.query_video_id, ids, carried, stored, now_ms)])
+        request = EncodedRequest(body.query_video_id, ids, features, fetched, now_ms)
+        (predictions,) = self._model.predict([request])
         if isinstance(predictions, Exception):
             raise predictions
         tasks = [task.name for task in self._model.spec.tasks]
@@ -179,7 +181,10 @@ def _request(**fields: Any) -> RankRequest:
     try:
         return RankRequest.model_validate(fields)
     except ValidationError as error:
-        mistakes = [Mistake(json_pointer(d["loc"]), worded(dict(d))) for d in error.errors(include_url=False)]
+        mistakes = [
+            Mistake(json_pointer(d["loc"]), validation_message(dict(d)))
+            for d in error.errors(include_url=False)
+        ]
         raise InvalidRequestError(mistakes) from error
 
 

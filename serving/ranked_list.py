@@ -43,12 +43,12 @@ def ranked_items(
     rows = zip(best.tolist(), scored.score[best].tolist(), predictions[best].tolist(), strict=True)
     items: list[dict[str, Any]] = [
         {
-            "id": body.candidates[place]["id"],
+            "id": body.candidates[index]["id"],
             "position": position,
             "score": score,
             "predictions": dict(zip(tasks, predicted, strict=True)),
         }
-        for position, (place, score, predicted) in enumerate(rows, start=1)
+        for position, (index, score, predicted) in enumerate(rows, start=1)
     ]
     if body.explain:
         for item, parts in zip(items, scored.contributions[best].tolist(), strict=True):

@@ -1,45 +1,25 @@
-"""One request's way: check, features, predictions, score, list."""
+"""Ranking one request: check, fetch features, predict, score, list."""
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
 from ranker.errors import EvictedError, FeatureError, InvalidRequestError, Mistake, StoreError
 from ranker.events import USER_ID, VIDEO_ID
 from ranker.features.record import RecordLayout, Words
+from serving.http.deadline import Arrival
 from serving.http.json_pointer import json_pointer
 from serving.http.metrics import Metrics, Phase
-from serving.model.request_records import message
-from serving.model.served_model import Query, ServedModel, Stored
+from serving.model.encoded_request import EncodedRequest, FetchedRecords
+from serving.model.request_features import without_location
+from serving.model.served_model import ServedModel
 from serving.model.worker import ModelWorker
 from serving.ranked_list import chosen_policy, ranked_items
 from serving.schemas import RankRequest, RecordInput
 from serving.sync.feature_store import FeatureStore
 from serving.sync.hot_swap import HotSwap
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """When a request came, and until when its answer is of use.
-
-    Attributes:
-        request_id: Names it.
-        started: `perf_counter()` when it came.
-        deadline: `perf_counter()` after which nobody waits; None for no such time.
-    """
-
-    request_id: str
-    started: float
-    deadline: float | None
-
-    def before(self, timeout_ms: int | None) -> float | None:
-        """The earlier one of this deadline and one `timeout_ms` after the request came."""
-        if timeout_ms is None:
-            return self.deadline
-        own = self.started + timeout_ms / 1000
-        return own if self.deadline is None else min(own, self.deadline)
 
 
 class RankingService:
@@ -49,7 +29,7 @@ class RankingService:
         models: Has the model that ranks now.
         worker: Runs it.
         store: Has the stored features.
-        metrics: Is told of every phase.
+        metrics: Records the time of every phase.
     """
 
     def __init__(self, models: HotSwap, worker: ModelWorker, store: FeatureStore, metrics: Metrics) -> None:
@@ -64,55 +44,62 @@ class RankingService:
         return self._models.model
 
     async def rank(self, body: RankRequest, arrival: Arrival) -> dict[str, Any]:
-        """Rank the candidates of one request; the whole answer is of one model.
+        """Rank the candidates of one request; the whole answer is from one model.
 
         Args:
             body: The request.
-            arrival: When it came.
+            arrival: When it arrived, and its deadline.
 
         Returns:
-            What `RankResponse` describes, made of plain values.
+            A `RankResponse` as plain values.
 
         Raises:
-            InvalidRequestError: It names a score policy or carries columns that the model has not, values of
-                the wrong type, or a candidate twice.
-            DeadlinePassedError: It could not be begun in time.
+            InvalidRequestError: It names a score policy or carries columns that the model does not have,
+                values of the wrong type, or a candidate twice.
+            DeadlinePassedError: It could not be ranked in time, and was not begun.
             ModelError: The model failed.
         """
         model = self.model
         policy = chosen_policy(model.policies, body)
-        carried = model.reader.read(body)
+        features = model.reader.read(body)
         checked = self._phase("validate", arrival.started)
-        video_ids = [candidate["id"] for candidate in body.candidates]
-        query = Query(
+        request = EncodedRequest(
             body.query_video_id,
-            video_ids,
-            carried,
-            Stored(),
+            [candidate["id"] for candidate in body.candidates],
+            features,
+            FetchedRecords(),
             body.time_ms or time.time_ns() // 1_000_000,
         )
-        lacking = model.catalogue.lacking(query.videos)
-        self._metrics.catalogue(len(query.videos) - len(lacking), len(lacking))
-        stored, degraded = await self._stored(model, body.user.id, lacking)
-        fetched = self._phase("features", checked)
-        deadline = arrival.before(body.timeout_ms)
+        missing = model.catalogue.missing(request.video_ids)
+        self._metrics.catalogue(len(request.video_ids) - len(missing), len(missing))
+        fetched, degraded = await self._fetch(model, body.user.id, missing)
+        submitted = self._phase("features", checked)
+        deadline = arrival.deadline_with(body.timeout_ms)
+        first_attempt_s = 0.0
         try:
-            predictions, waited_s = await self._worker.predict(model, replace(query, stored=stored), deadline)
+            predictions, waited_s = await self._worker.predict(
+                model, replace(request, fetched=fetched), deadline
+            )
         except EvictedError:
-            stored, degraded = await self._stored(model, body.user.id, query.videos)
-            predictions, waited_s = await self._worker.predict(model, replace(query, stored=stored), deadline)
-        self._metrics.phase("queue", waited_s)
-        predicted = self._phase("model", fetched + waited_s)
+            evicted = perf_counter()
+            first_attempt_s = evicted - submitted
+            fetched, degraded = await self._fetch(model, body.user.id, request.video_ids)
+            submitted = self._phase("features", evicted)
+            predictions, waited_s = await self._worker.predict(
+                model, replace(request, fetched=fetched), deadline
+            )
+        self._metrics.phase("queue", first_attempt_s + waited_s)
+        predicted = self._phase("model", submitted + waited_s)
         items = ranked_items(body, [task.name for task in model.spec.tasks], predictions, policy)
         scored = self._phase("score", predicted)
-        self._metrics.candidates(len(video_ids))
+        self._metrics.candidates(len(request.candidate_ids))
         return {
             "request_id": arrival.request_id,
             "model_version": model.manifest.model_version,
             "score_policy": policy.name,
             "score_version": policy.version,
             "took_ms": round((scored - arrival.started) * 1000, 3),
-            "unknown": _unknown(body, stored),
+            "unknown": _unknown(body, fetched),
             "degraded": degraded,
             "items": items,
         }
@@ -140,25 +127,25 @@ class RankingService:
         await self._store.write_video(layout, record.id, words)
 
     async def ready(self) -> None:
-        """See that requests can be ranked with stored features.
+        """Check that requests can be ranked with stored features.
 
         Raises:
             StoreError: Redis does not answer.
         """
         await self._store.ping()
 
-    async def _stored(
-        self, model: ServedModel, user_id: str, videos: Sequence[str]
-    ) -> tuple[Stored, list[str]]:
-        """What the store has of a viewer and some videos, and in which ways that is not all."""
-        asked = frozenset(videos)
+    async def _fetch(
+        self, model: ServedModel, user_id: str, video_ids: Sequence[str]
+    ) -> tuple[FetchedRecords, list[str]]:
+        """Read a viewer and some videos from the store; also return the answer's `degraded`."""
+        asked_ids = frozenset(video_ids)
         try:
-            user, found, whole = await self._store.read(
-                model.user_records, user_id, model.catalogue.layout, asked
+            user, videos, complete = await self._store.read(
+                model.user_records, user_id, model.catalogue.layout, asked_ids
             )
         except StoreError:
-            return Stored(asked=asked), ["feature_store"]
-        return Stored(user, asked, found), [] if whole else ["stored_features"]
+            return FetchedRecords(asked_ids=asked_ids), ["feature_store"]
+        return FetchedRecords(user, asked_ids, videos), [] if complete else ["stored_features"]
 
     def _phase(self, phase: Phase, since: float) -> float:
         now = perf_counter()
@@ -179,17 +166,17 @@ def _record(layout: RecordLayout, record: RecordInput, id_column: str, columns: 
     try:
         return layout.of_rows([{**record.features, id_column: record.id}])
     except FeatureError as error:
-        where = ("id",) if error.feature == id_column else ("features", error.feature)
-        raise InvalidRequestError([Mistake(json_pointer(where), message(error))]) from error
+        path = ("id",) if error.feature == id_column else ("features", error.feature)
+        raise InvalidRequestError([Mistake(json_pointer(path), without_location(error))]) from error
 
 
-def _unknown(body: RankRequest, stored: Stored) -> dict[str, Any]:
-    """Those of whom neither the store nor the request knows a feature, in the request's order."""
-    missing = {video_id for video_id in stored.asked if video_id not in stored.videos}
+def _unknown(body: RankRequest, fetched: FetchedRecords) -> dict[str, Any]:
+    """Who has features neither in the store nor in the request, in the request's order."""
+    missing = {video_id for video_id in fetched.asked_ids if video_id not in fetched.videos}
     videos: list[str] = []
     if missing:
         videos = [c["id"] for c in body.candidates if c["id"] in missing and not c.get("features")]
         query = body.query_video_id
         if query in missing and not body.query_features and query not in videos:
             videos.append(query)
-    return {"user": stored.user is None and not body.user.features, "videos": videos}
+    return {"user": fetched.user is None and not body.user.features, "videos": videos}

@@ -11,9 +11,11 @@ from ranker.features.kinds.cross import CrossFeature
 from ranker.features.kinds.feature import StateFeature
 from ranker.features.sides import Side
 from serving.http import problems
+from serving.http.deadline import Arrival
+from serving.http.endpoints import HEALTH, MODEL, RANK, READINESS, USERS, VIDEOS
 from serving.http.json_body import JsonRoute
 from serving.http.problem_documents import described
-from serving.ranking import Arrival, RankingService
+from serving.ranking import RankingService
 from serving.schemas import (
     FeatureInfo,
     Health,
@@ -39,7 +41,7 @@ def ranking_service(request: Request) -> RankingService:
 Ranking = Annotated[RankingService, Depends(ranking_service)]
 
 
-@router.post("/v1/rank", response_model=RankResponse, responses=described(400, 413, 415, 422))
+@router.post(RANK.path, response_model=RankResponse, responses=described(400, 413, 415, 422))
 async def rank(body: RankRequest, request: Request, ranking: Ranking) -> Response:
     """Rank candidate videos for one viewer.
 
@@ -54,13 +56,13 @@ async def rank(body: RankRequest, request: Request, ranking: Ranking) -> Respons
     return Response(content, media_type="application/json")
 
 
-@router.put("/v1/users", status_code=204, responses=described(400, 413, 415, 422, 503))
+@router.put(USERS.path, status_code=204, responses=described(400, 413, 415, 422, 503))
 async def put_user(body: RecordInput, ranking: Ranking) -> None:
     """Store a viewer's features in place of what is there: columns that are left out are missing."""
     await ranking.put_user(body)
 
 
-@router.put("/v1/videos", status_code=204, responses=described(400, 413, 415, 422, 503))
+@router.put(VIDEOS.path, status_code=204, responses=described(400, 413, 415, 422, 503))
 async def put_video(body: RecordInput, ranking: Ranking) -> None:
     """Store a video's features in place of what is there: columns that are left out are missing.
 
@@ -69,7 +71,7 @@ async def put_video(body: RecordInput, ranking: Ranking) -> None:
     await ranking.put_video(body)
 
 
-@router.get("/v1/model")
+@router.get(MODEL.path)
 async def model(ranking: Ranking) -> ModelResponse:
     """Describe the model that ranks: what it reads, what it predicts, how that becomes a score."""
     served = ranking.model
@@ -101,13 +103,13 @@ async def model(ranking: Ranking) -> ModelResponse:
     )
 
 
-@router.get("/healthz")
+@router.get(HEALTH.path)
 async def healthz() -> Health:
     """Whether the process answers."""
     return Health()
 
 
-@router.get("/readyz", responses=described(503))
+@router.get(READINESS.path, responses=described(503))
 async def readyz(ranking: Ranking) -> Readiness:
     """Whether requests are ranked with a model and stored features; the process starts only with a model."""
     try:

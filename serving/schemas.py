@@ -17,15 +17,16 @@ from typing_extensions import TypedDict
 
 from ranker.features.sides import Side
 from ranker.score.registry import KINDS, AnyScoreSpec, combine_of
+from serving.http.deadline import MAX_TIMEOUT_MS
 
-MOST_CANDIDATES: Final = 1_000
-MOST_ID_BITS: Final = 800
-"""Of an id given as an integer: some 240 digits, no more than a text may have."""
+MAX_CANDIDATES: Final = 1_000
+MAX_ID_BITS: Final = 800
+"""Of an id given as an integer: some 240 digits, which fit into the 256 characters of an id as text."""
 
 
 @dataclass(frozen=True)
 class _Expects:
-    """One message for a value that fits no type, instead of one a type."""
+    """Replaces the messages of all members of a union by a single one."""
 
     what: str
 
@@ -36,7 +37,7 @@ class _Expects:
 
 
 def _digits(value: int) -> str:
-    if value.bit_length() > MOST_ID_BITS:
+    if value.bit_length() > MAX_ID_BITS:
         raise ValueError
     return str(value)
 
@@ -69,8 +70,9 @@ class UserInput(Schema):
     features: Features = Field({}, description="Columns known to the caller; they replace the stored ones.")
 
 
+# A TypedDict: validating hundreds of pydantic models would take as long as everything else together.
 class Candidate(TypedDict):
-    """A video to be scored; no model, for making hundreds of those takes as long as all else."""
+    """A video to be scored."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
 
@@ -125,7 +127,7 @@ class RankRequest(Schema):
         examples=[{"hour": 21}],
     )
     candidates: list[Candidate] = Field(
-        min_length=1, max_length=MOST_CANDIDATES, description="The videos to rank, each once."
+        min_length=1, max_length=MAX_CANDIDATES, description="The videos to rank, each once."
     )
     time_ms: int | None = Field(
         None,
@@ -139,7 +141,7 @@ class RankRequest(Schema):
         None,
         strict=True,
         ge=1,
-        le=MOST_CANDIDATES,
+        le=MAX_CANDIDATES,
         description="How many of the best to return; all by default.",
     )
     explain: bool = Field(False, strict=True, description="Return each head's contribution to the score.")
@@ -154,7 +156,7 @@ class RankRequest(Schema):
         None,
         strict=True,
         ge=1,
-        le=60_000,
+        le=MAX_TIMEOUT_MS,
         description="How long the answer is of use, from when the request came; X-Timeout-Ms says the same.",
     )
 

@@ -1,4 +1,4 @@
-"""What the service is told when it starts."""
+"""Settings of the service."""
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
@@ -20,14 +20,14 @@ class ServingSettings(BaseModel):
     )
     max_waiting: PositiveInt = Field(
         32,
-        description="Ranking requests that one process takes on at a time; one more is told to come back "
-        "later. It bounds the wait: a request is behind at most so many others, a tenth of a second where "
-        "one takes 3 ms, and it fills the largest batch of the model twice.",
+        description="Ranking requests that one process accepts at a time; further ones are refused with 503. "
+        "It bounds the wait to so many requests, a tenth of a second where one takes 3 ms, and fills the "
+        "largest batch of the model twice.",
     )
-    max_body_bytes: PositiveInt = Field(2 * 1024 * 1024, description="Greatest size of a request's body.")
+    max_body_bytes: PositiveInt = Field(2 * 1024 * 1024, description="Maximum size of a request's body.")
     body_timeout_s: PositiveFloat = Field(10.0, description="How long a request's body may take to come.")
     shutdown_timeout_s: PositiveInt = Field(
-        30, description="How long a service that is told to stop works on what it has accepted."
+        30, description="How long a service that was asked to stop works on the requests that it accepted."
     )
     model_threads: PositiveInt = Field(
         1,
@@ -36,9 +36,8 @@ class ServingSettings(BaseModel):
     )
     batch_candidates: PositiveInt = Field(
         512,
-        description="Candidates that the model ranks together. On a CPU a request of a few hundred fills the "
-        "cores by itself, so more would only make the first of a batch wait for the last; on CUDA 4096 do no "
-        "harm.",
+        description="Candidates that the model ranks together. On a CPU one request of a few hundred uses "
+        "all cores, so a larger batch only makes its first request wait for its last; on CUDA 4096 is fine.",
     )
     device: str = Field("auto", description="Where the model runs: auto, cpu or cuda.")
     catalogue_mb: PositiveInt = Field(

@@ -70,12 +70,12 @@ class World:
         return path
 
     def joined(self, body: dict[str, Any]) -> Request:
-        """Join a request with the stored features of its user and videos, as the encoder reads it."""
+        """A request with everything that is stored of its user and videos, at the time of the last event."""
         query = self.videos[int(body["query_video_id"])]
         columns = {**self.users[int(body["user"]["id"])], **body["context"]}
         columns |= {f"query_{name}": value for name, value in query.items()}
         candidates = [{**self.videos[int(c["id"])], **c["features"]} for c in body["candidates"]]
-        return Request(request=columns, candidates=candidates)
+        return Request(time_ms=WATERMARK_MS, request=columns, candidates=candidates)
 
 
 def make_world(folder: Path, spec: RankerSpec) -> World:
@@ -95,7 +95,7 @@ def make_world(folder: Path, spec: RankerSpec) -> World:
         pq.write_table(table, data / f"{name}.parquet")
     (folder / "spec.yaml").write_text(dump_spec(spec))
     golden = world.joined(world.requests[0])
-    small = Request(request=golden.request, candidates=golden.candidates[:4])
+    small = golden.model_copy(update={"candidates": golden.candidates[:4]})
     publish(world.registry, spec, log.combine_chunks().to_batches()[0], small)
     load = ["features", "load", "--spec", folder / "spec.yaml", "--data", data, "--home", world.home]
     subprocess.run(

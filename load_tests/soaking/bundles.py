@@ -76,4 +76,4 @@ def write_damaged(world: World, version: str, files: Files) -> None:
 
 def _golden(world: World) -> Request:
     whole = world.joined(world.requests[0])
-    return Request(request=whole.request, candidates=whole.candidates[:4])
+    return whole.model_copy(update={"candidates": whole.candidates[:4]})

@@ -50,14 +50,14 @@ class Request(BaseModel):
     """A request as the encoder reads it.
 
     Attributes:
-        time_ms: Time of the request, Unix epoch in milliseconds.
+        time_ms: When it is made, Unix epoch; the feature state is read as of then.
         request: Values of the user, query and context columns.
         candidates: For each candidate, values of the candidate and pair columns.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    time_ms: int = 0
+    time_ms: int
     request: dict[str, FeatureValue]
     candidates: list[dict[str, FeatureValue]]
 

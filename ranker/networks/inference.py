@@ -8,7 +8,7 @@ of the network's `rest` stay in float32; on CUDA, the rest is replayed from CUDA
 For any other network, the embedded input of each video is kept, and the plain forward pass does the rest;
 with bfloat16, under autocast as in training.
 
-Shape letters: R rows of one side, B rows (candidates of all requests), Q requests, H width of a side's part,
+Shape letters: R rows of one side, B rows (candidates of all requests), Q requests, H width of `hidden`,
 T tasks.
 """
 
@@ -27,30 +27,30 @@ from ranker.networks.sharing.base import HeadOutputs, SplitsBySides
 
 
 @dataclass(frozen=True)
-class Part:
-    """One side's part of the network's first layer and linear path.
+class SideOutput:
+    """What one side contributes to the network.
 
     Attributes:
-        hidden: (R, H), the term of the first layer's sum, or the embedded input.
-        linear: (R, T) float32, the term of the linear path's sum; (R, 0) for a network without sides.
+        hidden: (R, H): its summand of the first layer, or its embedded input.
+        linear: (R, T) float32: its summand of the outputs on the linear path; (R, 0) where there is none.
     """
 
     hidden: Tensor
     linear: Tensor
 
-    def __getitem__(self, rows: Tensor | slice) -> "Part":
-        """Select rows."""
-        return Part(self.hidden[rows], self.linear[rows])
+    def __getitem__(self, rows: Tensor | slice) -> "SideOutput":
+        """Some of the rows."""
+        return SideOutput(self.hidden[rows], self.linear[rows])
 
 
 class InferenceModel(ABC):
     """A trained model, ready to rank.
 
     Attributes:
-        dtype: Type of the products and of the videos' resident parts.
-        device: The model's device.
-        hidden_width: H of a candidate's part.
-        linear_width: Columns of a candidate's linear part.
+        dtype: Of the products, and of the videos' stored outputs.
+        device: Where it computes.
+        hidden_width: H of a candidate's output.
+        linear_width: Columns of a candidate's `linear`.
         has_pairs: Whether any feature belongs to the pair of request and candidate.
     """
 
@@ -70,14 +70,14 @@ class InferenceModel(ABC):
 
         Args:
             model: Its weights are copied where their type changes, else shared.
-            dtype: Type of the products and of the videos' resident parts.
+            dtype: Of the products, and of the videos' stored outputs.
         """
         kind = SplitInference if isinstance(model.network, SplitsBySides) else PlainInference
         return kind(model, dtype)
 
     @abstractmethod
-    def part(self, group: Group, inputs: GroupInputs) -> Part:
-        """Compute a side's part.
+    def side_output(self, group: Group, inputs: GroupInputs) -> SideOutput:
+        """Compute what a side contributes to the network.
 
         Args:
             group: The side.
@@ -87,17 +87,26 @@ class InferenceModel(ABC):
             R rows, float32.
         """
 
-    def resident(self, part: Part) -> Part:
-        """Convert a candidates' part to this model's type, in which it is kept."""
-        return Part(part.hidden.to(self.dtype), part.linear)
+    def for_storage(self, output: SideOutput) -> SideOutput:
+        """Convert videos' outputs to the form in which they are stored.
+
+        Args:
+            output: R rows, float32.
+
+        Returns:
+            R rows with `hidden` in this model's `dtype`: in bfloat16 it takes half the memory.
+        """
+        return SideOutput(output.hidden.to(self.dtype), output.linear)
 
     @abstractmethod
-    def outputs(self, requests: Part, candidates: Sequence[Part], pairs: Part | None = None) -> Tensor:
+    def outputs(
+        self, requests: SideOutput, candidates: Sequence[SideOutput], pairs: SideOutput | None = None
+    ) -> Tensor:
         """Compute the heads' outputs for the candidates of some requests.
 
         Args:
             requests: Q rows.
-            candidates: For each request the part of its candidates; B rows in all.
+            candidates: For each request its candidates' outputs, B rows in all.
             pairs: B rows; None if the model has no pair features.
 
         Returns:
@@ -133,24 +142,26 @@ class SplitInference(InferenceModel):
             self._rest = CudaGraphs(rest, self.hidden_width, dtype, self.device)
 
     @torch.inference_mode()
-    def part(self, group: Group, inputs: GroupInputs) -> Part:
-        """See `InferenceModel`; the bias of the layers is added to the request's part."""
+    def side_output(self, group: Group, inputs: GroupInputs) -> SideOutput:
+        """See `InferenceModel`; the bias of the layers is added to the request's output."""
         product = self._embedded(group, inputs) @ self._weights[group]
         if group is Group.REQUEST:
             product += self._bias
-        return Part(product[:, : self.hidden_width], product[:, self.hidden_width :])
+        return SideOutput(product[:, : self.hidden_width], product[:, self.hidden_width :])
 
     @torch.inference_mode()
-    def outputs(self, requests: Part, candidates: Sequence[Part], pairs: Part | None = None) -> Tensor:
+    def outputs(
+        self, requests: SideOutput, candidates: Sequence[SideOutput], pairs: SideOutput | None = None
+    ) -> Tensor:
         """See `InferenceModel`."""
-        counts = [len(part.hidden) for part in candidates]
+        counts = [len(output.hidden) for output in candidates]
         hidden = torch.empty((sum(counts), self.hidden_width), dtype=self.dtype, device=self.device)
         linear = torch.empty((len(hidden), self.tasks), device=self.device)
         start = 0
-        for index, part in enumerate(candidates):
+        for index, output in enumerate(candidates):
             rows = slice(start, start + counts[index])
-            total = requests.hidden[index] + part.hidden
-            linear[rows] = requests.linear[index] + part.linear
+            total = requests.hidden[index] + output.hidden
+            linear[rows] = requests.linear[index] + output.linear
             if pairs is not None:
                 total += pairs.hidden[rows]
             hidden[rows] = total
@@ -170,17 +181,19 @@ class PlainInference(InferenceModel):
         self._network = model.network
 
     @torch.inference_mode()
-    def part(self, group: Group, inputs: GroupInputs) -> Part:
+    def side_output(self, group: Group, inputs: GroupInputs) -> SideOutput:
         """See `InferenceModel`."""
         x_ri = self._embedded(group, inputs)
-        return Part(x_ri, x_ri.new_empty(len(x_ri), 0))
+        return SideOutput(x_ri, x_ri.new_empty(len(x_ri), 0))
 
     @torch.inference_mode()
-    def outputs(self, requests: Part, candidates: Sequence[Part], pairs: Part | None = None) -> Tensor:
+    def outputs(
+        self, requests: SideOutput, candidates: Sequence[SideOutput], pairs: SideOutput | None = None
+    ) -> Tensor:
         """See `InferenceModel`."""
-        counts = torch.tensor([len(part.hidden) for part in candidates], device=self.device)
+        counts = torch.tensor([len(output.hidden) for output in candidates], device=self.device)
         request = requests.hidden.repeat_interleave(counts, dim=0)
-        candidate = torch.cat([part.hidden for part in candidates]).float()
+        candidate = torch.cat([output.hidden for output in candidates]).float()
         pair = request.new_empty(len(request), 0) if pairs is None else pairs.hidden
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype is torch.bfloat16):
             outputs: HeadOutputs = self._network([request, candidate, pair])

@@ -1,50 +1,25 @@
-"""Who may call what: API keys with roles.
+"""API keys: who may call what.
 
-A key is 256 random bits, so its plain SHA-256 may lie in a file: there is no dictionary to try, and a slow
-hash, which protects what people make up, would only slow every request down.
+A key is 256 random bits, so its plain SHA-256 may be stored in a file. A slow hash protects passwords that
+people make up from dictionary attacks; here it would only make every request slower.
 """
 
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping, Sequence
-from enum import StrEnum
-from typing import Final
+from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.http import problems
+from serving.http.endpoints import needed_role
 from serving.http.metrics import Metrics
-
-
-class Role(StrEnum):
-    """What a key is for; each role may also do what those before it may."""
-
-    RANK = "rank"
-    WRITE = "write"
-    ADMIN = "admin"
-
-    def covers(self, needed: "Role") -> bool:
-        """Whether this role may do what the other is needed for."""
-        roles = list(Role)
-        return roles.index(self) >= roles.index(needed)
-
-
-NEEDED: Final[Mapping[str, Role]] = {
-    "/v1/rank": Role.RANK,
-    "/v1/model": Role.RANK,
-    "/metrics": Role.RANK,
-    "/v1/videos": Role.WRITE,
-    "/v1/users": Role.WRITE,
-}
-"""The role that each path needs; one that stands neither here nor in `OPEN` needs `admin`."""
-OPEN: Final = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
-"""Paths that need no key."""
+from serving.http.roles import Role
 
 
 class ApiKey(BaseModel):
-    """A key that may call, known by its hash alone."""
+    """An API key; only its hash is stored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,22 +31,22 @@ class ApiKey(BaseModel):
 
 
 def fresh_key() -> str:
-    """Draw a new key of 256 random bits."""
+    """Generate a key of 256 random bits."""
     return f"wn_{secrets.token_urlsafe(32)}"
 
 
 def hashed(key: str) -> str:
-    """The hash by which a key is known."""
+    """The SHA-256 of a key, in 64 hexadecimal digits."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 class ApiKeyMiddleware:
-    """Turns away who carries no key, or one whose role does not suffice, before the body is read.
+    """Refuses requests without a known key, or with one whose role does not suffice, before reading the body.
 
     Args:
-        app: What they may call.
-        keys: The keys that are known.
-        metrics: Counts who was turned away.
+        app: What the others reach.
+        keys: The known keys.
+        metrics: Counts refusals.
     """
 
     def __init__(self, app: ASGIApp, keys: Sequence[ApiKey], metrics: Metrics) -> None:
@@ -81,10 +56,10 @@ class ApiKeyMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] != "http" or scope["path"] in OPEN:
+        needed = needed_role(scope["path"]) if scope["type"] == "http" else None
+        if needed is None:
             await self.app(scope, receive, send)
             return
-        needed = NEEDED.get(scope["path"], Role.ADMIN)
         role = self._role(scope)
         if role is not None and role.covers(needed):
             await self.app(scope, receive, send)
@@ -105,7 +80,7 @@ class ApiKeyMiddleware:
         await answer(scope, receive, send)
 
     def _role(self, scope: Scope) -> Role | None:
-        """The role of the key that a request carries; every known key is compared, each in constant time."""
+        """The role of a request's key, or None; every known key is compared, each in constant time."""
         scheme, _, key = next((v for n, v in scope["headers"] if n == b"authorization"), b"").partition(b" ")
         if scheme.lower() != b"bearer":
             return None

@@ -1,6 +1,6 @@
-"""Reading a JSON body: of bounded size, there in time, declared as JSON, and strictly JSON.
+"""Reading a JSON body with limits on its size and time, and strict parsing.
 
-The standard library's parser takes NaN, lone surrogates and nesting up to the recursion limit; pydantic's
+The standard library's parser accepts NaN, lone surrogates and nesting up to the recursion limit; pydantic's
 refuses all three and is faster.
 """
 
@@ -16,10 +16,15 @@ from serving.http import problems
 
 
 class JsonRequest(Request):
-    """A request whose body is JSON and no larger than the settings say."""
+    """A request whose body must be JSON, and within the settings' limits of size and time."""
 
     async def body(self) -> bytes:
-        """Read the body; stop at the limits of size, whether or not it was announced, and of time."""
+        """Read the body.
+
+        Raises:
+            Problem: It is empty, not declared as JSON, larger than `max_body_bytes`, whatever its
+                Content-Length, or not complete after `body_timeout_s`.
+        """
         if not hasattr(self, "_body"):
             media_type = self.headers.get("content-type")
             if media_type is None or media_type.partition(";")[0].strip().lower() != "application/json":
@@ -40,7 +45,11 @@ class JsonRequest(Request):
         return self._body
 
     async def json(self) -> Any:
-        """Parse the body."""
+        """Parse the body.
+
+        Raises:
+            Problem: It is not JSON; or as of `body`.
+        """
         try:
             return from_json(await self.body(), allow_inf_nan=False)
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""The file of API keys: YAML, one key a line, no secrets in it.
+"""The file of API keys: YAML, one key a line, hashes only.
 
 keys:
   - {name: feed, role: rank, sha256: 5f1d...}
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ranker.errors import UserError
 from serving.http.auth import ApiKey
-from serving.http.wordings import worded
+from serving.http.validation_messages import validation_message
 
 
 class _KeyFile(BaseModel):
@@ -26,14 +26,14 @@ class _KeyFile(BaseModel):
 
 
 def read_keys(path: Path) -> tuple[ApiKey, ...]:
-    """Read the keys that may call.
+    """Read a file of API keys.
 
     Args:
-        path: A file that `append_key` made, or one like it.
+        path: A file in the format that `append_key` writes.
 
     Raises:
-        UserError: It cannot be read, or a key in it is none; the message names the place but never quotes
-            what stands there, which may be a key that somebody put in place of its hash.
+        UserError: It cannot be read, or an entry is invalid. The message names the entry but does not quote
+            it, as it may be a key that somebody wrote in place of its hash.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -45,11 +45,11 @@ def read_keys(path: Path) -> tuple[ApiKey, ...]:
 
 
 def append_key(path: Path, key: ApiKey) -> None:
-    """Add a key to a file, which is made if there is none.
+    """Add a key to a file; create the file if it does not exist.
 
     Raises:
-        UserError: The file cannot be read or written, a key of the name is in it, or it is not written one
-            key a line, so that a line cannot be added.
+        UserError: The file cannot be read or written, it has a key of this name, or it does not have one key
+            a line, so that a line cannot be added.
     """
     known = read_keys(path) if path.exists() else ()
     if key.name in {other.name for other in known}:
@@ -70,7 +70,7 @@ def append_key(path: Path, key: ApiKey) -> None:
 
 
 def line(key: ApiKey) -> str:
-    """The key's line in the file."""
+    """The key as a line of the file, without the indentation."""
     fields = {"name": key.name, "role": str(key.role), "sha256": key.sha256}
     return f"- {yaml.safe_dump(fields, default_flow_style=True, sort_keys=False, width=1_000).strip()}"
 
@@ -79,16 +79,16 @@ def _parsed(text: str, where: str) -> tuple[ApiKey, ...]:
     try:
         document = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
-        place = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{where}: expected YAML, found a mistake{place}") from None
+        line_text = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{where}: expected YAML, found a mistake{line_text}") from None
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):
         raise UserError(f"{where}: expected YAML") from None
     try:
         keys = _KeyFile.model_validate(document).keys
     except ValidationError as error:
         raise UserError(f"{where}: {_mistakes(error)}") from None
-    _once([key.name for key in keys], "name", where)
-    _once([key.sha256 for key in keys], "sha256", where)
+    _check_unique([key.name for key in keys], "name", where)
+    _check_unique([key.sha256 for key in keys], "sha256", where)
     return keys
 
 
@@ -101,18 +101,18 @@ def _mistakes(error: ValidationError) -> str:
 
 def _expected(detail: Mapping[str, Any]) -> str:
     if detail["type"] == "string_pattern_mismatch":
-        place = detail["loc"][-1]
+        field = detail["loc"][-1]
         return {
             "sha256": "expected the key's SHA-256 as 64 hexadecimal digits",
             "name": "expected 1 to 64 letters, digits, '.', '_' or '-'",
-        }[str(place)]
-    return worded(detail)
+        }[str(field)]
+    return validation_message(detail)
 
 
-def _once(values: Sequence[str], field: str, where: str) -> None:
-    for place, value in enumerate(values):
-        if value in values[:place]:
+def _check_unique(values: Sequence[str], field: str, where: str) -> None:
+    for index, value in enumerate(values):
+        if value in values[:index]:
             raise UserError(
-                f"{where}: keys.{place}.{field}: expected each {field} once, "
+                f"{where}: keys.{index}.{field}: expected each {field} once, "
                 f"found that of keys.{values.index(value)} again"
             )

@@ -1,25 +1,21 @@
-"""What the service tells Prometheus, at GET /metrics.
+"""Counters, gauges and histograms for Prometheus.
 
 With one process the numbers live in it. With several, each writes its own to files in the folder that
-`PROMETHEUS_MULTIPROC_DIR` names (`serving/processes/supervisor.py` sets it), and the process that is asked
-adds them up.
+`PROMETHEUS_MULTIPROC_DIR` names (`serving/processes/supervisor.py` sets it), and the process that answers a
+scrape adds them up.
 """
 
 import os
-from time import perf_counter
 from typing import Final, Literal, get_args
 
-from fastapi import APIRouter, Request, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 Phase = Literal["validate", "features", "queue", "model", "score", "respond"]
 Replacement = Literal["done", "refused"]
 RejectReason = Literal["overloaded", "deadline", "unauthenticated", "forbidden"]
 DegradedReason = Literal["feature_store", "stored_features"]
 
-MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 CANDIDATES: Final = (1, 10, 50, 100, 200, 300, 400, 500, 600, 800, 1000)
@@ -28,11 +24,11 @@ BATCH_REQUESTS: Final = (1, 2, 3, 4, 6, 8, 12, 16, 32)
 
 
 class Metrics:
-    """The numbers of one process; each method costs a microsecond or two.
+    """The metrics of one process; each method costs a microsecond or two.
 
     Args:
-        paths: The paths by which requests are told apart; all others count as `other`, so that nobody can
-            fill the memory by asking for paths that are not there.
+        paths: Paths that are values of the label `path`; all others are counted as `other`, so that requests
+            for made-up paths cannot fill the memory.
     """
 
     def __init__(self, paths: frozenset[str]) -> None:
@@ -45,7 +41,7 @@ class Metrics:
             buckets=SECONDS,
             registry=registry,
         )
-        # Found once: looking a label up costs more than counting.
+        # Looked up once: looking a label up costs more than counting.
         self._phases = {phase: phases.labels(phase) for phase in get_args(Phase)}
         self._requests = Counter(
             "watchnext_requests_total", "Requests answered.", ["path", "status"], registry=registry
@@ -115,7 +111,7 @@ class Metrics:
             ["result"],
             registry=registry,
         )
-        for reason in get_args(RejectReason):  # a rate needs a zero to start from
+        for reason in get_args(RejectReason):  # Prometheus computes rates only from a first value, zero
             self._rejects.labels(reason)
         for result in get_args(Replacement):
             self._swaps.labels(result)
@@ -124,109 +120,69 @@ class Metrics:
             self._degraded.labels(reason)
 
     def phase(self, phase: Phase, seconds: float) -> None:
-        """One ranking request has gone through a phase, once a request."""
+        """Record the seconds of a phase: once a request, but `features` twice if its videos were evicted."""
         self._phases[phase].observe(seconds)
 
     def request(self, path: str, status: int) -> None:
-        """A request was answered."""
+        """Count an answered request."""
         key = (path if path in self._paths else "other", status)
         if key not in self._answered:
             self._answered[key] = self._requests.labels(*key)
         self._answered[key].inc()
 
     def candidates(self, count: int) -> None:
-        """A request asks for so many candidates."""
+        """Record the number of candidates of a request."""
         self._candidates.observe(count)
 
     def batch(self, requests: int, candidates: int) -> None:
-        """The model scored these together."""
+        """Record a batch that the model scored together."""
         self._batch_requests.observe(requests)
         self._batch_candidates.observe(candidates)
 
     def catalogue(self, hits: int, misses: int) -> None:
-        """So many of a request's videos were resident, so many were not."""
+        """Count how many of a request's videos were resident, and how many were not."""
         self._hits.inc(hits)
         self._misses.inc(misses)
 
     def feature_store_error(self) -> None:
-        """A call of the feature store failed."""
+        """Count a failed call of the feature store."""
         self._store_errors.inc()
 
     def degraded(self, reason: DegradedReason, seconds: float) -> None:
-        """The service went so long, since it last said so, without something that it should have."""
+        """Add seconds during which rankings lacked something that they should have."""
         self._degraded.labels(reason).inc(seconds)
 
     def swap(self, result: Replacement) -> None:
-        """A new bundle took the old one's place, or was refused."""
+        """Count a new bundle that replaced the old one, or was refused."""
         self._swaps.labels(result).inc()
 
     def reject(self, reason: RejectReason) -> None:
-        """A request was turned away unranked."""
+        """Count a request that was refused without being ranked."""
         self._rejects.labels(reason).inc()
 
     def model(self, version: str) -> None:
-        """From now on this version ranks."""
+        """Set the version that ranks from now on."""
         if self._model_version is not None:
             self._models.labels(self._model_version).set(0)
         self._models.labels(version).set(1)
         self._model_version = version
 
     def resident_videos(self, count: int) -> None:
-        """So many videos are resident now."""
+        """Set the number of resident videos."""
         self._resident.set(count)
 
     def state_age(self, seconds: float) -> None:
-        """The feature state has seen events up to so long ago; 0 without one."""
+        """Set the seconds since the newest event that the feature state has seen; 0 without a state."""
         self._state_age.set(seconds)
 
     def state_load(self, result: Replacement) -> None:
-        """A newer feature state took the old one's place, or was refused."""
+        """Count a feature state that replaced the old one, or was refused."""
         self._state_loads.labels(result).inc()
 
     def exposition(self) -> bytes:
-        """Everything, in Prometheus' text format, version 0.0.4."""
+        """Render all metrics in Prometheus' text format, version 0.0.4, in UTF-8."""
         registry = self._registry
         if FOLDER_VARIABLE in os.environ:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
-
-
-class MetricsMiddleware:
-    """Counts answers, and times the phase `respond` of a request whose `state.scored` is set."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app = app
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        status: int | None = None
-
-        async def send_noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, send_noting)
-        finally:
-            if status is not None:
-                self._metrics.request(scope["path"], status)
-            scored = scope["state"].get("scored")
-            if scored is not None:
-                self._metrics.phase("respond", perf_counter() - scored)
-
-
-router = APIRouter()
-
-
-@router.get("/metrics", response_class=Response)
-def exposition(request: Request) -> Response:
-    """What the service has counted, for Prometheus."""
-    # Text alone: the library's choice among formats trusts what the Accept header says.
-    return Response(request.app.state.metrics.exposition(), headers={"Content-Type": MEDIA_TYPE})

@@ -1,47 +1,50 @@
-"""What every request passes on its way to a route, and back."""
+"""The middlewares that every request passes on its way to a route and back, in their order."""
 
 from typing import Any
 
 from fastapi import FastAPI
 
-from serving.http import metrics, problem_handlers
-from serving.http.admission import MOST_TIMEOUT_MS, RANK_PATH, TIMEOUT_HEADER, Admission, AdmissionMiddleware
-from serving.http.auth import NEEDED, OPEN, ApiKeyMiddleware
-from serving.http.defects import DefectMiddleware
-from serving.http.metrics import Metrics, MetricsMiddleware
-from serving.http.pace import Pace
+from serving.http import metrics_route, problem_handlers
+from serving.http.admission import Admission, AdmissionMiddleware
+from serving.http.auth import ApiKeyMiddleware
+from serving.http.deadline import MAX_TIMEOUT_MS, TIMEOUT_HEADER
+from serving.http.endpoints import ENDPOINTS, RANK, needed_role
+from serving.http.metrics import Metrics
+from serving.http.metrics_middleware import MetricsMiddleware
 from serving.http.problem_documents import described
 from serving.http.request_id import RequestIdMiddleware
+from serving.http.service_time import ServiceTime
+from serving.http.unhandled_errors import UnhandledErrorMiddleware
 from serving.settings import ServingSettings
 
 
 def install(app: FastAPI, settings: ServingSettings) -> None:
-    """Put an application's routes behind ids, metrics, keys and admission, and errors in problem documents.
+    """Install request ids, metrics, keys and admission, and answer errors with problem documents.
 
-    Sets `app.state.settings`, `app.state.metrics`, `app.state.pace` and `app.state.admission`.
+    Sets `app.state.settings`, `app.state.metrics`, `app.state.service_time` and `app.state.admission`.
 
     Args:
         app: Its routes may be added before or after.
         settings: Keys and limits.
     """
     app.state.settings = settings
-    app.state.metrics = counted = Metrics(OPEN.union(NEEDED))
-    app.state.pace = Pace()
-    app.state.admission = Admission(settings.max_waiting, counted, app.state.pace)
+    app.state.metrics = metrics = Metrics(frozenset(ENDPOINTS))
+    app.state.service_time = ServiceTime()
+    app.state.admission = Admission(settings.max_waiting, metrics, app.state.service_time)
     # from the innermost to the outermost
     app.add_middleware(AdmissionMiddleware, admission=app.state.admission)
     if settings.api_keys:
-        app.add_middleware(ApiKeyMiddleware, keys=settings.api_keys, metrics=counted)
-    app.add_middleware(DefectMiddleware)
-    app.add_middleware(MetricsMiddleware, metrics=counted)
+        app.add_middleware(ApiKeyMiddleware, keys=settings.api_keys, metrics=metrics)
+    app.add_middleware(UnhandledErrorMiddleware)
+    app.add_middleware(MetricsMiddleware, metrics=metrics)
     app.add_middleware(RequestIdMiddleware)
     problem_handlers.install(app)
-    app.include_router(metrics.router)
-    _describe(app, has_keys=bool(settings.api_keys))
+    app.include_router(metrics_route.router)
+    _describe_middlewares(app, has_keys=bool(settings.api_keys))
 
 
-def _describe(app: FastAPI, *, has_keys: bool) -> None:
-    """Say in the application's OpenAPI document what stands before the routes."""
+def _describe_middlewares(app: FastAPI, *, has_keys: bool) -> None:
+    """Add to the application's OpenAPI document what the middlewares ask for and answer."""
     undescribed = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -53,10 +56,10 @@ def _describe(app: FastAPI, *, has_keys: bool) -> None:
             for path, operations in document["paths"].items():
                 for operation in operations.values():
                     statuses: list[int] = []
-                    if has_keys and path not in OPEN:
+                    if has_keys and needed_role(path) is not None:
                         operation["security"] = [{"key": []}]
                         statuses += 401, 403
-                    if path == RANK_PATH:
+                    if path == RANK.path:
                         operation.setdefault("parameters", []).append(_timeout_parameter())
                         statuses += 408, 503
                     for status, answer in described(*statuses).items():
@@ -73,5 +76,5 @@ def _timeout_parameter() -> dict[str, Any]:
         "in": "header",
         "required": False,
         "description": "After so many milliseconds nobody waits for the answer, and work is not begun.",
-        "schema": {"type": "integer", "minimum": 1, "maximum": MOST_TIMEOUT_MS},
+        "schema": {"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT_MS},
     }

@@ -1,4 +1,4 @@
-"""Problem documents: what the body of every error says.
+"""Problem documents: the body of every error's answer.
 
 Source: Nottingham et al., RFC 9457, https://www.rfc-editor.org/rfc/rfc9457.
 """
@@ -56,7 +56,7 @@ class ProblemDocument(BaseModel):
 
 
 def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Problem documents in the description of a route, one for each status that it may answer with."""
+    """Describe problem documents for OpenAPI's `responses` of a route, one for each status."""
     schema = ProblemDocument.model_json_schema()
     schema["properties"]["errors"]["items"] = schema.pop("$defs")[MistakeDocument.__name__]
     return {
@@ -81,7 +81,7 @@ def document(request_id: str, kind: str, detail: str, mistakes: Sequence[Mistake
 def other_document(
     request_id: str, kind: str, status: int, title: str, detail: str, mistakes: Sequence[Mistake] = ()
 ) -> bytes:
-    """Write a problem document of a kind that has no row in `KINDS`, as `document` does."""
+    """Write a problem document of a kind that is not in `KINDS`, otherwise as `document` does."""
     problem = ProblemDocument(
         type=f"urn:watchnext:{kind}",
         title=title,

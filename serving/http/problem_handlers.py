@@ -1,4 +1,4 @@
-"""Which error is answered with which problem; the only place that gives errors an HTTP status."""
+"""Maps errors to problem documents; the only place that gives errors an HTTP status."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from ranker.errors import DeadlinePassedError, InvalidRequestError, Mistake, Sto
 from serving.http.json_pointer import json_pointer
 from serving.http.problem_documents import MEDIA_TYPE, other_document
 from serving.http.problems import RETRY_AFTER, Problem, response
-from serving.http.wordings import worded
+from serving.http.validation_messages import validation_message
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +70,8 @@ async def _store_problem(request: Request, error: Exception) -> Response:
 
 
 def _mistake(detail: Mapping[str, Any]) -> Mistake:
-    """One of pydantic's complaints; the first part of its location only says that it is in the body."""
-    return Mistake(json_pointer(detail["loc"][1:]), worded(detail))
+    """Convert one of pydantic's errors; the first part of its location is always `body`."""
+    return Mistake(json_pointer(detail["loc"][1:]), validation_message(detail))
 
 
 def _invalid(request: Request, mistakes: Sequence[Mistake]) -> Response:

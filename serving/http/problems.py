@@ -1,4 +1,4 @@
-"""Answers that are problem documents, and the exception that becomes one."""
+"""Responses that are problem documents, and the exception that is answered with one."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -10,11 +10,11 @@ from ranker.errors import Mistake
 from serving.http.problem_documents import KINDS, MEDIA_TYPE, document
 
 RETRY_AFTER: Final = {"Retry-After": "1"}
-"""Seconds; a process empties its whole queue several times in one."""
+"""Seconds; a process works off a full queue several times in one."""
 
 
 class Problem(HTTPException):
-    """An answer that is a problem document.
+    """An error that is answered with a problem document.
 
     Args:
         kind: A key of `KINDS`.
@@ -33,7 +33,7 @@ def body_too_large(limit: int) -> Problem:
 
 
 def body_too_slow(limit_s: float) -> Problem:
-    """The answer to a body that is not there after `limit_s` seconds."""
+    """The answer to a body that is not complete after `limit_s` seconds."""
     return Problem("body-too-slow", f"expected the whole body within {limit_s:g} s", {"Connection": "close"})
 
 
@@ -61,7 +61,7 @@ def response(
     mistakes: Sequence[Mistake] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Make a problem document an answer.
+    """Make a response with a problem document.
 
     Args:
         request_id: Names the request in the log.

@@ -1,4 +1,4 @@
-"""A name for every request, in its state and in the response's header."""
+"""An id for every request, in its state and in the response's header."""
 
 from time import perf_counter
 from uuid import uuid4
@@ -10,9 +10,9 @@ HEADER = "X-Request-ID"
 
 
 class RequestIdMiddleware:
-    """Gives each request a fresh `state.request_id`, and notes in `state.started` when it came.
+    """Sets a new `state.request_id`, and `state.started`, the `perf_counter()` of the arrival.
 
-    A name that the client sends is not used: names in our log must be unique and harmless.
+    An id that the client sends is not used: ids in our log must be unique and free of injected text.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -26,9 +26,9 @@ class RequestIdMiddleware:
         request_id = uuid4().hex
         scope.setdefault("state", {}).update(request_id=request_id, started=perf_counter())
 
-        async def send_named(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)[HEADER] = request_id
             await send(message)
 
-        await self.app(scope, receive, send_named)
+        await self.app(scope, receive, send_with_id)

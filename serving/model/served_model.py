@@ -1,100 +1,76 @@
-"""One bundle, ready to predict: the prepared network, its resident videos, and the score policies it brings.
+"""One bundle, ready to predict: encoder, prepared network, score policies and resident videos.
 
-Shape letters: Q requests of a batch, B candidates of all of them, C candidates of one, T tasks.
+A batch of requests goes through these steps:
+
+    each request    1. its fetched videos become resident         `_admit_fetched`
+                    2. its videos are looked up                   `_resident_rows`
+                    3. stored and carried features are joined     `RecordAssembler`
+                    4. candidates that carry features of their own, or of which nothing is stored, go
+                       through the first layer; the others' outputs are resident
+                                                                  `_candidate_output`
+    the batch       5. requests and pairs go through the first layer, then all through the rest of the
+                       network                                    `_predict`
+
+Shape letters: Q requests of a batch, C candidates of one, W words of a record, T tasks.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ranker.bundles.bundle import Bundle
 from ranker.errors import EvictedError
-from ranker.events import QUERY_PREFIX, VIDEO_ID
 from ranker.features.key_loops import Times
-from ranker.features.record import RecordLayout, Words
-from ranker.features.sides import Group, Side
+from ranker.features.record import Words
+from ranker.features.sides import Group
 from ranker.features.state.feature_state import FeatureState
-from ranker.features.stored import user_records
 from ranker.labels.natural_units import natural_units
-from ranker.networks.inference import InferenceModel, Part
-from serving.model.catalogue import Catalogue
-from serving.model.request_records import RequestReader, RequestRecords
+from ranker.networks.inference import InferenceModel, SideOutput
+from ranker.score.terms import Floats
+from serving.model.catalogue import Catalogue, Rows
+from serving.model.encoded_request import EncodedRequest, FetchedRecords
+from serving.model.record_assembler import RecordAssembler
+from serving.model.request_features import RequestFeatures, RequestReader
 from serving.model.served_state import ServedState, compile_learning
 
-Floats = NDArray[np.float64]
-Slots = NDArray[np.int64]
-WARMING_SIZES = (1, 100, 500)
+WARM_UP_SIZES: Final = (1, 100, 500)
 """Candidates of the requests that are ranked before the first real one."""
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What the feature store has of a request.
-
-    Attributes:
-        user: (W,) the viewer's record; None if there is none.
-        asked: The videos that were asked for, because they were not resident.
-        videos: Records of those that are stored.
-    """
-
-    user: Words | None = None
-    asked: Collection[str] = ()
-    videos: Mapping[str, Words] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Query:
-    """A request, as the model takes it.
-
-    Attributes:
-        query_video_id: The video that is on now.
-        video_ids: C candidates.
-        carried: What the request carries itself.
-        stored: What the store has.
-        time_ms: When the request was made.
-    """
-
-    query_video_id: str | None
-    video_ids: Sequence[str]
-    carried: RequestRecords
-    stored: Stored
-    time_ms: int
-
-    @property
-    def videos(self) -> Sequence[str]:
-        """The candidates and, behind them, the query video if there is any."""
-        return self.video_ids if self.query_video_id is None else [*self.video_ids, self.query_video_id]
+VIDEOS_PER_PASS: Final = 1_024
+"""Videos whose side outputs are computed together, which takes a few milliseconds."""
 
 
 @dataclass(frozen=True)
 class _Inputs:
-    """A query's rows, before the network.
+    """A request's inputs of the network.
 
     Attributes:
         request: (1, W) words of its request features.
-        candidates: C rows of the first layer.
-        pairs: (C, W) words of its pair features.
+        candidates: C rows.
+        pairs: (C, W) words of its pair features; (0, W) if the model has none.
     """
 
     request: Words
-    candidates: Part
+    candidates: SideOutput
     pairs: Words
 
 
 class ServedModel:
-    """Predicts for batches of requests; one thread at a time.
+    """Predicts for batches of requests; one thread at a time may use it.
 
     Args:
         bundle: The verified bundle.
-        catalogue_bytes: Memory of the resident videos.
+        catalogue_bytes: Memory that the resident videos may take.
         dtype: Of the network after its first layer.
 
     Attributes:
         policies: The ways to turn its predictions into an order.
-        state: What is known of viewers, videos and pairs.
+        reader: Reads what requests carry.
+        user_records: Layout of the viewers' stored records.
+        catalogue: The resident videos.
+        state: The feature state, with what is known of viewers, videos and pairs.
     """
 
     def __init__(self, bundle: Bundle, catalogue_bytes: int, dtype: torch.dtype = torch.float32) -> None:
@@ -102,128 +78,148 @@ class ServedModel:
         self.spec = bundle.spec
         self.policies = bundle.spec.score_policies()
         self.reader = RequestReader(bundle.encoder)
-        self.user_records = user_records(bundle.spec)
-        self._model = InferenceModel.of(bundle.model, dtype)
-        self._encoder = bundle.encoder
         self.state = ServedState(bundle.encoder.feature_state, bundle.manifest.watermark_ms)
-        self.catalogue = Catalogue(bundle.encoder, self._model, catalogue_bytes)
-        records = bundle.encoder.records
-        self._request_empty = records[Group.REQUEST].missing(1)
-        self._pairs_empty = records[Group.PAIR].missing(1)
-        self._from_user = records[Group.REQUEST].shared_words(self.user_records)
-        self._from_query = records[Group.REQUEST].shared_words(self.catalogue.layout, prefix=QUERY_PREFIX)
-        self._pair_from_request = records[Group.PAIR].shared_words(records[Group.REQUEST])
-        self._pair_from_candidate = records[Group.PAIR].shared_words(records[Group.CANDIDATE])
-        ids = [f for f in bundle.spec.side(Side.CANDIDATE) if f.source_column == VIDEO_ID]
-        self._id_layout = RecordLayout(ids, seed=bundle.spec.hash_seed)
-        self._from_id = records[Group.CANDIDATE].shared_words(self._id_layout)
+        self._encoder = bundle.encoder
+        self._network = InferenceModel.of(bundle.model, dtype)
+        self._assembler = RecordAssembler(bundle.encoder)
+        self.user_records = self._assembler.users
+        self.catalogue = Catalogue(
+            self._assembler.videos,
+            hidden_width=self._network.hidden_width,
+            linear_width=self._network.linear_width,
+            dtype=self._network.dtype,
+            device=self._network.device,
+            max_bytes=catalogue_bytes,
+        )
 
-    def predict(self, queries: Sequence[Query]) -> list[Floats | Exception]:
-        """Predict for the candidates of Q requests; what one gets does not depend on the others.
+    def predict(self, requests: Sequence[EncodedRequest]) -> list[Floats | Exception]:
+        """Predict for the candidates of Q requests; the answer to one does not depend on the others.
 
         Returns:
-            For each query (C, T) in natural units, or the error that concerns it alone.
+            For each request (C, T) in natural units, or the error that concerns it alone: `EvictedError`.
         """
         results: dict[int, Floats | Exception] = {}
         inputs: dict[int, _Inputs] = {}
-        for place, query in enumerate(queries):
+        for index, request in enumerate(requests):
             try:
-                inputs[place] = self._inputs(query)
+                inputs[index] = self._gather(request)
             except EvictedError as error:
-                results[place] = error
+                results[index] = error
         if inputs:
-            predicted = self._predict([queries[place] for place in inputs], list(inputs.values()))
-            results.update(zip(inputs, predicted, strict=True))
-        return [results[place] for place in range(len(queries))]
+            gathered = [requests[index] for index in inputs]
+            predictions = self._predict(gathered, list(inputs.values()))
+            results.update(zip(inputs, predictions, strict=True))
+        return [results[index] for index in range(len(requests))]
 
-    def take(self, state: ServedState) -> None:
-        """Predict with this state from the next batch on.
+    def put_videos(self, ids: Sequence[str], records: Words, *, evict: bool = True) -> None:
+        """Make videos resident, or replace what is resident of them.
 
         Args:
-            state: Its features were made by `empty_state`: those of another model read as that one's spec
-                says, which may be otherwise though the digest is the same.
+            ids: The videos, each once.
+            records: (len(ids), W) in the layout of the catalogue.
+            evict: Whether videos that are not resident may evict others; if not, they become resident only
+                while all of them fit.
+        """
+        if not evict:
+            fitting = self.catalogue.fitting(ids)
+            if len(fitting) < len(ids):
+                ids, records = [ids[index] for index in fitting], records[fitting]
+        for start in range(0, len(ids), VIDEOS_PER_PASS):
+            chunk = slice(start, start + VIDEOS_PER_PASS)
+            words = self._assembler.stored_candidates(records[chunk])
+            self.catalogue.put(ids[chunk], records[chunk], self._candidate_output(words))
+
+    def use_state(self, state: ServedState) -> None:
+        """Predict with this feature state from the next batch on.
+
+        Args:
+            state: Its features are from this model's `empty_state`: another model's features may read the
+                same arrays in another way, although the digest is the same.
         """
         self._encoder.feature_state = state.features
         self.state = state
 
     def empty_state(self) -> FeatureState:
-        """A state of this model's features in which nothing is known yet."""
+        """A feature state of this model in which nothing is known yet."""
         return FeatureState(self.spec, self._encoder.layout)
 
     def warm_up(self) -> None:
-        """Predict for a few made-up requests, so that the first real one finds everything in its place."""
+        """Predict for a few made-up requests, so that the first real one waits for no compilation."""
         compile_learning(self.spec, self._encoder.layout)
-        for size in WARMING_SIZES:
-            ids = [str(place) for place in range(size)]
-            carried = RequestRecords((), (), ())
-            self.predict([Query(None, ids, carried, Stored(asked=ids), time_ms=0)])
+        for size in WARM_UP_SIZES:
+            ids = [str(index) for index in range(size)]
+            nothing_stored = FetchedRecords(asked_ids=ids)
+            self.predict([EncodedRequest(None, ids, RequestFeatures(), nothing_stored, time_ms=0)])
 
-    def _predict(self, queries: Sequence[Query], inputs: Sequence[_Inputs]) -> list[Floats]:
-        times = np.array([query.time_ms for query in queries])
-        requests = self._part(Group.REQUEST, np.concatenate([one.request for one in inputs]), times)
-        pairs = None
-        if self._model.has_pairs:
-            words = np.concatenate([one.pairs for one in inputs])
-            pairs = self._part(Group.PAIR, words, np.repeat(times, [len(one.pairs) for one in inputs]))
-        outputs = self._model.outputs(requests, [one.candidates for one in inputs], pairs)
-        stops = np.cumsum([len(query.video_ids) for query in queries])
-        return np.split(natural_units(outputs, self.spec.tasks), stops[:-1])
+    def _gather(self, request: EncodedRequest) -> _Inputs:
+        """Steps 1 to 4 of the module's list, for one request.
 
-    def _part(self, group: Group, words: Words, times: Times) -> Part:
-        return self._model.part(group, self._encoder.read(group, words, times))
+        Raises:
+            EvictedError: Videos that were resident are not any more, and nobody fetched them.
+        """
+        self._admit_fetched(request)
+        rows = self._resident_rows(request)
+        candidate_rows, query_rows = np.split(rows, [len(request.candidate_ids)])
+        query_is_resident = len(query_rows) > 0 and query_rows[0] >= 0
+        query_video = self.catalogue.records(query_rows)[0] if query_is_resident else None
+        request_words = self._assembler.request(request, query_video)
 
-    def _inputs(self, query: Query) -> _Inputs:
-        """Put together what is resident, stored and carried; the request's own values go first."""
-        catalogue, stored = self.catalogue, query.stored
-        fetched = catalogue.lacking(stored.videos)  # one that has come since then is no older
-        if fetched:
-            catalogue.slots(query.videos)  # those that are there do not leave for the others
-            catalogue.put(fetched, np.stack([stored.videos[video_id] for video_id in fetched]))
-        slots = catalogue.slots(query.videos)
-        evicted = {query.videos[place] for place in np.flatnonzero(slots < 0).tolist()}.difference(
-            stored.asked
-        )
+        candidates = self.catalogue.outputs(candidate_rows)
+        unknown = np.flatnonzero(candidate_rows < 0)
+        recomputed = _changed(request).union(unknown.tolist())
+        if not recomputed and not self._network.has_pairs:
+            return _Inputs(request_words, candidates, self._assembler.no_pairs)
+        words = self._assembler.candidates(request, self.catalogue.records(candidate_rows), unknown)
+        if recomputed:
+            indices = np.array(sorted(recomputed), np.intp)
+            fresh = self._candidate_output(words[indices])
+            on_device = torch.from_numpy(indices).to(candidates.hidden.device)
+            candidates.hidden[on_device] = fresh.hidden
+            candidates.linear[on_device] = fresh.linear
+        return _Inputs(request_words, candidates, self._assembler.pairs(request, request_words, words))
+
+    def _admit_fetched(self, request: EncodedRequest) -> None:
+        """Make the fetched videos resident that are not; videos made resident meanwhile are no older."""
+        fetched = request.fetched.videos
+        missing = self.catalogue.missing(fetched)
+        if missing:
+            self.catalogue.rows(
+                request.video_ids
+            )  # marks them as used, so that none is evicted for the others
+            self.put_videos(missing, np.stack([fetched[video_id] for video_id in missing]))
+
+    def _resident_rows(self, request: EncodedRequest) -> Rows:
+        """Rows of the request's videos in the catalogue; -1 for those that are not stored anywhere."""
+        rows = self.catalogue.rows(request.video_ids)
+        absent = {request.video_ids[index] for index in np.flatnonzero(rows < 0).tolist()}
+        evicted = absent.difference(request.fetched.asked_ids)
         if evicted:
             raise EvictedError(len(evicted))
-        slots, query_slot = slots[: len(query.video_ids)], slots[len(query.video_ids) :]
-        request = self._request_words(query, query_slot)
-        changed = {row for carried in query.carried.candidates for row in carried.rows}
-        fresh = np.array(sorted(changed.union(np.flatnonzero(slots < 0).tolist())), np.intp)
-        parts = catalogue.parts(np.maximum(slots, 0))
-        if not len(fresh) and not self._model.has_pairs:
-            return _Inputs(request, parts, self._pairs_empty)
-        words = self._candidate_words(query, slots)
-        if len(fresh):
-            computed = catalogue.compute(words[fresh])
-            rows = torch.from_numpy(fresh).to(parts.hidden.device)
-            parts.hidden[rows] = computed.hidden
-            parts.linear[rows] = computed.linear
-        return _Inputs(request, parts, self._pair_words(query, request, words))
+        return rows
 
-    def _request_words(self, query: Query, query_slot: Slots) -> Words:
-        words = self._request_empty.copy()
-        if query.stored.user is not None:
-            words[0, self._from_user[0]] = query.stored.user[self._from_user[1]]
-        if (query_slot >= 0).any():
-            words[0, self._from_query[0]] = self.catalogue.records(query_slot)[0, self._from_query[1]]
-        for carried in query.carried.request:
-            carried.put_into(words)
-        return words
+    def _predict(self, requests: Sequence[EncodedRequest], inputs: Sequence[_Inputs]) -> list[Floats]:
+        """(C, T) predictions in natural units for the candidates of each of Q requests."""
+        times = np.array([request.time_ms for request in requests])
+        request_words = np.concatenate([one.request for one in inputs])
+        request_output = self._side_output(Group.REQUEST, request_words, times)
+        pair_output = None
+        if self._network.has_pairs:
+            pair_words = np.concatenate([one.pairs for one in inputs])
+            pair_times = np.repeat(times, [len(one.pairs) for one in inputs])
+            pair_output = self._side_output(Group.PAIR, pair_words, pair_times)
+        outputs = self._network.outputs(request_output, [one.candidates for one in inputs], pair_output)
+        stops = np.cumsum([len(request.candidate_ids) for request in requests])
+        return np.split(natural_units(outputs, self.spec.tasks), stops[:-1])
 
-    def _candidate_words(self, query: Query, slots: Slots) -> Words:
-        words = self.catalogue.candidate_words(self.catalogue.records(slots))
-        absent = np.flatnonzero(slots < 0)
-        if len(absent) and self._id_layout.words:
-            named = self._id_layout.of_rows([{VIDEO_ID: query.video_ids[place]} for place in absent.tolist()])
-            words[np.ix_(absent, self._from_id[0])] = named[:, self._from_id[1]]
-        for carried in query.carried.candidates:
-            carried.put_into(words)
-        return words
+    def _candidate_output(self, words: Words) -> SideOutput:
+        """Side outputs of candidates, in the form in which they are stored."""
+        return self._network.for_storage(self._side_output(Group.CANDIDATE, words, 0))
 
-    def _pair_words(self, query: Query, request: Words, candidates: Words) -> Words:
-        words = np.repeat(self._pairs_empty, len(candidates), axis=0)
-        words[:, self._pair_from_request[0]] = request[:, self._pair_from_request[1]]
-        words[:, self._pair_from_candidate[0]] = candidates[:, self._pair_from_candidate[1]]
-        for carried in query.carried.pairs:
-            carried.put_into(words)
-        return words
+    def _side_output(self, group: Group, words: Words, times: int | Times) -> SideOutput:
+        """Read records of a group as of some times, and compute what they contribute to the network."""
+        return self._network.side_output(group, self._encoder.read(group, words, times))
+
+
+def _changed(request: EncodedRequest) -> set[int]:
+    """Indices of the candidates that carry features of their own."""
+    return {row for override in request.features.candidates for row in override.rows}

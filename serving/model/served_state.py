@@ -14,32 +14,35 @@ from ranker.spec import RankerSpec
 
 @dataclass(frozen=True)
 class ServedState:
-    """A state, and how new it is.
+    """A feature state, and how recent it is.
 
     Attributes:
         features: The state; while a model ranks with it, only the model's thread may change it.
-        watermark_ms: Event time of the newest row that it has seen; None if there was none.
-        version: Of the feature store's; None for one that came with a bundle.
-        passed_over: Version of the store's newest when this one was preferred to it; None if there was none.
+        watermark_ms: Event time of the newest row that it has seen; None if it has seen none.
+        version: Its version in the feature store; None for a state that came with a bundle.
+        rejected_version: Version of the store's newest state when this one was preferred to it; None if the
+            store had none.
     """
 
     features: FeatureState
     watermark_ms: int | None
     version: str | None = None
-    passed_over: str | None = None
+    rejected_version: str | None = None
 
-    def succeeds(self, other: "ServedState") -> bool:
-        """Whether this one is newer than another one, and its arrays are of the same kind."""
+    def is_newer_than(self, other: "ServedState") -> bool:
+        """Whether this state has seen a later row than another, and has arrays of the same format."""
         if self.features.digest != other.features.digest or self.watermark_ms is None:
             return False
         return other.watermark_ms is None or self.watermark_ms > other.watermark_ms
 
 
 def compile_learning(spec: RankerSpec, layout: Layout) -> None:
-    """Learn from a row of which nothing is known, so that no code has to be compiled while somebody waits.
+    """Compile the loops that learn, by learning from one row of missing values.
+
+    Otherwise the first request whose model learns would wait for the compiler.
 
     Args:
-        spec: Of the state.
+        spec: Names the state features.
         layout: Of the spec.
     """
     state = FeatureState(spec, layout)

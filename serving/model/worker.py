@@ -1,7 +1,7 @@
-"""The one thread that runs models, so that the event loop stays free and every batch is of one version.
+"""The one thread that runs models, so that the event loop stays free and a batch has one model version.
 
 Waiting requests for the same model are ranked together, up to a number of candidates, as soon as the thread
-is free: nobody waits for a batch to fill.
+is free: no request waits for a batch to fill.
 """
 
 import asyncio
@@ -17,9 +17,11 @@ from typing import Any, TypeVar
 import torch
 
 from ranker.errors import DeadlinePassedError, ModelError
+from ranker.score.terms import Floats
 from serving.http.metrics import Metrics
-from serving.http.pace import Pace
-from serving.model.served_model import Floats, Query, ServedModel
+from serving.http.service_time import ServiceTime
+from serving.model.encoded_request import EncodedRequest
+from serving.model.served_model import ServedModel
 
 logger = logging.getLogger(__name__)
 
@@ -27,26 +29,26 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class _Ranking:
-    """A request that waits.
+class _RankJob:
+    """A request that waits to be ranked.
 
     Attributes:
-        deadline: `perf_counter()` after which nobody waits for the answer; None for no such time.
-        future: Its predictions and the seconds that it waited.
+        deadline: See `serving/http/deadline.py`.
+        future: Its predictions, and the seconds that it waited.
     """
 
     model: ServedModel
-    query: Query
-    deadline: float | None
+    request: EncodedRequest
+    deadline: float
     future: "Future[tuple[Floats, float]]" = field(default_factory=Future)
     submitted: float = field(default_factory=perf_counter)
 
 
 @dataclass(frozen=True)
-class _Errand:
+class _CallJob:
     """Other work for the thread, such as changing resident videos, done between two batches."""
 
-    do: Callable[[], Any]
+    function: Callable[[], Any]
     future: "Future[Any]" = field(default_factory=Future)
 
 
@@ -55,123 +57,127 @@ class ModelWorker:
 
     Args:
         threads: Threads that torch may use for one matrix product.
-        batch_candidates: Candidates that are ranked together; a request that has more goes alone.
-        metrics: Counts batches.
-        pace: Learns how long they take.
+        batch_candidates: Candidates that are ranked together; a request that has more is ranked alone.
+        metrics: Counts batches and refused requests.
+        service_time: Updated with the time of every batch.
     """
 
-    def __init__(self, threads: int, batch_candidates: int, metrics: Metrics, pace: Pace) -> None:
+    def __init__(
+        self, threads: int, batch_candidates: int, metrics: Metrics, service_time: ServiceTime
+    ) -> None:
         self._threads = threads
         self._batch_candidates = batch_candidates
         self._metrics = metrics
-        self._pace = pace
-        self._rankings: deque[_Ranking] = deque()
-        self._errands: deque[_Errand] = deque()
-        self._something = threading.Condition()
+        self._service_time = service_time
+        self._rank_jobs: deque[_RankJob] = deque()
+        self._call_jobs: deque[_CallJob] = deque()
+        self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._thread.start()
 
-    async def predict(self, model: ServedModel, query: Query, deadline: float | None) -> tuple[Floats, float]:
+    async def predict(
+        self, model: ServedModel, request: EncodedRequest, deadline: float
+    ) -> tuple[Floats, float]:
         """Predict for one request's candidates.
 
         Args:
             model: Predicts.
-            query: The request.
-            deadline: `perf_counter()` by which it must be done: it is not begun if it would not be.
+            request: The request.
+            deadline: It is not begun if it would be done later; see `serving/http/deadline.py`.
 
         Returns:
             (C, T) predictions in natural units, and the seconds that the request waited for its turn.
 
         Raises:
-            DeadlinePassedError: The deadline passed before its turn, or would before its end.
-            EvictedError: Videos have to be fetched again.
+            DeadlinePassedError: The deadline passed before its turn, or would pass before its end.
+            EvictedError: Its videos have to be fetched again.
             ModelError: The model failed.
         """
-        job = _Ranking(model, query, deadline)
-        with self._something:
-            self._rankings.append(job)
-            self._something.notify()
+        job = _RankJob(model, request, deadline)
+        with self._changed:
+            self._rank_jobs.append(job)
+            self._changed.notify()
         return await asyncio.wrap_future(job.future)
 
-    async def do(self, errand: Callable[[], T]) -> T:
-        """Run something in the thread, between two batches."""
-        job = _Errand(errand)
-        with self._something:
-            self._errands.append(job)
-            self._something.notify()
+    async def call(self, function: Callable[[], T]) -> T:
+        """Call a function in the thread, between two batches, and return what it returns."""
+        job = _CallJob(function)
+        with self._changed:
+            self._call_jobs.append(job)
+            self._changed.notify()
         result: T = await asyncio.wrap_future(job.future)
         return result
 
     def close(self) -> None:
         """Finish what was submitted, and stop the thread."""
-        with self._something:
+        with self._changed:
             self._closing = True
-            self._something.notify()
+            self._changed.notify()
         self._thread.join()
 
     def _run(self) -> None:
         torch.set_num_threads(self._threads)
         while True:
-            with self._something:
-                while not (self._rankings or self._errands or self._closing):
-                    self._something.wait()
-                if not self._rankings and not self._errands:
+            with self._changed:
+                while not (self._rank_jobs or self._call_jobs or self._closing):
+                    self._changed.wait()
+                if not self._rank_jobs and not self._call_jobs:
                     return
-                errand = self._errands.popleft() if self._errands else None
+                call_job = self._call_jobs.popleft() if self._call_jobs else None
                 batch = self._next_batch()
-            if errand is not None and errand.future.set_running_or_notify_cancel():
-                _settle(errand.future, errand.do)
+            if call_job is not None and call_job.future.set_running_or_notify_cancel():
+                _settle(call_job.future, call_job.function)
             if batch:
                 self._rank(batch)
 
-    def _next_batch(self) -> list[_Ranking]:
+    def _next_batch(self) -> list[_RankJob]:
         """The oldest request and those after it of the same model, as far as there is room."""
-        batch: list[_Ranking] = []
+        batch: list[_RankJob] = []
         room = self._batch_candidates
-        while self._rankings:
-            job = self._rankings[0]
-            if batch and (job.model is not batch[0].model or len(job.query.video_ids) > room):
+        while self._rank_jobs:
+            job = self._rank_jobs[0]
+            if batch and (job.model is not batch[0].model or len(job.request.candidate_ids) > room):
                 break
-            batch.append(self._rankings.popleft())
-            room -= len(job.query.video_ids)
+            batch.append(self._rank_jobs.popleft())
+            room -= len(job.request.candidate_ids)
         return batch
 
-    def _rank(self, batch: list[_Ranking]) -> None:
+    def _rank(self, batch: list[_RankJob]) -> None:
         now = perf_counter()
-        wanted: list[_Ranking] = []
+        punctual: list[_RankJob] = []
         candidates = 0
         for job in batch:
             if not job.future.set_running_or_notify_cancel():
-                continue  # whoever asked has left
-            count = len(job.query.video_ids)
-            done = now + (candidates + count) * self._pace.candidate_s
-            if job.deadline is not None and done > job.deadline:
+                continue  # the client has disconnected
+            count = len(job.request.candidate_ids)
+            done = now + (candidates + count) * self._service_time.candidate_s
+            if done > job.deadline:
                 self._metrics.reject("deadline")
-                self._pace.doubt()
+                self._service_time.discount()
                 waited = (now - job.submitted) * 1000
                 job.future.set_exception(
                     DeadlinePassedError(f"the request waited {waited:.0f} ms for its turn")
                 )
                 continue
-            wanted.append(job)
+            punctual.append(job)
             candidates += count
-        if wanted:
-            self._metrics.batch(len(wanted), candidates)
-            self._attempt(wanted, now)
-            self._pace.note(len(wanted), candidates, perf_counter() - now)
+        if punctual:
+            self._metrics.batch(len(punctual), candidates)
+            self._attempt(punctual, now)
+            self._service_time.record(len(punctual), candidates, perf_counter() - now)
 
-    def _attempt(self, batch: list[_Ranking], began: float) -> None:
+    def _attempt(self, batch: list[_RankJob], began: float) -> None:
         try:
-            results = batch[0].model.predict([job.query for job in batch])
+            results = batch[0].model.predict([job.request for job in batch])
         except Exception as error:
-            if len(batch) > 1:  # find out whose fault it is
+            if len(batch) > 1:  # rank each alone, so that only the request that fails gets the error
                 for job in batch:
                     self._attempt([job], began)
                 return
             logger.error(
                 "the model failed on a request of %d candidates: %r",
-                len(batch[0].query.video_ids),
+                len(batch[0].request.candidate_ids),
                 error,
                 exc_info=logger.isEnabledFor(logging.DEBUG),
             )
@@ -184,8 +190,8 @@ class ModelWorker:
                 job.future.set_result((result, began - job.submitted))
 
 
-def _settle(future: "Future[T]", do: Callable[[], T]) -> None:
+def _settle(future: "Future[T]", function: Callable[[], T]) -> None:
     try:
-        future.set_result(do())
+        future.set_result(function())
     except Exception as error:
         future.set_exception(error)

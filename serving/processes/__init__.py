@@ -1,1 +1,1 @@
-"""One server process, or several behind a port."""
+"""Server processes: a single one, or several behind one port."""

@@ -1,4 +1,4 @@
-"""How many cores there are for this process."""
+"""How many cores this process can use."""
 
 import os
 from pathlib import Path
@@ -7,11 +7,14 @@ CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def usable_cores(quota_file: Path = CPU_QUOTA) -> int:
-    """Count the cores that this process may run on, and no more than its container is granted.
+    """Count the cores that this process may run on, limited by the CPU quota of its container.
 
     Args:
-        quota_file: Holds the microseconds that the container may compute in a period, and the period's;
+        quota_file: Holds the container's CPU time a period and the length of the period, in microseconds;
             see `cpu.max` in https://docs.kernel.org/admin-guide/cgroup-v2.html.
+
+    Returns:
+        At least 1.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:

@@ -1,4 +1,4 @@
-"""An ASGI application behind a socket, until it is told to stop."""
+"""Serves an ASGI application at a socket until it is stopped."""
 
 import asyncio
 import gc
@@ -13,27 +13,27 @@ from serving.http.admission import Admission
 from serving.http.protocol import bounded_protocol
 
 KEEP_ALIVE_S: Final = 75
-"""Longer than clients and load balancers keep a connection, so that they close it and not we, in the moment
-in which they send the next request."""
+"""Longer than the idle timeouts of clients and load balancers, so that they close first; otherwise we could
+close a connection just as a request arrives."""
 DRAIN_S: Final = 0.3
-"""How long connections that are open may still bring a request after the service was told to stop."""
+"""How long open connections may still bring a request after the service was asked to stop."""
 
 
 class Server(uvicorn.Server):
     """Serves an application.
 
-    When it is told to stop it takes no more connections; each that is open may bring what was on its way and
-    is closed with the answer. Whoever waits for an answer gets it, up to a limit of time.
+    When it is asked to stop it accepts no more connections. An open connection may still bring a request that
+    was on its way, and is closed with the answer. Requests in flight are answered, within a time limit.
 
     Args:
         app: The application.
         admission: Counts its ranking requests.
-        shutdown_timeout_s: That limit.
-        ready: Called once requests are answered.
+        shutdown_timeout_s: The time limit for requests in flight.
+        on_ready: Called once requests are answered.
     """
 
     def __init__(
-        self, app: FastAPI, admission: Admission, *, shutdown_timeout_s: int, ready: Callable[[], None]
+        self, app: FastAPI, admission: Admission, *, shutdown_timeout_s: int, on_ready: Callable[[], None]
     ) -> None:
         self._protocol = bounded_protocol(admission)
         super().__init__(
@@ -50,32 +50,31 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=shutdown_timeout_s,
             )
         )
-        self._ready = ready
+        self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer.
 
-        What is there by now, most of it modules and the model, stays: it is taken out of the garbage
-        collector's sight, which otherwise goes through all of it now and then, and nothing is answered for
-        some 150 ms.
+        The objects that exist by now, mostly modules and the model, are excluded from garbage collection:
+        a full collection would otherwise traverse them now and then, and delay answers by some 150 ms.
         """
         await super().startup(sockets)
         gc.collect()
         gc.freeze()
-        self._ready()
+        self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Finish what was accepted."""
+        """Answer the requests that were accepted, and stop."""
         for server in self.servers:
             server.close()
         self.server_state.default_headers.append((b"connection", b"close"))
         await asyncio.sleep(DRAIN_S)
         await super().shutdown(sockets)
 
-    def join(self, connection: socket.socket) -> Awaitable[object]:
-        """Serve a connection that somebody else accepted."""
-        return asyncio.get_running_loop().connect_accepted_socket(self._accepted, connection)
+    def serve_connection(self, connection: socket.socket) -> Awaitable[object]:
+        """Serve a connection that another process accepted."""
+        return asyncio.get_running_loop().connect_accepted_socket(self._new_protocol, connection)
 
-    def _accepted(self) -> asyncio.Protocol:
+    def _new_protocol(self) -> asyncio.Protocol:
         state, app_state = self.server_state, self.lifespan.state
         return self._protocol(config=self.config, server_state=state, app_state=app_state)

@@ -1,9 +1,9 @@
 """Several processes behind one port.
 
-The parent accepts connections and hands them to its processes in turn. Were they to share the listening
-socket, whichever woke first would take what is there: of 4 connections opened at once, 2 idle processes got
-4 and 0 more often than 2 and 2, which halves what 2 cores can do. Processes are spawned, not forked, because
-torch's threads do not survive a fork; one that dies is replaced.
+The supervisor accepts connections and passes them to its processes in turn. If the processes shared the
+listening socket, the first to wake up would accept every connection that waits: of 4 connections opened at
+once, 2 idle processes got 4 and 0 more often than 2 and 2, which halves the throughput of 2 cores. Processes
+are spawned, not forked, because torch's threads do not survive a fork; one that dies is replaced.
 """
 
 import logging
@@ -24,48 +24,50 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from ranker.errors import WatchnextError
 from serving.http.metrics import FOLDER_VARIABLE
-from serving.processes.worker_process import serve_handed_over
+from serving.processes.worker_process import serve_passed_connections
 from serving.settings import ServingSettings
 
 logger = logging.getLogger(__name__)
 
 BACKLOG: Final = 2048
 STOP_MARGIN_S: Final = 10
-"""What a process may take to stop beyond the time for its requests, before it is killed."""
+"""Time that a process has to stop, beyond that for its requests, before it is killed."""
 _spawn = multiprocessing.get_context("spawn")
 
 
 @dataclass(eq=False)
 class _Worker:
+    """A process and the supervisor's ends of what connects them; see `serve_passed_connections`."""
+
     process: SpawnProcess
-    line: Connection
-    connections: socket.socket
+    status_pipe: Connection
+    passed_connections: socket.socket
     serves: bool = False
 
 
 class Processes:
-    """Serves with several processes until SIGTERM or SIGINT, and lets them finish what they accepted.
+    """Serves with several processes until SIGTERM or SIGINT, and lets them answer what they accepted.
 
     Args:
-        settings: What each process is told.
+        settings: Of each process.
         listener: A bound socket; it is closed at the end.
         count: How many processes.
-        ready: Called with the model's version when all of them serve for the first time.
+        on_ready: Called with the model's version when all of them serve for the first time.
     """
 
     def __init__(
-        self, settings: ServingSettings, listener: socket.socket, count: int, ready: Callable[[str], None]
+        self, settings: ServingSettings, listener: socket.socket, count: int, on_ready: Callable[[str], None]
     ) -> None:
         self._settings = settings
         self._listener = listener
         self._count = count
-        self._ready = ready
+        self._on_ready = on_ready
         self._all_served = False
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
 
     def run(self) -> None:
-        """Serve.
+        """Serve until SIGTERM or SIGINT.
 
         Raises:
             WatchnextError: One of the processes failed to start.
@@ -78,23 +80,26 @@ class Processes:
             try:
                 for _ in range(self._count):
                     self._start()
-                while stop not in (told := [key.fileobj for key, _ in self._selector.select()]):
-                    for source in told:
-                        self._heed(source)
-                self._accept()  # those whose connection the system has made already
+                while stop not in (sources := [key.fileobj for key, _ in self._selector.select()]):
+                    for source in sources:
+                        self._on_event(source)
+                self._accept()  # connections that the kernel has already established
             finally:
                 self._listener.close()
                 self._stop()
 
-    def _heed(self, source: object) -> None:
+    def _on_event(self, source: object) -> None:
         if source is self._listener:
             self._accept()
-            return
-        worker = next(worker for worker in self._workers if worker.line is source)
+        else:
+            self._on_message(next(worker for worker in self._workers if worker.status_pipe is source))
+
+    def _on_message(self, worker: _Worker) -> None:
+        """Handle what a process sent: a version once it serves, an error, or EOF when it has ended."""
         try:
-            message: str | WatchnextError = worker.line.recv()
+            message: str | WatchnextError = worker.status_pipe.recv()
         except EOFError:
-            message = self._bury(worker)
+            message = self._reap(worker)
         if isinstance(message, str):
             worker.serves = True
             if not self._all_served and all(other.serves for other in self._workers):
@@ -102,16 +107,16 @@ class Processes:
                 self._listener.listen(BACKLOG)
                 self._listener.setblocking(False)
                 self._selector.register(self._listener, selectors.EVENT_READ)
-                self._ready(message)
+                self._on_ready(message)
         elif not self._all_served:
             raise message
         else:
             logger.error("%s", message)
         while self._all_served and len(self._workers) < self._count:
-            self._start()  # which takes seconds: pause enough when they die at once
+            self._start()  # takes seconds, which is pause enough if processes die at once
 
     def _accept(self) -> None:
-        """Hand over what waits for a process."""
+        """Accept the connections that wait, and pass each to a process."""
         while self._all_served:
             try:
                 connection, _ = self._listener.accept()
@@ -121,39 +126,41 @@ class Processes:
                 logger.error("expected to accept a connection, found %s", error)
                 return
             with connection:
-                self._hand_over(connection)
+                self._pass_on(connection)
 
-    def _hand_over(self, connection: socket.socket) -> None:
+    def _pass_on(self, connection: socket.socket) -> None:
         for worker in list(self._workers):
-            self._workers.append(self._workers.pop(0))  # next time another is the first
+            self._workers.append(self._workers.pop(0))  # round robin
             if worker.serves:
                 try:
-                    socket.send_fds(worker.connections, [b"c"], [connection.fileno()])
-                except OSError:  # it has just died, or hangs
+                    socket.send_fds(worker.passed_connections, [b"c"], [connection.fileno()])
+                except OSError:  # the process has just died, or hangs
                     continue
                 return
 
     def _start(self) -> None:
-        line, childs_line = multiprocessing.Pipe(duplex=False)
-        connections, childs_connections = socket.socketpair()
-        connections.setblocking(False)
+        status_pipe, child_status_pipe = multiprocessing.Pipe(duplex=False)
+        passed_connections, child_connections = socket.socketpair()
+        passed_connections.setblocking(False)
         process = _spawn.Process(
-            target=serve_handed_over, args=(self._settings, childs_line, childs_connections)
+            target=serve_passed_connections, args=(self._settings, child_status_pipe, child_connections)
         )
-        # Ctrl-C in a terminal is for the parent, which tells its processes; they inherit that they ignore it.
+        # Ctrl-C in a terminal reaches all processes. Only the supervisor handles it, and stops the others;
+        # they inherit that it is ignored.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         process.start()
         signal.signal(signal.SIGINT, handler)
-        childs_line.close()
-        childs_connections.close()
-        self._workers.append(_Worker(process, line, connections))
-        self._selector.register(line, selectors.EVENT_READ)
+        child_status_pipe.close()
+        child_connections.close()
+        self._workers.append(_Worker(process, status_pipe, passed_connections))
+        self._selector.register(status_pipe, selectors.EVENT_READ)
 
-    def _bury(self, worker: _Worker) -> WatchnextError:
+    def _reap(self, worker: _Worker) -> WatchnextError:
+        """Clean up after a process that has ended; return the error that says so."""
         self._workers.remove(worker)
-        self._selector.unregister(worker.line)
-        worker.line.close()
-        worker.connections.close()
+        self._selector.unregister(worker.status_pipe)
+        worker.status_pipe.close()
+        worker.passed_connections.close()
         worker.process.join()
         mark_process_dead(worker.process.pid)  # type: ignore[no-untyped-call]
         return WatchnextError(
@@ -174,7 +181,7 @@ class Processes:
 
 @contextmanager
 def _metrics_folder() -> Iterator[None]:
-    """Where the processes write what they count; they inherit its name."""
+    """Make the folder for the metrics of several processes, which inherit its name."""
     with tempfile.TemporaryDirectory(prefix="watchnext-metrics-") as folder:
         os.environ[FOLDER_VARIABLE] = folder
         try:

@@ -1,6 +1,7 @@
-"""The life of one of several processes behind a port.
+"""The main function of one of several processes behind a port.
 
-It listens nowhere: its parent hands it connections, see `serving/processes/supervisor.py`.
+It does not listen itself: the supervisor accepts connections and passes them to it, see
+`serving/processes/supervisor.py`.
 """
 
 import asyncio
@@ -16,54 +17,57 @@ from serving.settings import ServingSettings
 
 
 def configure_logging() -> None:
-    """Log to standard error, alike in every process."""
+    """Log to standard error, in the same format in every process."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
-def serve_handed_over(settings: ServingSettings, line: Connection, connections: socket.socket) -> None:
-    """Serve until SIGTERM, or until the parent is gone.
+def serve_passed_connections(
+    settings: ServingSettings, status_pipe: Connection, passed_connections: socket.socket
+) -> None:
+    """Serve until SIGTERM, or until the supervisor has ended.
 
     Args:
-        settings: What the service is told.
-        line: The parent reads from it the model's version once this process serves, or the error because of
-            which it does not.
-        connections: Brings one descriptor with each byte, and the end when the parent ends.
+        settings: Of the service.
+        status_pipe: This process sends the model's version once it serves, or the error that prevents it.
+        passed_connections: Receives one descriptor with each byte, and EOF when the supervisor has ended.
     """
     configure_logging()
     try:
         app = create_app(settings)
     except WatchnextError as error:
-        line.send(error)
+        status_pipe.send(error)
         return
+
+    def on_ready() -> None:
+        _receive_connections(server, passed_connections)
+        status_pipe.send(app.state.ranking.model.manifest.model_version)
+
     server = Server(
-        app,
-        app.state.admission,
-        shutdown_timeout_s=settings.shutdown_timeout_s,
-        ready=lambda: _serving(server, connections, line, app.state.ranking.model.manifest.model_version),
+        app, app.state.admission, shutdown_timeout_s=settings.shutdown_timeout_s, on_ready=on_ready
     )
     server.run([])
 
 
-def _serving(server: Server, connections: socket.socket, line: Connection, version: str) -> None:
+def _receive_connections(server: Server, passed_connections: socket.socket) -> None:
+    """Serve every connection that the supervisor passes; stop the server when it passes no more."""
     loop = asyncio.get_running_loop()
-    joining = set()
+    tasks = set()
 
-    async def join(connection: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # the client is gone already
-            await server.join(connection)
+    async def serve(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # the client has already disconnected
+            await server.serve_connection(connection)
 
-    def take() -> None:
-        _, descriptors, _, _ = socket.recv_fds(connections, 1, 1)
+    def receive() -> None:
+        _, descriptors, _, _ = socket.recv_fds(passed_connections, 1, 1)
         if not descriptors:
-            loop.remove_reader(connections)
+            loop.remove_reader(passed_connections)
             server.should_exit = True
             return
         connection = socket.socket(fileno=descriptors[0])
         connection.setblocking(False)
-        task = loop.create_task(join(connection))
-        joining.add(task)
-        task.add_done_callback(joining.discard)
+        task = loop.create_task(serve(connection))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
-    connections.setblocking(False)
-    loop.add_reader(connections, take)
-    line.send(version)
+    passed_connections.setblocking(False)
+    loop.add_reader(passed_connections, receive)

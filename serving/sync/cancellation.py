@@ -3,12 +3,12 @@
 import asyncio
 from typing import Any, Final
 
-PATIENCE_S: Final = 1.0
-"""After so long a task is told once more: a library may take a cancellation for its own."""
+CANCEL_AGAIN_S: Final = 1.0
+"""A task that still runs after so long is cancelled again: a library may have swallowed the cancellation."""
 
 
-async def end(task: "asyncio.Task[Any] | None") -> None:
-    """Cancel a task and wait until it has ended; what it raises is of no interest."""
+async def cancel_and_wait(task: "asyncio.Task[Any] | None") -> None:
+    """Cancel a task and wait until it has ended; what it raises is ignored, and so is None."""
     while task is not None and not task.done():
         task.cancel()
-        await asyncio.wait({task}, timeout=PATIENCE_S)
+        await asyncio.wait({task}, timeout=CANCEL_AGAIN_S)

@@ -1,4 +1,4 @@
-"""Keeping a catalogue as the feature store has it: the whole at first, then every announced change."""
+"""Keeping a model's catalogue up to date: all stored videos at first, then every announced change."""
 
 import asyncio
 import json
@@ -19,138 +19,141 @@ from ranker.errors import StoreError
 from ranker.features.record import Words
 from ranker.store.keys import changes_key
 from ranker.store.records import CHANGES_KEPT_MS, IDS_FIELD
-from serving.model.catalogue import Catalogue
-from serving.sync.cancellation import end
+from serving.model.served_model import ServedModel
+from serving.sync.cancellation import cancel_and_wait
 from serving.sync.feature_store import FeatureStore
 
 logger = logging.getLogger(__name__)
 
-Do = Callable[[Callable[[], None]], Awaitable[None]]
+Call = Callable[[Callable[[], None]], Awaitable[None]]
 BLOCK_MS: Final = 500
-"""How long one wait for changes takes; with the client's own timeout it stays well below two seconds."""
+"""How long one read waits for changes; with the client's own timeout it stays well below two seconds."""
 RETRY_S: Final = 0.2
-ENTRIES_AT_ONCE: Final = 20
-VIDEOS_AT_ONCE: Final = 1_000
-"""Videos that change between two batches of requests: a few milliseconds."""
-BEGINNING: Final = b"0-0"
+ENTRIES_PER_READ: Final = 20
+VIDEOS_PER_CALL: Final = 1_000
+"""Videos that change between two batches of requests, which takes a few milliseconds."""
+FIRST_ENTRY: Final = b"0-0"
 
 
 @dataclass(frozen=True)
-class Position:
-    """How far changes were followed.
+class StreamCursor:
+    """How far the stream of changes was read.
 
     Attributes:
-        seen: Id of the last announcement; None before the first reading of the catalogue.
-        server: The run of the Redis server that gave it.
-        heard: `monotonic()` when the server last answered.
+        entry_id: Of the last entry that was read; None before the first reading of the catalogue.
+        run_id: Of the Redis server whose stream it is.
+        answered_at: `monotonic()` when the server last answered.
     """
 
-    seen: bytes | None
-    server: str | None
-    heard: float
+    entry_id: bytes | None
+    run_id: str | None
+    answered_at: float
 
 
-class Follower:
-    """Follows the changes of one catalogue.
+class CatalogueFollower:
+    """Applies the stored changes of videos to one model's catalogue.
 
     Args:
-        catalogue: Is kept up to date.
+        model: Has the catalogue.
         store: Has the records.
         client: A client whose commands may block for `BLOCK_MS`.
-        do: Runs what changes the catalogue in the thread that owns it.
+        call: Calls a function that changes the catalogue in the thread that owns it.
+
+    Attributes:
+        cursor: How far the changes were applied.
     """
 
     def __init__(
-        self, catalogue: Catalogue, store: FeatureStore, client: redis.asyncio.Redis, do: Do
+        self, model: ServedModel, store: FeatureStore, client: redis.asyncio.Redis, call: Call
     ) -> None:
-        self._catalogue = catalogue
+        self._model = model
         self._store = store
         self._client = client
-        self._do = do
-        self._key = changes_key(catalogue.layout.digest)
+        self._call = call
+        self._key = changes_key(model.catalogue.layout.digest)
         self._task: asyncio.Task[None] | None = None
         self._following = False
-        self.position = Position(None, None, monotonic())
+        self.cursor = StreamCursor(None, None, monotonic())
 
-    async def start(self, *, after: Position | None = None) -> None:
-        """Bring the catalogue up to date and go on following in the background.
+    async def start(self, *, after: StreamCursor | None = None) -> None:
+        """Bring the catalogue up to date, and keep it so in the background.
 
-        If the store is away, all of it is left to the background.
+        If Redis does not answer, the background task also does the first reading.
 
         Args:
-            after: The catalogue is as it was at this position; None to read all of it.
+            after: The catalogue has all changes up to this cursor; None to read all stored videos.
         """
         if after is not None:
-            self.position = after
+            self.cursor = after
         try:
-            await self._take_up()
+            await self._catch_up()
         except (redis.RedisError, OSError, StoreError) as error:
             logger.error("starting without the catalogue, which is read when Redis answers: %s", error)
         self._task = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
-        """Stop following, and let go of the catalogue."""
+        """Stop following, and release the references to the catalogue."""
         task, self._task = self._task, None
-        await end(task)
+        await cancel_and_wait(task)
         if task is not None and task.cancelled():
             try:
                 task.result()
             except asyncio.CancelledError as error:
-                # The frames that it went through hold the catalogue, and redis-py's hold the error.
+                # The error's frames reference the catalogue, and redis-py's frames reference the error.
                 traceback.clear_frames(error.__traceback__)
 
     async def _follow(self) -> None:
         while True:
             try:
                 if not self._following:
-                    await self._take_up()
+                    await self._catch_up()
                 await self._wait_for_changes()
             except (redis.RedisError, OSError, StoreError) as error:
                 if self._following:
                     logger.warning("changes of videos are not followed until Redis is back: %s", error)
                 self._following = False
                 await asyncio.sleep(RETRY_S)
-            except Exception:  # an announcement that is none, or a model out of memory
+            except Exception:  # a malformed stream entry, or a model out of memory
                 logger.exception("changes of videos cannot be followed; reading the whole catalogue again")
-                self._following, self.position = False, Position(None, None, monotonic())
+                self._following, self.cursor = False, StreamCursor(None, None, monotonic())
                 await asyncio.sleep(RETRY_S)
 
-    async def _take_up(self) -> None:
-        """Go on where this stands; another server, or announcements forgotten, mean to read all anew."""
-        server = (await self._client.info("server"))["run_id"]
-        seen = self.position.seen
-        forgotten = (monotonic() - self.position.heard) * 1000 > CHANGES_KEPT_MS / 2
-        if seen is None or server != self.position.server or forgotten:
-            seen = await self._read_all()
-        self.position = Position(seen, server, monotonic())
+    async def _catch_up(self) -> None:
+        """Go on from the cursor; read everything again if the server is another or has trimmed its stream."""
+        run_id = (await self._client.info("server"))["run_id"]
+        entry_id = self.cursor.entry_id
+        trimmed = (monotonic() - self.cursor.answered_at) * 1000 > CHANGES_KEPT_MS / 2
+        if entry_id is None or run_id != self.cursor.run_id or trimmed:
+            entry_id = await self._read_all()
+        self.cursor = StreamCursor(entry_id, run_id, monotonic())
         self._following = True
 
     async def _read_all(self) -> bytes:
-        """Read the whole catalogue; return the last announcement before it, from which to follow."""
+        """Read all stored videos; return the last entry of the stream before that, from which to follow."""
         last: Any = await self._client.xrevrange(self._key, count=1)
-        async for page in self._store.scan_videos(self._catalogue.layout):
-            await self._do(partial(self._take, page))
-        logger.info("%s videos are resident", f"{len(self._catalogue):,}")
-        return bytes(last[0][0]) if last else BEGINNING
+        async for page in self._store.scan_videos(self._model.catalogue.layout):
+            await self._call(partial(self._put, page))
+        logger.info("%s videos are resident", f"{len(self._model.catalogue):,}")
+        return bytes(last[0][0]) if last else FIRST_ENTRY
 
     async def _wait_for_changes(self) -> None:
-        seen = self.position.seen
-        assert seen is not None
-        answer: Any = await self._client.xread({self._key: seen}, count=ENTRIES_AT_ONCE, block=BLOCK_MS)
+        entry_id = self.cursor.entry_id
+        assert entry_id is not None
+        answer: Any = await self._client.xread({self._key: entry_id}, count=ENTRIES_PER_READ, block=BLOCK_MS)
         for _, entries in answer:
-            announced = [json.loads(fields[IDS_FIELD.encode()]) for _, fields in entries]
-            await self._change(list(dict.fromkeys(chain.from_iterable(announced))))
-            seen = entries[-1][0]
-        self.position = Position(seen, self.position.server, monotonic())
+            changed = [json.loads(fields[IDS_FIELD.encode()]) for _, fields in entries]
+            await self._refresh(list(dict.fromkeys(chain.from_iterable(changed))))
+            entry_id = entries[-1][0]
+        self.cursor = StreamCursor(entry_id, self.cursor.run_id, monotonic())
 
-    async def _change(self, ids: list[str]) -> None:
-        for start in range(0, len(ids), VIDEOS_AT_ONCE):
-            piece = ids[start : start + VIDEOS_AT_ONCE]
-            records = await self._store.read_videos(self._catalogue.layout, piece)
-            gone = [video_id for video_id in piece if video_id not in records]
-            await self._do(partial(self._take, records))
-            await self._do(partial(self._catalogue.remove, gone))
+    async def _refresh(self, ids: list[str]) -> None:
+        for start in range(0, len(ids), VIDEOS_PER_CALL):
+            chunk = ids[start : start + VIDEOS_PER_CALL]
+            records = await self._store.read_videos(self._model.catalogue.layout, chunk)
+            deleted = [video_id for video_id in chunk if video_id not in records]
+            await self._call(partial(self._put, records))
+            await self._call(partial(self._model.catalogue.remove, deleted))
 
-    def _take(self, records: Mapping[str, Words]) -> None:
+    def _put(self, records: Mapping[str, Words]) -> None:
         if records:
-            self._catalogue.put(list(records), np.stack(list(records.values())), evict=False)
+            self._model.put_videos(list(records), np.stack(list(records.values())), evict=False)

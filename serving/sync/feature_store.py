@@ -1,4 +1,4 @@
-"""The feature store as the service sees it: one read a request, and word of when it is away."""
+"""The service's access to the feature store, with a circuit breaker for a Redis that does not answer."""
 
 import asyncio
 import logging
@@ -14,28 +14,28 @@ from ranker.features.record import RecordLayout, Words
 from ranker.store.keys import users_key, videos_key
 from ranker.store.records import from_bytes, milliseconds, queue_videos, to_bytes
 from serving.http.metrics import Metrics
-from serving.sync.cancellation import end
+from serving.sync.cancellation import cancel_and_wait
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 PROBE_S: Final = 0.2
-"""How often an absent Redis is asked whether it is back."""
+"""Pause between two pings of a Redis that does not answer."""
 SCAN_COUNT: Final = 1_000
-"""Videos that one step of reading the whole catalogue asks for."""
+"""Videos that one step of a scan asks for."""
 BULK_TIMEOUT_S: Final = 10.0
-"""How long one step of reading the whole catalogue may take."""
+"""How long one step of a scan, or one read of changed videos, may take."""
 
 
 class FeatureStore:
     """Reads and writes stored records.
 
-    While Redis is away, requests do not wait for it: after the first failure everything is refused at once
-    until a probe is answered. Connections of before are not used again.
+    While Redis does not answer, requests do not wait for it: after the first failure every call fails at once
+    until a probe is answered. Connections from before the failure are not used again.
 
     Args:
         client: A client of the service's event loop; the store closes it.
-        timeout_s: How long one request may wait for it.
+        timeout_s: How long one request may wait for Redis.
         metrics: Counts failures and the time without Redis.
     """
 
@@ -57,36 +57,42 @@ class FeatureStore:
             video_ids: The videos.
 
         Returns:
-            The viewer's record, (W,); the records of those videos that are stored; and whether everything
-            was readable.
+            The viewer's record, (W,), or None if none is stored; the records, (W,) each, of those videos that
+            are stored; and whether every stored record could be read.
 
         Raises:
-            StoreError: Redis does not answer in time, or did not a moment ago.
+            StoreError: Redis did not answer in time, or has not answered a probe since it last failed to.
         """
         pipeline = self._client.pipeline(transaction=False)
         pipeline.hget(users_key(users.digest), user_id)
         if video_ids:
             pipeline.hmget(videos_key(videos.digest), list(video_ids))
         user, *rest = await self._call(pipeline.execute(raise_on_error=False), self._timeout_s)
-        found, user_readable = _readable(
+        found, user_readable = _decode(
             users_key(users.digest), users, [user_id], user if isinstance(user, Exception) else [user]
         )
-        stored, videos_readable = _readable(
+        stored, videos_readable = _decode(
             videos_key(videos.digest), videos, list(video_ids), *rest or [[None] * len(video_ids)]
         )
         return found.get(user_id), stored, user_readable and videos_readable
 
     async def read_videos(self, layout: RecordLayout, ids: Sequence[str]) -> dict[str, Words]:
-        """Read the records of those of some videos that are stored.
+        """Read the records of some videos.
+
+        Returns:
+            Records, (W,) each, of those videos that are stored.
 
         Raises:
             StoreError: Redis does not answer.
         """
         values = await self._call(self._client.hmget(videos_key(layout.digest), list(ids)), BULK_TIMEOUT_S)
-        return _readable(videos_key(layout.digest), layout, ids, values)[0]
+        return _decode(videos_key(layout.digest), layout, ids, values)[0]
 
     async def scan_videos(self, layout: RecordLayout) -> AsyncIterator[dict[str, Words]]:
-        """Read the whole catalogue in one pass; a video that changes meanwhile may come twice.
+        """Read all stored videos, a page at a time; a video that changes meanwhile may come twice.
+
+        Yields:
+            Records, (W,) each, by the videos' ids.
 
         Raises:
             StoreError: Redis does not answer.
@@ -99,7 +105,7 @@ class FeatureStore:
             cursor, page = step
             if page:
                 ids = [name.decode() for name in page]
-                yield _readable(key, layout, ids, list(page.values()))[0]
+                yield _decode(key, layout, ids, list(page.values()))[0]
             if cursor == 0:
                 return
 
@@ -124,7 +130,7 @@ class FeatureStore:
         await self._call(pipeline.execute(), self._timeout_s)
 
     async def ping(self) -> None:
-        """See that Redis answers.
+        """Check that Redis answers.
 
         Raises:
             StoreError: It does not.
@@ -133,7 +139,7 @@ class FeatureStore:
 
     async def close(self) -> None:
         """Close the connections."""
-        await end(self._probing)
+        await cancel_and_wait(self._probing)
         await self._client.aclose()
 
     async def _call(self, command: Awaitable[T], timeout_s: float) -> T:
@@ -144,10 +150,10 @@ class FeatureStore:
         try:
             async with asyncio.timeout(timeout_s):
                 return await command
-        except redis.ResponseError as error:  # it is there, and refuses this one command
+        except redis.ResponseError as error:  # Redis answers, but refuses this one command
             self._metrics.feature_store_error()
             logger.error("Redis refused a command: %s", error)
-            raise StoreError("expected Redis to do as told, found that it refused") from error
+            raise StoreError("expected Redis to accept a command, found that it refused") from error
         except (redis.RedisError, OSError) as error:
             self._metrics.feature_store_error()
             if self._probing is None:
@@ -167,8 +173,8 @@ class FeatureStore:
             since = now
             try:
                 async with asyncio.timeout(self._timeout_s):
-                    # Idle connections may have died with the server, and redis-py does not always see that
-                    # before it uses them (its issue 4252); each would be found out by another request.
+                    # Idle connections may have died with the server, and redis-py does not always notice
+                    # before it uses them (its issue 4252): each would make one more request fail.
                     await self._client.connection_pool.disconnect(inuse_connections=False)
                     await self._client.ping()
             except (redis.RedisError, OSError):
@@ -178,10 +184,18 @@ class FeatureStore:
             return
 
 
-def _readable(
-    key: str, layout: RecordLayout, ids: Sequence[str], values: Any
-) -> tuple[dict[str, Words], bool]:
-    """The stored records among some values, and whether all are records of this layout."""
+def _decode(key: str, layout: RecordLayout, ids: Sequence[str], values: Any) -> tuple[dict[str, Words], bool]:
+    """Decode the stored values of some ids.
+
+    Args:
+        key: Named in the log.
+        layout: Of the records.
+        ids: The ids.
+        values: For each id its bytes or None; or the error with which Redis answered.
+
+    Returns:
+        Records, (W,) each, of those that are stored in this layout; and whether all that are stored are.
+    """
     if isinstance(values, Exception):
         logger.error("%s: expected stored records, found %s", key, values)
         return {}, False
@@ -190,5 +204,5 @@ def _readable(
         return dict(zip(stored, from_bytes(list(stored.values()), layout.words), strict=True)), True
     except StoreError as error:
         logger.error("%s: %s", key, error)
-    whole = {n: v for n, v in stored.items() if len(v) == layout.words * 8}
-    return dict(zip(whole, from_bytes(list(whole.values()), layout.words), strict=True)), False
+    intact = {name: value for name, value in stored.items() if len(value) == layout.words * 8}
+    return dict(zip(intact, from_bytes(list(intact.values()), layout.words), strict=True)), False

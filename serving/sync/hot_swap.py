@@ -1,4 +1,4 @@
-"""Exchanging the model while serving: a new bundle is made ready beside the old one, then takes its place."""
+"""Replacing the model while serving: a new bundle is prepared beside the old one, then ranks in its place."""
 
 import asyncio
 import logging
@@ -16,42 +16,49 @@ import torch
 from ranker.bundles.registry import Registry
 from ranker.device import choose_device, fast_bfloat16
 from serving.http.metrics import Metrics
-from serving.model.memory import give_back
+from serving.model.memory import release_free_memory
 from serving.model.served_model import ServedModel
 from serving.model.worker import ModelWorker
-from serving.sync.cancellation import end
-from serving.sync.catalogue_follower import Follower, Position
+from serving.sync.cancellation import cancel_and_wait
+from serving.sync.catalogue_follower import CatalogueFollower, StreamCursor
 from serving.sync.feature_store import FeatureStore
-from serving.sync.state_follower import REFUSED_S, StateFollower
+from serving.sync.state_follower import RETRY_REFUSED_S, StateFollower
 
 logger = logging.getLogger(__name__)
 
 POLL_S: Final = 1.0
 """How often the registry is asked for its current version."""
-COPIED_AT_ONCE: Final = 10_000
+VIDEOS_PER_COPY: Final = 10_000
 """Videos that are copied from the old model between two batches of requests: a few milliseconds."""
-LONG_S: Final = 3.0
-"""A model's first rankings hardly take longer where no code has to be compiled."""
+SLOW_WARM_UP_S: Final = 3.0
+"""A warm-up hardly takes longer where no code has to be compiled."""
 COMPILING: Final = (
-    "still making the model ready: it may be that it compiles code, as the first one on a machine does; "
-    "that takes up to a minute and is kept for the next"
+    "still preparing the model: the first one on a machine compiles code, "
+    "which takes up to a minute and is kept for the next"
 )
 
 
 class HotSwap:
-    """Has the model that ranks, and watches the registry for another.
+    """Owns the model that ranks, and replaces it when the registry's current version changes.
 
-    A version that does not verify, or cannot be made ready, never takes the place of one that ranks.
+    A version that does not verify, or cannot be prepared, never replaces a model that ranks.
 
     Args:
         registry: Has the bundles.
         store: Has the records of videos.
         client: For following changes; its commands may block.
         worker: Owns the models once they rank.
-        states: Keeps their feature state as new as the store's.
+        states: Keeps their feature state up to date.
         metrics: Counts swaps.
-        catalogue_bytes: Memory of one model's resident videos.
+        catalogue_bytes: Memory that one model's resident videos may take.
         device: Where models run: auto, cpu or cuda.
+
+    Attributes:
+        model: The model that ranks now.
+
+    Raises:
+        RegistryError: The registry has no bundle.
+        BundleError: Its current bundle does not verify.
     """
 
     def __init__(
@@ -74,9 +81,9 @@ class HotSwap:
         self._metrics = metrics
         self._catalogue_bytes = catalogue_bytes
         self._device = choose_device(device)
-        self._refused: dict[str, float] = {}
-        self._watching: asyncio.Task[None] | None = None
-        self.model = self._prepared(None)
+        self._refused_at: dict[str, float] = {}
+        self._watch_task: asyncio.Task[None] | None = None
+        self.model = self._prepare(None)
         self._follower = self._follower_of(self.model)
         metrics.model(self.model.manifest.model_version)
 
@@ -84,23 +91,23 @@ class HotSwap:
         """Read the catalogue and the newest feature state, then watch for newer ones in the background."""
         await self._follower.start()
         await self._states.refresh(self.model)
-        self._watching = asyncio.create_task(self._watch())
+        self._watch_task = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
         """Stop watching and following."""
-        await end(self._watching)
+        await cancel_and_wait(self._watch_task)
         await self._follower.stop()
 
     async def _watch(self) -> None:
-        tried = False
+        may_trim = False
         while True:
             await asyncio.sleep(POLL_S)
-            if tried:  # by now nothing holds the model or state that was replaced, nor a refused model
-                await asyncio.to_thread(give_back)
-                tried = False
+            if may_trim:  # by now nothing references a replaced model or state, or a refused model
+                await asyncio.to_thread(release_free_memory)
+                may_trim = False
             self._metrics.resident_videos(len(self.model.catalogue))
             try:
-                tried = await self._states.refresh(self.model)
+                may_trim = await self._states.refresh(self.model)
             except Exception as error:
                 logger.warning("the feature state cannot be refreshed, it stays as it is: %r", error)
             try:
@@ -108,23 +115,23 @@ class HotSwap:
             except Exception as error:
                 logger.warning("the registry cannot be asked for its current version: %s", error)
                 continue
-            refused = self._refused.get(version)
-            waiting = refused is not None and monotonic() - refused < REFUSED_S
-            if version != self.model.manifest.model_version and not waiting:
+            refused_at = self._refused_at.get(version)
+            too_early = refused_at is not None and monotonic() - refused_at < RETRY_REFUSED_S
+            if version != self.model.manifest.model_version and not too_early:
                 await self._swap(version)
-                tried = True
+                may_trim = True
 
     async def _swap(self, version: str) -> None:
         old, old_follower = self.model, self._follower
         try:
-            new = await asyncio.to_thread(self._prepared, version)
+            new = await asyncio.to_thread(self._prepare, version)
             await self._states.hand_over(old, new)
             follower = self._follower_of(new)
-            await follower.start(after=await self._copied(old, new, old_follower.position))
-        except Exception as error:  # whatever is wrong with it, the old one goes on
-            if version not in self._refused:
+            await follower.start(after=await self._copy_videos(old, new, old_follower.cursor))
+        except Exception as error:  # whatever is wrong with the new model, the old one continues
+            if version not in self._refused_at:
                 self._metrics.swap("refused")
-            self._refused[version] = monotonic()
+            self._refused_at[version] = monotonic()
             logger.error("%s is refused, %s goes on: %s", version, old.manifest.model_version, error)
             return
         self.model, self._follower = new, follower
@@ -133,39 +140,50 @@ class HotSwap:
         self._metrics.swap("done")
         logger.info("%s ranks in place of %s", version, old.manifest.model_version)
 
-    async def _copied(self, old: ServedModel, new: ServedModel, position: Position) -> Position | None:
-        """Make the old model's videos resident in the new one, if their records are alike.
+    async def _copy_videos(
+        self, old: ServedModel, new: ServedModel, cursor: StreamCursor
+    ) -> StreamCursor | None:
+        """Make the old model's videos resident in the new one, if their records have the same layout.
+
+        Args:
+            old: Ranks meanwhile.
+            new: Does not rank yet.
+            cursor: How far changes were applied to the old model before the copy.
 
         Returns:
-            From where their changes have to be followed again; None if nothing was copied.
+            The cursor from which changes have to be applied again; None if nothing was copied.
         """
         if new.catalogue.layout.digest != old.catalogue.layout.digest:
             return None
-        ids = await self._worker.do(old.catalogue.ids)
-        for start in range(0, len(ids), COPIED_AT_ONCE):
-            piece = ids[start : start + COPIED_AT_ONCE]
-            copies = await self._worker.do(partial(old.catalogue.copies, piece))
-            await asyncio.to_thread(new.catalogue.put, *copies)
-        return position
+        ids = await self._worker.call(old.catalogue.ids)
+        for start in range(0, len(ids), VIDEOS_PER_COPY):
+            chunk = ids[start : start + VIDEOS_PER_COPY]
+            copies = await self._worker.call(partial(old.catalogue.copies, chunk))
+            await asyncio.to_thread(new.put_videos, *copies)
+        return cursor
 
-    def _prepared(self, version: str | None) -> ServedModel:
-        """Read and verify a bundle, prepare its network, and rank with it once or twice."""
+    def _prepare(self, version: str | None) -> ServedModel:
+        """Read and verify a bundle, prepare its network, and warm it up.
+
+        Args:
+            version: The bundle's version; None for the current one.
+        """
         bundle = self._registry.read(version)
         bundle = replace(bundle, model=bundle.model.to(self._device))
         dtype = torch.bfloat16 if fast_bfloat16(self._device) else torch.float32
         model = ServedModel(bundle, self._catalogue_bytes, dtype)
-        with _patience():
+        with _log_if_slow():
             model.warm_up()
         return model
 
-    def _follower_of(self, model: ServedModel) -> Follower:
-        return Follower(model.catalogue, self._store, self._client, self._worker.do)
+    def _follower_of(self, model: ServedModel) -> CatalogueFollower:
+        return CatalogueFollower(model, self._store, self._client, self._worker.call)
 
 
 @contextmanager
-def _patience() -> Iterator[None]:
-    """Say what takes so long, if it does."""
-    timer = threading.Timer(LONG_S, logger.info, [COMPILING])
+def _log_if_slow() -> Iterator[None]:
+    """Log why the block takes so long, if it takes longer than `SLOW_WARM_UP_S`."""
+    timer = threading.Timer(SLOW_WARM_UP_S, logger.info, [COMPILING])
     timer.daemon = True
     timer.start()
     try:

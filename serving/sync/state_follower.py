@@ -1,4 +1,4 @@
-"""Keeping a model's feature state as new as the feature store has it."""
+"""Keeping a model's feature state up to date with the feature store."""
 
 import asyncio
 import logging
@@ -24,56 +24,56 @@ from serving.model.worker import ModelWorker
 
 logger = logging.getLogger(__name__)
 
-SILENCE_S: Final = 2.0
-"""How long the store may be silent while a state is read."""
-REFUSED_S: Final = 30.0
-"""After so long, what was refused for a cause that may pass is looked at again."""
+READ_TIMEOUT_S: Final = 2.0
+"""How long the store may take for each answer while a state is read."""
+RETRY_REFUSED_S: Final = 30.0
+"""A state or bundle that was refused for a cause that may pass is tried again after so long."""
 
 
 class StateFollower:
-    """Looks for newer feature states, and has the models rank with them.
+    """Looks for newer feature states in the store, and gives them to the models.
 
-    While a model ranks, the store decides: another state than before is taken unless it is older than the
-    model's bundle. So one that was begun anew with `--restart` is taken up, although it may have seen less.
-    A model that is to take an old one's place begins with the newest of three: its bundle's state, the old
-    model's and the store's; if the store's is not the newest, only another one will be taken.
+    A model that ranks takes any state of the store that is not its present one, unless it is older than the
+    model's bundle. So it also takes one that was begun again with `--restart`, although that may have seen
+    less. A model that will replace another starts with the newest of three states: its bundle's, the old
+    model's and the store's; if the store's is not the newest, that version of it is not taken later either.
 
-    Without the store, and while what is there is damaged, a model goes on with the state that it has.
+    While the store does not answer, or its state is damaged, a model keeps the state that it has.
 
     Args:
-        client: The store, for commands that wait in a thread.
+        client: A blocking client of the store; it is used in threads.
         worker: Owns the models once they rank.
-        metrics: Told of the state's age, and of states that were taken or refused.
+        metrics: Records the state's age, and counts states that were taken or refused.
     """
 
     def __init__(self, client: redis.Redis, worker: ModelWorker, metrics: Metrics) -> None:
         self._client = client
         self._worker = worker
         self._metrics = metrics
-        self._refused: str | None = None
-        self._again = 0.0  # `monotonic()` from which on it is looked at again
-        self._told: str | None = None
-        self._complaint = ""
+        self._refused_version: str | None = None
+        self._retry_at = 0.0  # `monotonic()` from which on it is tried again
+        self._reported: str | None = None
+        self._last_error = ""
 
     async def refresh(self, model: ServedModel) -> bool:
-        """Give the model that ranks the store's state, if that is another one and no older than its bundle.
+        """Give the model that ranks the store's state, if it is another one and no older than its bundle.
 
-        Feedback that the model's state holds back until its wait is over is let in on the way.
+        The state also learns the feedback whose `label_wait` is over by now.
 
         Returns:
-            Whether the model has a new state.
+            Whether the model has another state than before.
         """
         before = model.state
         if before.features.learns:
-            bundles_ms = model.manifest.watermark_ms
-            found = await asyncio.to_thread(self._weighed, before, bundles_ms, model)
-            await self._worker.do(partial(model.take, found))
-            await self._worker.do(partial(found.features.advance, _now_ms()))
-        self._tell(model.state)
+            bundle_ms = model.manifest.watermark_ms
+            chosen = await asyncio.to_thread(self._choose_state, before, bundle_ms, model)
+            await self._worker.call(partial(model.use_state, chosen))
+            await self._worker.call(partial(chosen.features.advance, _now_ms()))
+        self._report_state(model.state)
         return model.state.features is not before.features
 
     async def hand_over(self, old: ServedModel, new: ServedModel) -> None:
-        """Give a model that is to take the old one's place the newest state.
+        """Give a model that will replace the old one the newest state.
 
         Args:
             old: Ranks meanwhile.
@@ -81,64 +81,72 @@ class StateFollower:
         """
         if not new.state.features.learns:
             return
-        newest = old.state if old.state.succeeds(new.state) else new.state
-        found = await asyncio.to_thread(self._weighed, newest, newest.watermark_ms, new)
-        if found.features is old.state.features:  # it reads as the old model's spec says, so only its arrays
-            arrays = await self._worker.do(found.features.state)
-            found = replace(found, features=await asyncio.to_thread(_loaded, new, arrays))
+        newest = old.state if old.state.is_newer_than(new.state) else new.state
+        chosen = await asyncio.to_thread(self._choose_state, newest, newest.watermark_ms, new)
+        if chosen.features is old.state.features:  # they read the arrays as the old model's spec says
+            arrays = await self._worker.call(chosen.features.state)
+            chosen = replace(chosen, features=await asyncio.to_thread(_loaded, new, arrays))
         else:
-            await asyncio.to_thread(found.features.advance, _now_ms())
-        new.take(found)
+            await asyncio.to_thread(chosen.features.advance, _now_ms())
+        new.use_state(chosen)
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
-    def _weighed(self, state: ServedState, least_ms: int | None, model: ServedModel) -> ServedState:
-        """The store's state for this model, if it is another one and no older than so; else the one given."""
+    def _choose_state(
+        self, state: ServedState, min_watermark_ms: int | None, model: ServedModel
+    ) -> ServedState:
+        """Choose between a state and the store's.
+
+        Args:
+            state: Is chosen if the store has no other one that can be used.
+            min_watermark_ms: An older state of the store is not used.
+            model: Will rank with the chosen state.
+        """
         store = StateStore(self._client, state.features.digest)
-        found = None
+        chosen = None
         try:
             pointer = store.newest()
-            if pointer is not None and pointer.version not in (state.version, state.passed_over):
-                if least_ms is not None and pointer.watermark_ms < least_ms:
-                    found = replace(state, passed_over=pointer.version)
-                elif pointer.version != self._refused or monotonic() >= self._again:
-                    found = self._read(store, pointer, model)
+            if pointer is not None and pointer.version not in (state.version, state.rejected_version):
+                if min_watermark_ms is not None and pointer.watermark_ms < min_watermark_ms:
+                    chosen = replace(state, rejected_version=pointer.version)
+                elif pointer.version != self._refused_version or monotonic() >= self._retry_at:
+                    chosen = self._read(store, pointer, model)
         except StoreError as error:
-            if str(error) != self._complaint:
+            if str(error) != self._last_error:
                 logger.warning("the feature state stays as it is: %s", error)
-            self._complaint = str(error)
+            self._last_error = str(error)
         else:
-            self._complaint = ""
-        return found or state
+            self._last_error = ""
+        return chosen or state
 
     def _read(self, store: StateStore, pointer: StatePointer, model: ServedModel) -> ServedState | None:
-        """The state that is pointed to; None if it is refused."""
+        """Read the state that is pointed to; None if it is refused."""
         try:
             features = _loaded(model, store.read(pointer))
         except DamagedStateError as error:
-            self._refuse(pointer.version, str(error), again=math.inf)
+            self._refuse(pointer.version, str(error), retry_at=math.inf)
         except StoreError:
             raise
         except Exception as error:  # such as too little memory
-            self._refuse(pointer.version, repr(error), again=monotonic() + REFUSED_S)
+            self._refuse(pointer.version, repr(error), retry_at=monotonic() + RETRY_REFUSED_S)
         else:
             return ServedState(features, pointer.watermark_ms, pointer.version)
         return None
 
-    def _refuse(self, version: str, cause: str, *, again: float) -> None:
-        if version != self._refused:
+    def _refuse(self, version: str, cause: str, *, retry_at: float) -> None:
+        if version != self._refused_version:
             self._metrics.state_load("refused")
-        self._refused, self._again = version, again
+        self._refused_version, self._retry_at = version, retry_at
         logger.error("the feature state %s is refused, the one of before goes on: %s", version, cause)
 
-    def _tell(self, state: ServedState) -> None:
-        """Say which state is ranked with, if it is another one of the store's, and how old it is."""
+    def _report_state(self, state: ServedState) -> None:
+        """Record the state's age, and log it once if it came from the store."""
         if state.watermark_ms is None or not state.features.learns:
             self._metrics.state_age(0.0)
             return
-        if state.version not in (None, self._told):
+        if state.version not in (None, self._reported):
             self._metrics.state_load("done")
             logger.info(
                 "ranking with the feature state %s: %s keys, as of %s UTC",
@@ -146,12 +154,12 @@ class StateFollower:
                 f"{len(state.features):,}",
                 f"{datetime.fromtimestamp(state.watermark_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}",
             )
-        self._told = state.version
+        self._reported = state.version
         self._metrics.state_age((_now_ms() - state.watermark_ms) / 1000)
 
 
 def _loaded(model: ServedModel, arrays: Mapping[str, NDArray[Any]]) -> FeatureState:
-    """A saved state as this model reads it, with the feedback that is known by now."""
+    """Load a saved state as this model's spec reads it, and let it learn the feedback that is due by now."""
     features = model.empty_state()
     features.load(arrays)
     features.advance(_now_ms())

@@ -21,12 +21,14 @@ from ranker.private_redis.server import private_server
 from ranker.spec_file import load_spec
 from ranker.store.connection import connect_async, connect_later
 from serving.http.metrics import Metrics
-from serving.http.pace import Pace
-from serving.model.served_model import Query, ServedModel, Stored
+from serving.http.service_time import ServiceTime
+from serving.model.encoded_request import EncodedRequest, FetchedRecords
+from serving.model.record_assembler import RecordAssembler
+from serving.model.served_model import ServedModel
 from serving.model.worker import ModelWorker
 from serving.schemas import RankRequest
 from serving.sync import state_follower
-from serving.sync.catalogue_follower import BLOCK_MS, Follower
+from serving.sync.catalogue_follower import BLOCK_MS, CatalogueFollower
 from serving.sync.feature_store import FeatureStore
 from serving.sync.state_follower import StateFollower
 from tests.data_location import kuairand_folder
@@ -136,14 +138,15 @@ class Service:
 
     def __init__(self, registry, url):
         metrics = Metrics(frozenset())
-        self.worker = ModelWorker(1, 512, metrics, Pace())
+        self.worker = ModelWorker(1, 512, metrics, ServiceTime())
         self.store = FeatureStore(connect_async(url, timeout_s=10), 10, metrics)
         self.listening = connect_async(url, timeout_s=10, block_s=BLOCK_MS / 1000)
         self.states = StateFollower(connect_later(url, timeout_s=10), self.worker, metrics)
         bundle = registry.read()
         self.model = ServedModel(bundle, 100_000_000)
         self.encoder = bundle.encoder
-        self.videos = Follower(self.model.catalogue, self.store, self.listening, self.worker.do)
+        self.videos = CatalogueFollower(self.model, self.store, self.listening, self.worker.call)
+        self.assembler = RecordAssembler(bundle.encoder)
         self.read = []
         encoder_read = bundle.encoder.read
 
@@ -161,7 +164,7 @@ class Service:
         await self.store.close()
         await self.listening.aclose()
 
-    async def query(self, first, second, moment_ms):
+    async def request(self, first, second, moment_ms):
         """A request out of two rows of the log, as its route makes it."""
         body = RankRequest.model_validate(
             {
@@ -173,22 +176,23 @@ class Service:
             }
         )
         ids = [candidate["id"] for candidate in body.candidates]
-        query = Query(body.query_video_id, ids, self.model.reader.read(body), None, time_ms=body.time_ms)
-        lacking = self.model.catalogue.lacking(query.videos)
+        features = self.model.reader.read(body)
+        request = EncodedRequest(body.query_video_id, ids, features, FetchedRecords(), body.time_ms)
+        missing = self.model.catalogue.missing(request.video_ids)
         user, found, whole = await self.store.read(
-            self.model.user_records, body.user.id, self.model.catalogue.layout, lacking
+            self.model.user_records, body.user.id, self.model.catalogue.layout, missing
         )
         assert whole
-        return replace(query, stored=Stored(user, frozenset(lacking), found))
+        return replace(request, fetched=FetchedRecords(user, frozenset(missing), found))
 
-    async def rank(self, queries):
+    async def rank(self, requests):
         """What the model reads when it ranks these together, by group."""
         self.read.clear()
-        await self.worker.do(lambda: self.model.predict(queries))
+        await self.worker.call(lambda: self.model.predict(requests))
         found = {group: inputs for group, inputs in self.read if group is not Group.CANDIDATE}
         catalogue = self.model.catalogue
-        ids = [video_id for query in queries for video_id in query.video_ids]
-        words = catalogue.candidate_words(catalogue.records(catalogue.slots(ids)))
+        ids = [video_id for request in requests for video_id in request.candidate_ids]
+        words = self.assembler.stored_candidates(catalogue.records(catalogue.rows(ids)))
         return {**found, Group.CANDIDATE: self.encoder.read(Group.CANDIDATE, words)}
 
 
@@ -211,14 +215,16 @@ def test_serving_sees_what_training_sees(registry, redis_url, log, monkeypatch):
             await service.states.refresh(service.model)
             versions.add(service.model.state.version)
             ids = service.model.catalogue.ids()
-            await service.worker.do(lambda ids=ids: service.model.catalogue.remove(ids[::3]))  # to be fetched
+            await service.worker.call(
+                lambda ids=ids: service.model.catalogue.remove(ids[::3])
+            )  # to be fetched
             first = moment * 2 * REQUESTS
             for start in range(0, 2 * REQUESTS, 2 * TOGETHER):
                 places = range(first + start, first + start + 2 * TOGETHER, 2)
-                queries = await asyncio.gather(
-                    *(service.query(asked[place], asked[place + 1], moment_ms) for place in places)
+                requests = await asyncio.gather(
+                    *(service.request(asked[place], asked[place + 1], moment_ms) for place in places)
                 )
-                found = await service.rank(queries)
+                found = await service.rank(requests)
                 for group, inputs in found.items():
                     values = by_row(inputs)
                     for name, wanted in by_row(expected[group]).items():
@@ -226,7 +232,7 @@ def test_serving_sees_what_training_sees(registry, redis_url, log, monkeypatch):
                         np.testing.assert_array_equal(
                             value, wanted[start : start + 2 * TOGETHER], err_msg=f"{group} {name}"
                         )
-                compared += len(queries)
+                compared += len(requests)
         await service.stop()
         return len(versions), compared
 

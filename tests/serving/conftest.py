@@ -11,11 +11,12 @@ from ranker.private_redis.server import private_server
 from serving.app import create_app
 from serving.http.admission import Admission
 from serving.http.metrics import Metrics
-from serving.http.pace import Pace
+from serving.http.service_time import ServiceTime
 from serving.processes.server import Server
 from serving.settings import ServingSettings
 from tests.serving.redis_process import redis_process
 from tests.serving.small_ranker import publish_small_ranker
+from tests.serving.waiting import join
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +42,9 @@ def redis_url(tmp_path_factory):
 @contextmanager
 def serving(app):
     """Serve an app over HTTP from a thread of the test's process."""
-    admission = getattr(app.state, "admission", None) or Admission(32, Metrics(frozenset()), Pace())
+    admission = getattr(app.state, "admission", None) or Admission(32, Metrics(frozenset()), ServiceTime())
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = Server(app, admission, shutdown_timeout_s=60, ready=lambda: None)
+        server = Server(app, admission, shutdown_timeout_s=60, on_ready=lambda: None)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()  # requests that come before the server does wait in the listener's queue
         try:
@@ -51,7 +52,7 @@ def serving(app):
                 yield client
         finally:
             server.should_exit = True
-            thread.join()
+            join(thread, 90)
 
 
 @pytest.fixture(scope="session", autouse=True)

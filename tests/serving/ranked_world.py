@@ -4,7 +4,8 @@ import numpy as np
 
 from ranker.bundles.bundle import unpack
 from ranker.features.sides import Side
-from serving.model.served_model import Query, ServedModel, Stored
+from serving.model.encoded_request import EncodedRequest, FetchedRecords
+from serving.model.served_model import ServedModel
 from serving.schemas import RankRequest
 from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of
 from tests.serving.small_ranker import packed_ranker
@@ -48,10 +49,10 @@ class World:
         return self.model.catalogue.layout.of_rows([{**self.videos[video_id], "video_id": video_id}])[0]
 
     def make_resident(self, ids):
-        self.model.catalogue.put(list(ids), np.stack([self.record(video_id) for video_id in ids]))
+        self.model.put_videos(list(ids), np.stack([self.record(video_id) for video_id in ids]))
 
     def ask(self):
-        """A query with everything at a place drawn at random, and the columns that it amounts to."""
+        """A request whose features are stored or carried at random, and the columns that it amounts to."""
         ids = [
             str(v) for v in self.random.choice([*self.videos, "n1", "n2", "n3"], self.count, replace=False)
         ]
@@ -70,12 +71,12 @@ class World:
         }
         user = self.values(USER_COLUMNS) if self.random.random() < 0.7 else None
         body = RankRequest.model_validate(body)
-        carried = self.model.reader.read(body)
-        lacking = self.model.catalogue.lacking([*ids, query_video_id])
-        stored = Stored(
+        features = self.model.reader.read(body)
+        missing = self.model.catalogue.missing([*ids, query_video_id])
+        fetched = FetchedRecords(
             None if user is None else self.model.user_records.of_rows([{**user, "user_id": "u"}])[0],
-            frozenset(lacking),
-            {video_id: self.record(video_id) for video_id in lacking if video_id in self.videos},
+            frozenset(missing),
+            {video_id: self.record(video_id) for video_id in missing if video_id in self.videos},
         )
         query = self.videos.get(query_video_id, {})
         request = {
@@ -91,7 +92,7 @@ class World:
             {**self.videos.get(c["id"], {}), **c.get("features", {}), "video_id": c["id"]}
             for c in body.candidates
         ]
-        return Query(query_video_id, ids, carried, stored, 0), (request, candidates)
+        return EncodedRequest(query_video_id, ids, features, fetched, 0), (request, candidates)
 
     def expected(self, columns):
         return self.bundle.predict(*columns)

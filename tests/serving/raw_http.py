@@ -22,7 +22,9 @@ def read_answer(connection):
     headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
     body = b""
     while missing := int(headers.get("content-length", 0)) - len(body):
-        body += connection.recv(missing)
+        part = connection.recv(missing)
+        assert part, f"the server closed the connection {missing} bytes before the end of the body"
+        body += part
     return int(first.split()[1]), headers, body
 
 

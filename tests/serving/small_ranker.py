@@ -85,7 +85,11 @@ def packed_ranker(*, seed=1, spec=SPEC, records=None):
         metrics={"click": {"auc": 0.7}},
         files={},
     )
-    golden = Request(request={"age": 30}, candidates=[{"video_id": "3"}, {"video_id": "4"}])
+    golden = Request(
+        time_ms=manifest.watermark_ms,
+        request={"age": 30},
+        candidates=[{"video_id": "3"}, {"video_id": "4"}],
+    )
     return pack(manifest, encoder, build(spec, seed), [golden])
 
 

@@ -6,16 +6,17 @@ import pytest
 
 from ranker.bundles.registry import Registry
 from ranker.store.connection import connect_async, connect_later
+from serving.http.deadline import NO_DEADLINE
 from serving.http.metrics import Metrics
-from serving.http.pace import Pace
-from serving.model.served_model import Query, Stored
+from serving.http.service_time import ServiceTime
+from serving.model.encoded_request import EncodedRequest, FetchedRecords
 from serving.model.worker import ModelWorker
 from serving.schemas import RankRequest
 from serving.sync import hot_swap as module
 from serving.sync.feature_store import FeatureStore
 from serving.sync.hot_swap import HotSwap
 from serving.sync.state_follower import StateFollower
-from tests.serving.told import told
+from tests.serving.metric_value import metric_value
 from tests.serving.waiting import until
 
 ROWS = [{"video_id": f"v{i}", "duration_s": float(i)} for i in range(50)]
@@ -26,7 +27,7 @@ class Service:
         self.metrics = Metrics(frozenset())
         self.store = FeatureStore(connect_async(url, timeout_s=1), 1, self.metrics)
         self.listening = connect_async(url, timeout_s=1, block_s=0.05)
-        self.worker = ModelWorker(1, 512, self.metrics, Pace())
+        self.worker = ModelWorker(1, 512, self.metrics, ServiceTime())
         self.states = StateFollower(connect_later(url, timeout_s=0.2), self.worker, self.metrics)
         self.models = HotSwap(
             Registry(str(folder)),
@@ -43,8 +44,8 @@ class Service:
     def version(self):
         return self.models.model.manifest.model_version
 
-    def told(self, what):
-        return told(self.metrics, what)
+    def metric(self, series):
+        return metric_value(self.metrics, series)
 
     async def until_it_ranks(self, version):
         await until(lambda: self.version == version)
@@ -52,8 +53,9 @@ class Service:
     async def rank(self, model, count=3):
         ids = [row["video_id"] for row in ROWS[:count]]
         body = {"user": {"id": "u"}, "candidates": [{"id": video_id} for video_id in ids]}
-        carried = model.reader.read(RankRequest.model_validate(body))
-        predictions, _ = await self.worker.predict(model, Query(None, ids, carried, Stored(), 0), None)
+        features = model.reader.read(RankRequest.model_validate(body))
+        request = EncodedRequest(None, ids, features, FetchedRecords(), 0)
+        predictions, _ = await self.worker.predict(model, request, NO_DEADLINE)
         return predictions
 
 

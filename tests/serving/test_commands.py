@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from ranker.errors import UserError
 from serving.commands import app
-from serving.http.auth import ApiKey, Role, hashed
+from serving.http.auth import ApiKey, hashed
 from serving.http.key_file import append_key, read_keys
+from serving.http.roles import Role
 from tests.serving.service_process import SERVE, service_process
 
 
@@ -20,12 +21,12 @@ def test_a_signal_ends_the_service_in_good_order(registry, redis_url, number):
     with service_process("--registry", registry, "--redis-url", redis_url) as (process, url):
         assert httpx.get(f"{url}/readyz").status_code == 200
         process.send_signal(number)
-        assert process.wait() == 0
+        assert process.wait(60) == 0
 
 
 def refusal(*arguments):
-    """Run the command to its end; give its status and what it said on standard error."""
-    ended = subprocess.run([*SERVE, *arguments], stderr=subprocess.PIPE, text=True)
+    """Run the command to its end; give its status and the lines of standard error."""
+    ended = subprocess.run([*SERVE, *arguments], stderr=subprocess.PIPE, text=True, timeout=120)
     return ended.returncode, ended.stderr.splitlines()
 
 

@@ -1,16 +1,25 @@
+import asyncio
 import math
 from time import monotonic
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import redis
 
 from ranker.bundles.registry import Registry
+from ranker.errors import EvictedError
 from ranker.features.stored import user_records, video_records
 from ranker.store.keys import users_key, videos_key
 from serving.app import create_app
+from serving.http.deadline import NO_DEADLINE, Arrival
+from serving.http.metrics import Metrics
+from serving.model.served_model import ServedModel
+from serving.ranking import RankingService
+from serving.schemas import RankRequest
 from serving.settings import ServingSettings
 from tests.serving.conftest import serving
+from tests.serving.metric_value import metric_value
 from tests.serving.small_ranker import SPEC, publish_small_ranker, store_rows
 
 VIDEOS = {
@@ -22,6 +31,7 @@ VIDEOS = {
     for i in range(40)
 }
 HEADS = ["click", "watch_time", "like"]
+PHASES = ["validate", "features", "queue", "model", "score"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -227,6 +237,55 @@ def test_who_is_described_is_known(client):
 def test_the_query_video_is_named_once_where_it_is_a_candidate_too(client):
     answer = rank(client, request(ids=["b", "a"], query_video_id="a"))
     assert answer["unknown"]["videos"] == ["b", "a"]
+
+
+class Clock:
+    """The time, which goes on only when somebody works."""
+
+    def __init__(self):
+        self.now_s = 100.0
+
+    def __call__(self):
+        return self.now_s
+
+
+def test_an_evicted_request_books_its_first_attempt_as_waiting_and_both_fetches_as_features(
+    bundle, monkeypatch
+):
+    clock, metrics, model = Clock(), Metrics(frozenset()), ServedModel(bundle, 1)
+    asked, requests = [], []
+
+    class SlowStore:
+        async def read(self, users, user_id, videos, video_ids):
+            clock.now_s += 10
+            asked.append(set(video_ids))
+            return None, {}, True
+
+    class EvictingWorker:
+        async def predict(self, model, request, deadline):
+            requests.append(request)
+            if len(requests) == 1:
+                clock.now_s += 1
+                raise EvictedError(1)
+            clock.now_s += 5
+            return np.full((2, 3), 0.5), 2.0
+
+    monkeypatch.setattr("serving.ranking.perf_counter", clock)
+    model.put_videos(["r1"], model.catalogue.layout.of_rows([{"video_id": "r1"}]))
+    service = RankingService(SimpleNamespace(model=model), EvictingWorker(), SlowStore(), metrics)
+    body = RankRequest.model_validate(request(ids=["r1", "r2"]))
+    asyncio.run(service.rank(body, Arrival("id", clock.now_s, NO_DEADLINE)))
+
+    assert asked == [{"r2"}, {"r1", "r2"}]
+    assert {
+        name: metric_value(metrics, f'watchnext_phase_seconds_sum{{phase="{name}"}}') for name in PHASES
+    } == {
+        "validate": 0.0,
+        "features": 20.0,
+        "queue": 1.0 + 2.0,
+        "model": 5.0 - 2.0,
+        "score": 0.0,
+    }
 
 
 def test_a_viewer_without_features_is_known(client):

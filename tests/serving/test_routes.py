@@ -1,4 +1,3 @@
-import asyncio
 import threading
 import time
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from serving.app import create_app
 from serving.settings import ServingSettings
 from tests.serving.conftest import serving
 from tests.serving.small_ranker import SPEC
+from tests.serving.waiting import join
 
 BODY = {"user": {"id": "u"}, "candidates": [{"id": "a"}]}
 
@@ -149,22 +149,25 @@ def test_without_redis_nothing_can_be_put(client_without_redis, path):
 
 
 @contextmanager
-def busy(worker):
-    """Keep the model's thread from ranking."""
+def busy(app, client):
+    """Keep the model's thread from ranking: making a stored video resident takes all the while."""
     let_go, began = threading.Event(), threading.Event()
+    model = app.state.ranking.model
+    inner = model.put_videos
 
-    def hold():
+    def put_videos(*args, **options):
         began.set()
-        let_go.wait()
+        assert let_go.wait(60)
+        inner(*args, **options)
 
-    thread = threading.Thread(target=lambda: asyncio.run(worker.do(hold)))
-    thread.start()
-    began.wait()
-    try:
-        yield
-    finally:
-        let_go.set()
-        thread.join()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "put_videos", put_videos)
+        assert client.put("/v1/videos", json={"id": "slow"}).status_code == 204
+        assert began.wait(60)
+        try:
+            yield
+        finally:
+            let_go.set()
 
 
 @pytest.fixture(scope="module")
@@ -184,10 +187,10 @@ def test_what_cannot_be_ranked_in_time_is_answered_so(service, body, headers):
     ask = threading.Thread(
         target=lambda: answers.append(client.post("/v1/rank", json={**BODY, **body}, headers=headers))
     )
-    with busy(app.state.ranking._worker):
+    with busy(app, client):
         ask.start()
         time.sleep(0.2)
-    ask.join()
+    join(ask)
     [answer] = answers
     assert answer.status_code == 503
     assert answer.json()["type"] == "urn:watchnext:deadline-passed"
@@ -196,10 +199,12 @@ def test_what_cannot_be_ranked_in_time_is_answered_so(service, body, headers):
 def test_an_error_of_the_model_is_no_answer_to_others_and_tells_nothing(service, monkeypatch, caplog):
     app, client = service
     model = app.state.ranking.model
+
+    def fail(requests):
+        raise RuntimeError("secret inside")
+
     with monkeypatch.context() as patch:
-        patch.setattr(
-            model._model, "outputs", lambda *_: (_ for _ in ()).throw(RuntimeError("secret inside"))
-        )
+        patch.setattr(model, "predict", fail)
         answer = client.post("/v1/rank", json=BODY)
     assert answer.status_code == 500
     assert answer.json()["type"] == "urn:watchnext:internal-error"

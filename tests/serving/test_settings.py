@@ -1,7 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
-from serving.http.auth import ApiKey, Role
+from serving.http.auth import ApiKey
+from serving.http.roles import Role
 from serving.settings import ServingSettings
 
 KEY = ApiKey(name="feed", role=Role.RANK, sha256="a" * 64)

@@ -11,6 +11,8 @@ from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of
 
 REQUEST, CANDIDATES = request_of(random_records(12, seed=3), 0)
 DAY_MS = 86_400_000
+WATERMARK_MS = 1_690_000_000_000
+GOLDEN_REQUEST = Request(time_ms=WATERMARK_MS, request=REQUEST, candidates=CANDIDATES)
 
 
 def ranker(seed: int) -> tuple[Encoder, RankingModel]:
@@ -29,13 +31,13 @@ def packed(seed: int) -> dict[str, bytes]:
         model_version="small-1",
         name="small",
         created_ms=1_700_000_000_000 + seed * DAY_MS,
-        watermark_ms=1_690_000_000_000,
+        watermark_ms=WATERMARK_MS,
         rows=50,
         source="small_bundle.py",
         metrics={"click": {"auc": 0.7, "log_loss": 1e-05}, "rating": {"rmse": None}},
         files={},
     )
-    return pack(manifest, *ranker(seed), [Request(request=REQUEST, candidates=CANDIDATES)])
+    return pack(manifest, *ranker(seed), [GOLDEN_REQUEST])
 
 
 def publish(registry: Registry, contents: dict[str, bytes]) -> str:

@@ -16,7 +16,6 @@ from ranker.bundles.bundle import (
     MANIFEST,
     MODEL,
     SPEC,
-    Request,
     pack,
     predict,
     unpack,
@@ -25,7 +24,15 @@ from ranker.bundles.manifest import FORMAT_VERSION, Manifest
 from ranker.errors import BundleError, FeatureError
 from ranker.features.encoder import Encoder
 from ranker.labels.natural_units import natural_units
-from tests.ranker.bundles.small_bundle import CANDIDATES, REQUEST, packed, ranker, resealed, version_of
+from tests.ranker.bundles.small_bundle import (
+    CANDIDATES,
+    GOLDEN_REQUEST,
+    REQUEST,
+    packed,
+    ranker,
+    resealed,
+    version_of,
+)
 from tests.ranker.small_spec import SMALL_SPEC, random_records
 
 CONTENTS = packed(seed=1)
@@ -197,7 +204,7 @@ def test_a_model_of_nan_is_refused() -> None:
     torch.nn.init.constant_(model.network.towers.output.bias, torch.nan)
     manifest = Manifest.model_validate_json(CONTENTS[MANIFEST])
 
-    contents = pack(manifest, encoder, model, [Request(request=REQUEST, candidates=CANDIDATES)])
+    contents = pack(manifest, encoder, model, [GOLDEN_REQUEST])
 
     assert "folder/golden.json: request 0: expected predictions [[nan, " in refusal(contents)
 

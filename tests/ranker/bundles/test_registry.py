@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +13,6 @@ import fsspec
 import numpy as np
 import pytest
 
-from ranker.bundles import registry as registry_module
 from ranker.bundles.bundle import FILES, GOLDEN, MANIFEST, MODEL, predict
 from ranker.bundles.registry import Registry, is_local
 from ranker.errors import BundleError, RegistryError
@@ -188,15 +189,15 @@ def test_a_full_disk_leaves_everything_as_it_was(
     registry = Registry(str(tmp_path))
     publish(registry, FIRST)
     steps = iter(range(len(ORDER) + 1))
-    write = registry_module._write_synced
+    synced = os.fsync
 
-    def fail_at_step(path: Path, content: bytes) -> None:
+    def fail_at_step(descriptor: int) -> None:
         if next(steps) == step:
-            path.write_bytes(content[:3])
-            raise OSError("No space left on device")
-        write(path, content)
+            os.ftruncate(descriptor, 3)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        synced(descriptor)
 
-    monkeypatch.setattr(registry_module, "_write_synced", fail_at_step)
+    monkeypatch.setattr(os, "fsync", fail_at_step)
     with pytest.raises(OSError, match="No space left"):
         publish(registry, SECOND)
 

@@ -139,8 +139,8 @@ class NetworkContract:
         encoded = encoder.encode_request(*request_of(RECORDS, 5))
         prepared = InferenceModel.of(model, dtype)
 
-        request, candidates, pairs = (prepared.part(group, encoded.groups[group]) for group in Group)
-        found = prepared.outputs(request, [prepared.resident(candidates)], pairs)
+        request, candidates, pairs = (prepared.side_output(group, encoded.groups[group]) for group in Group)
+        found = prepared.outputs(request, [prepared.for_storage(candidates)], pairs)
 
         expected = model(encoded)
         assert found.dtype == torch.float32

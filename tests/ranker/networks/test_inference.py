@@ -10,7 +10,7 @@ from ranker.features.batch import Encoded
 from ranker.features.encoder import Encoder
 from ranker.features.kinds.cross import CrossFeature
 from ranker.features.sides import Group
-from ranker.networks.inference import InferenceModel, Part
+from ranker.networks.inference import InferenceModel, SideOutput
 from ranker.networks.sharing.registry import kind_names
 from ranker.spec import RankerSpec
 from tests.ranker.networks.attending import NOW_MS, attending_encoder, attending_spec
@@ -31,9 +31,9 @@ def encoded(spec: RankerSpec, place: int, count: int = 40) -> Encoded:
     return encoder_of(spec).encode_request(request, candidates[:count])
 
 
-def parts(prepared: InferenceModel, inputs: Encoded) -> tuple[Part, Part, Part]:
-    request, candidates, pairs = (prepared.part(group, inputs.groups[group]) for group in Group)
-    return request, prepared.resident(candidates), pairs
+def parts(prepared: InferenceModel, inputs: Encoded) -> tuple[SideOutput, SideOutput, SideOutput]:
+    request, candidates, pairs = (prepared.side_output(group, inputs.groups[group]) for group in Group)
+    return request, prepared.for_storage(candidates), pairs
 
 
 def outputs(prepared: InferenceModel, inputs: Encoded) -> Tensor:
@@ -95,9 +95,9 @@ def test_a_request_is_computed_the_same_among_others(kind: str, dtype: torch.dty
     each = [parts(prepared, one) for one in inputs]
 
     together = prepared.outputs(
-        Part(torch.cat([p[0].hidden for p in each]), torch.cat([p[0].linear for p in each])),
+        SideOutput(torch.cat([p[0].hidden for p in each]), torch.cat([p[0].linear for p in each])),
         [p[1] for p in each],
-        Part(torch.cat([p[2].hidden for p in each]), torch.cat([p[2].linear for p in each])),
+        SideOutput(torch.cat([p[2].hidden for p in each]), torch.cat([p[2].linear for p in each])),
     )
 
     alone = torch.cat([outputs(prepared, one) for one in inputs])

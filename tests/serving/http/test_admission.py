@@ -4,13 +4,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from fastapi import FastAPI, Request
 
-from serving.http import middleware as shell
+from serving.http import middleware
+from serving.http.deadline import NO_TIMEOUT
 from serving.settings import ServingSettings
 from tests.serving.conftest import serving
 from tests.serving.http.test_problems import check_problem
 from tests.serving.raw_http import connected, read_answer
 
-MOST = 3
+MAX_WAITING = 3
 HEAD = b"POST /v1/rank HTTP/1.1\r\nHost: x\r\n"
 
 
@@ -19,8 +20,8 @@ class Kitchen:
 
     def __init__(self):
         self.app = FastAPI()
-        settings = ServingSettings(registry="", redis_url="", max_waiting=MOST)
-        shell.install(self.app, settings)
+        settings = ServingSettings(registry="", redis_url="", max_waiting=MAX_WAITING)
+        middleware.install(self.app, settings)
         self.entered = threading.Semaphore(0)
         self.go = threading.Event()
 
@@ -47,7 +48,7 @@ def kitchen():
 
 
 def fill(kitchen):
-    asked = [kitchen.ask() for _ in range(MOST)]
+    asked = [kitchen.ask() for _ in range(MAX_WAITING)]
     for _ in asked:
         assert kitchen.entered.acquire(timeout=60)
     return asked
@@ -60,7 +61,7 @@ def test_as_many_as_may_wait_wait_and_one_more_is_told_to_come_back(kitchen):
     assert "at most 3 requests" in document["detail"]
     assert response.headers["Retry-After"] == "1"
     kitchen.go.set()
-    assert [future.result().status_code for future in asked] == [200] * MOST
+    assert [future.result().status_code for future in asked] == [200] * MAX_WAITING
     assert kitchen.client.post("/v1/rank").status_code == 200  # there is room again
 
 
@@ -107,7 +108,7 @@ def test_refusals_keep_their_turn_among_requests_sent_at_once(kitchen):
     with connected(kitchen.client) as connection:
         connection.sendall(HEAD + b"Content-Length: 0\r\n\r\n")
         assert kitchen.entered.acquire(timeout=60)
-        for _ in range(MOST - 1):
+        for _ in range(MAX_WAITING - 1):
             kitchen.ask()
             assert kitchen.entered.acquire(timeout=60)
         connection.sendall(HEAD + b"Content-Length: 0\r\n\r\n")
@@ -127,7 +128,7 @@ def test_refusals_are_counted(kitchen):
 
 def test_a_failed_request_makes_room():
     app = FastAPI()
-    shell.install(app, ServingSettings(registry="", redis_url="", max_waiting=1))
+    middleware.install(app, ServingSettings(registry="", redis_url="", max_waiting=1))
 
     @app.post("/v1/rank")
     def rank():
@@ -141,12 +142,12 @@ def test_a_failed_request_makes_room():
 def deadlines():
     """A client of an app that answers with the seconds between the request's coming and its deadline."""
     app = FastAPI()
-    shell.install(app, ServingSettings(registry="", redis_url=""))
+    middleware.install(app, ServingSettings(registry="", redis_url=""))
 
     @app.post("/v1/rank")
     def rank(request: Request):
-        deadline = request.state.deadline
-        return {"after": None if deadline is None else deadline - request.state.started}
+        after = request.state.deadline - request.state.started
+        return {"after": None if after == NO_TIMEOUT else after}
 
     with serving(app) as client:
         yield client

@@ -4,7 +4,7 @@ import pytest
 from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
 
-from serving.http import middleware as shell
+from serving.http import middleware
 from serving.http.json_body import JsonRoute
 from serving.settings import ServingSettings
 from tests.serving.conftest import serving
@@ -20,7 +20,7 @@ class Body(BaseModel):
 @pytest.fixture(scope="module")
 def client():
     app = FastAPI()
-    shell.install(app, ServingSettings(registry="", redis_url="", body_timeout_s=0.5, max_waiting=1))
+    middleware.install(app, ServingSettings(registry="", redis_url="", body_timeout_s=0.5, max_waiting=1))
     router = APIRouter(route_class=JsonRoute)
 
     @router.post("/v1/rank")

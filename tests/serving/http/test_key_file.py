@@ -3,8 +3,9 @@ import stat
 import pytest
 
 from ranker.errors import UserError
-from serving.http.auth import ApiKey, Role, hashed
+from serving.http.auth import ApiKey, hashed
 from serving.http.key_file import append_key, read_keys
+from serving.http.roles import Role
 
 FEED = ApiKey(name="feed", role=Role.RANK, sha256=hashed("a"))
 JOB = ApiKey(name="nightly-job", role=Role.WRITE, sha256=hashed("b"))

@@ -8,10 +8,11 @@ import pytest
 from fastapi import FastAPI, Request
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.http import middleware as shell
+from serving.http import middleware
 from serving.http.metrics import DegradedReason, Metrics, Phase, RejectReason, Replacement
 from serving.settings import ServingSettings
 from tests.serving.conftest import serving
+from tests.serving.waiting import join
 
 
 def samples(text):
@@ -117,7 +118,7 @@ def test_counting_from_several_threads_loses_nothing(metrics):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        join(thread)
     assert exposed(metrics)["requests_total", "/v1/rank", "200"] == 8_000
 
 
@@ -136,14 +137,14 @@ print(metrics.exposition().decode())
 def test_the_numbers_of_several_processes_are_added_up(tmp_path):
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     for resident, age_s in ((10, 500), (30, 200)):
-        said = subprocess.run(
+        output = subprocess.run(
             [sys.executable, "-c", ONE_PROCESS % (resident, age_s)],
             env=environment,
             check=True,
             stdout=subprocess.PIPE,
             text=True,
         ).stdout
-    found = samples(said)
+    found = samples(output)
     assert found["requests_total", "/v1/rank", "200"] == 2
     assert found["phase_seconds_count", "model"] == 2
     assert found["model_processes", "small-1"] == 2
@@ -154,7 +155,7 @@ def test_the_numbers_of_several_processes_are_added_up(tmp_path):
 @pytest.fixture(scope="module")
 def client():
     app = FastAPI()
-    shell.install(app, ServingSettings(registry="", redis_url=""))
+    middleware.install(app, ServingSettings(registry="", redis_url=""))
 
     @app.post("/v1/rank")
     async def rank(request: Request):

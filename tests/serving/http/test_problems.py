@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from serving.http.json_pointer import json_pointer
 from serving.http.problem_documents import MEDIA_TYPE
-from serving.http.wordings import worded
+from serving.http.validation_messages import validation_message
 
 BODY = {"user": {"id": "u"}, "candidates": [{"id": "a"}, {"id": "b"}]}
 JSON = {"Content-Type": "application/json"}
@@ -186,11 +186,11 @@ class Texts(BaseModel):
 def test_lengths_of_text_are_told_in_characters(values, message):
     with pytest.raises(ValidationError) as caught:
         Texts.model_validate(values)
-    assert worded(dict(caught.value.errors()[0])) == message
+    assert validation_message(dict(caught.value.errors()[0])) == message
 
 
 def test_what_has_no_wording_keeps_its_message():
-    assert worded({"type": "unheard_of", "msg": "Message", "input": 1}) == "Message"
+    assert validation_message({"type": "unheard_of", "msg": "Message", "input": 1}) == "Message"
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=8)

@@ -4,8 +4,7 @@ import json
 import pytest
 from fastapi import FastAPI
 
-from serving.http import middleware as shell
-from serving.http import protocol as http_protocol
+from serving.http import middleware, protocol
 from serving.settings import ServingSettings
 from tests.serving.conftest import serving
 from tests.serving.raw_http import connected, is_closed, read_answer
@@ -14,7 +13,7 @@ from tests.serving.raw_http import connected, is_closed, read_answer
 @pytest.fixture(scope="module")
 def client():
     app = FastAPI()
-    shell.install(app, ServingSettings(registry="", redis_url=""))
+    middleware.install(app, ServingSettings(registry="", redis_url=""))
 
     @app.get("/healthz")
     @app.post("/v1/rank")
@@ -95,14 +94,14 @@ def test_a_head_at_the_limits_is_read(client):
 
 @pytest.mark.parametrize("begun", [b"", b"GET /healthz HT"])
 def test_a_connection_that_brings_no_head_is_closed(client, monkeypatch, begun):
-    monkeypatch.setattr(http_protocol, "HEAD_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.05)
     with connected(client) as connection:
         connection.sendall(begun)
         assert is_closed(connection)
 
 
 def test_the_time_for_a_head_does_not_run_while_the_request_is_worked_on(client, monkeypatch):
-    monkeypatch.setattr(http_protocol, "HEAD_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.05)
     with connected(client) as connection:
         connection.sendall(head(first=b"GET /v1/model HTTP/1.1"))
         assert read_answer(connection)[0] == 200

@@ -2,35 +2,48 @@ import numpy as np
 import pytest
 import torch
 
-from ranker.bundles.bundle import unpack
-from ranker.networks.inference import InferenceModel
+from ranker.features.stored import video_records
+from ranker.networks.inference import SideOutput
 from serving.model import catalogue as module
-from serving.model.catalogue import LEAST_VIDEOS, Catalogue
-from tests.serving.small_ranker import packed_ranker
+from serving.model.catalogue import MIN_CAPACITY, Catalogue
+from tests.serving.small_ranker import SPEC
 
-BUNDLE = unpack(packed_ranker(), where="test")
-MODEL = InferenceModel.of(BUNDLE.model)
-
-
-def catalogue_of(capacity, monkeypatch, *, evicted=4):
-    """A catalogue of this capacity, out of which so many videos leave at a time."""
-    monkeypatch.setattr(module, "LEAST_VIDEOS", capacity)
-    monkeypatch.setattr(module, "SHARE_EVICTED", capacity // evicted)
-    return Catalogue(BUNDLE.encoder, MODEL, memory=1)
+LAYOUT = video_records(SPEC)
+HIDDEN, LINEAR = 6, 3
 
 
-def records(catalogue, names, duration_s=1.0):
-    return catalogue.layout.of_rows(
-        [{"video_id": name, "duration_s": duration_s + place} for place, name in enumerate(names)]
+def empty_catalogue(*, dtype=torch.float32, max_bytes=1):
+    device = torch.device("cpu")
+    return Catalogue(
+        LAYOUT, hidden_width=HIDDEN, linear_width=LINEAR, dtype=dtype, device=device, max_bytes=max_bytes
     )
 
 
-def put(catalogue, names, duration_s=1.0, **options):
-    catalogue.put(names, records(catalogue, names, duration_s), **options)
+def catalogue_of(capacity, monkeypatch, *, evicted=4):
+    """A catalogue of this capacity that evicts so many videos at a time."""
+    monkeypatch.setattr(module, "MIN_CAPACITY", capacity)
+    monkeypatch.setattr(module, "EVICTED_FRACTION", capacity // evicted)
+    return empty_catalogue()
+
+
+def records(names, duration_s=1.0):
+    return LAYOUT.of_rows(
+        [{"video_id": name, "duration_s": duration_s + index} for index, name in enumerate(names)]
+    )
+
+
+def outputs(count, first=0.0):
+    """Side outputs in which every row is another."""
+    rows = first + torch.arange(count, dtype=torch.float32)[:, None]
+    return SideOutput(rows + torch.linspace(0, 0.9, HIDDEN), -rows - torch.linspace(0, 0.9, LINEAR))
+
+
+def put(catalogue, names, duration_s=1.0):
+    catalogue.put(names, records(names, duration_s), outputs(len(names), duration_s))
 
 
 def names(prefix, count):
-    return [f"{prefix}{place}" for place in range(count)]
+    return [f"{prefix}{index}" for index in range(count)]
 
 
 @pytest.fixture
@@ -38,96 +51,94 @@ def small(monkeypatch):
     return catalogue_of(16, monkeypatch)
 
 
-def test_a_video_is_found_with_its_record_and_its_part(small):
+def test_a_video_is_found_with_its_record_and_its_side_output(small):
     put(small, ["a", "b"])
-    slots = small.slots(["b", "nobody", "a"])
-    assert (slots >= 0).tolist() == [True, False, True]
-    there = slots[[0, 2]]
-    np.testing.assert_array_equal(small.records(there), records(small, ["a", "b"])[[1, 0]])
-    expected = small.compute(small.candidate_words(records(small, ["a", "b"])[[1, 0]]))
-    torch.testing.assert_close(small.parts(there).hidden, expected.hidden)
-    torch.testing.assert_close(small.parts(there).linear, expected.linear)
+    rows = small.rows(["b", "nobody", "a"])
+    assert (rows >= 0).tolist() == [True, False, True]
+    found = small.outputs(rows[[0, 2]])
+    np.testing.assert_array_equal(small.records(rows[[0, 2]]), records(["a", "b"])[[1, 0]])
+    torch.testing.assert_close(found.hidden, outputs(2, 1.0).hidden[[1, 0]], rtol=0, atol=0)
+    torch.testing.assert_close(found.linear, outputs(2, 1.0).linear[[1, 0]], rtol=0, atol=0)
     assert len(small) == 2
-    assert small.lacking(["b", "nobody", "a"]) == ["nobody"]
+    assert small.missing(["b", "nobody", "a"]) == ["nobody"]
 
 
-def test_a_change_replaces_record_and_part_in_their_place(small):
+def test_the_record_of_a_video_that_is_not_resident_has_no_value(small):
+    put(small, ["a"])
+    np.testing.assert_array_equal(small.records(small.rows(["nobody"])), LAYOUT.missing(1))
+
+
+def test_a_change_replaces_record_and_side_output_in_their_row(small):
     put(small, ["a"], duration_s=1.0)
-    before, part = small.slots(["a"]), small.parts(small.slots(["a"]))
+    before = small.rows(["a"])
     put(small, ["a"], duration_s=500.0)
-    assert small.slots(["a"]) == before
-    np.testing.assert_array_equal(small.records(before), records(small, ["a"], 500.0))
-    assert not torch.equal(small.parts(before).hidden, part.hidden)
+    assert small.rows(["a"]) == before
+    np.testing.assert_array_equal(small.records(before), records(["a"], 500.0))
+    torch.testing.assert_close(small.outputs(before).hidden, outputs(1, 500.0).hidden)
 
 
-def test_what_was_taken_out_is_a_copy(small):
+def test_what_was_read_is_a_copy(small):
     put(small, ["a"], duration_s=1.0)
-    slots = small.slots(["a"])
-    record, part = small.records(slots), small.parts(slots)
-    hidden = part.hidden.clone()
+    rows = small.rows(["a"])
+    record, output = small.records(rows), small.outputs(rows)
     put(small, ["a"], duration_s=500.0)
-    np.testing.assert_array_equal(record, records(small, ["a"], 1.0))
-    torch.testing.assert_close(part.hidden, hidden, rtol=0, atol=0)
+    np.testing.assert_array_equal(record, records(["a"], 1.0))
+    torch.testing.assert_close(output.hidden, outputs(1, 1.0).hidden, rtol=0, atol=0)
 
 
-def test_those_used_least_recently_leave_first(small):
+def test_those_used_least_recently_are_evicted_first(small):
     put(small, names("old", 8))
     put(small, names("new", 8))
-    small.slots(["old0", "old1", "old2", "old3", "old4"])
+    small.rows(["old0", "old1", "old2", "old3", "old4"])
     put(small, ["one more"])
     assert len(small) <= small.capacity
-    gone = small.lacking([*names("old", 8), *names("new", 8)])
+    gone = small.missing([*names("old", 8), *names("new", 8)])
     assert set(names("old", 8)[5:]) < set(gone)
     assert len(gone) == 4
     assert len(set(gone) & set(names("new", 8))) == 1
-    assert small.lacking(["one more"]) == []
+    assert small.missing(["one more"]) == []
 
 
 def test_it_never_holds_more_than_its_capacity(small):
-    for place in range(10):
-        put(small, names(f"{place}-", 7))
+    for index in range(10):
+        put(small, names(f"{index}-", 7))
         assert len(small) <= 16
-        assert small.lacking(names(f"{place}-", 7)) == []
-    assert len(set(small.slots(small.ids()))) == len(small)
+        assert small.missing(names(f"{index}-", 7)) == []
+    assert len(set(small.rows(small.ids()))) == len(small)
 
 
 def test_every_video_keeps_its_own_record_through_evictions(small):
     random = np.random.default_rng(1)
     for _ in range(200):
-        chosen = [f"v{place}" for place in random.choice(40, 5, replace=False)]
-        small.slots(chosen)  # so that none of them leaves for another
-        new = small.lacking(chosen)
+        chosen = [f"v{index}" for index in random.choice(40, 5, replace=False)]
+        small.rows(chosen)  # so that none of them is evicted for another
+        new = small.missing(chosen)
         if new:
-            small.put(new, small.layout.of_rows([{"video_id": name} for name in new]))
-        expected = small.layout.of_rows([{"video_id": name} for name in chosen])
-        np.testing.assert_array_equal(small.records(small.slots(chosen)), expected)
+            small.put(new, LAYOUT.of_rows([{"video_id": name} for name in new]), outputs(len(new)))
+        expected = LAYOUT.of_rows([{"video_id": name} for name in chosen])
+        np.testing.assert_array_equal(small.records(small.rows(chosen)), expected)
 
 
-def test_without_eviction_only_what_is_there_changes_once_it_is_full(small):
+def test_all_videos_fit_while_there_is_room_and_then_only_those_that_are_resident(small):
     put(small, names("a", 14))
-    put(small, [*names("b", 4), "a0"], 90.0, evict=False)
-    assert sorted(small.ids()) == sorted(names("a", 14))
-    np.testing.assert_array_equal(
-        small.records(small.slots(["a0"]))[0], records(small, [*names("b", 4), "a0"], 90.0)[4]
-    )
-    put(small, names("b", 2), evict=False)
-    assert len(small) == 16
+    assert small.fitting([*names("b", 2), "a0"]) == [0, 1, 2]
+    assert small.fitting([*names("b", 4), "a0"]) == [4]
 
 
 def test_a_removed_video_is_not_found_and_leaves_room(small):
     put(small, names("a", 16))
     small.remove(["a3", "nobody"])
-    assert small.slots(["a3"]).tolist() == [-1]
+    assert small.rows(["a3"]).tolist() == [-1]
     assert len(small) == 15
     put(small, ["b"])
-    assert small.lacking(names("a", 16)) == ["a3"]
+    assert small.missing(names("a", 16)) == ["a3"]
 
 
 def test_ids_are_given_in_the_order_of_use(small):
     put(small, ["a"])
     put(small, ["b"])
     put(small, ["c"])
-    small.slots(["a"])
+    small.rows(["a"])
     small.remove(["b"])
     assert small.ids() == ["c", "a"]
 
@@ -137,26 +148,16 @@ def test_copies_leave_out_what_has_gone(small):
     small.remove(["a"])
     ids, copied = small.copies(["a", "b"])
     assert ids == ["b"]
-    np.testing.assert_array_equal(copied, records(small, ["a", "b"])[1:])
+    np.testing.assert_array_equal(copied, records(["a", "b"])[1:])
 
 
 def test_the_capacity_is_what_the_memory_holds():
-    assert Catalogue(BUNDLE.encoder, MODEL, 1).capacity == LEAST_VIDEOS
-    catalogue = Catalogue(BUNDLE.encoder, MODEL, 100_000_000)
+    assert empty_catalogue().capacity == MIN_CAPACITY
+    catalogue = empty_catalogue(max_bytes=100_000_000)
     assert catalogue.capacity == 100_000_000 // catalogue.bytes_per_video
-    held = catalogue.layout.words * 8 + MODEL.hidden_width * 4 + MODEL.linear_width * 4
-    assert catalogue.bytes_per_video > held
+    assert catalogue.bytes_per_video > LAYOUT.words * 8 + HIDDEN * 4 + LINEAR * 4
 
 
-def test_in_bfloat16_a_video_takes_half_the_room_for_its_first_layer():
-    small = Catalogue(BUNDLE.encoder, InferenceModel.of(BUNDLE.model, torch.bfloat16), 1)
-    wide = Catalogue(BUNDLE.encoder, MODEL, 1)
-    assert wide.bytes_per_video - small.bytes_per_video == MODEL.hidden_width * 2
-
-
-def test_more_videos_than_are_computed_at_once(monkeypatch):
-    monkeypatch.setattr(module, "PARTS_AT_ONCE", 3)
-    catalogue = catalogue_of(16, monkeypatch)
-    put(catalogue, names("a", 10))
-    expected = catalogue.compute(catalogue.candidate_words(records(catalogue, names("a", 10))))
-    torch.testing.assert_close(catalogue.parts(catalogue.slots(names("a", 10))).hidden, expected.hidden)
+def test_in_bfloat16_a_hidden_side_output_takes_half_the_memory():
+    half = empty_catalogue(dtype=torch.bfloat16)
+    assert empty_catalogue().bytes_per_video - half.bytes_per_video == HIDDEN * 2

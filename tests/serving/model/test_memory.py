@@ -4,10 +4,10 @@ import psutil
 import pytest
 
 from serving.model import memory
-from serving.model.memory import give_back
+from serving.model.memory import release_free_memory
 
 SMALL, COUNT = 2_000, 50_000
-"""Blocks so small that the C library keeps what lies between those in use."""
+"""Blocks so small that the C library keeps those that lie between blocks in use."""
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps it and gives it back")
@@ -17,11 +17,21 @@ def test_what_was_freed_between_blocks_in_use_goes_back_to_the_system():
     process = psutil.Process()
     del blocks
     before = process.memory_info().rss
-    give_back()
+    release_free_memory()
     assert process.memory_info().rss < before - SMALL * COUNT / 2
     assert len(kept) == SMALL
 
 
-def test_a_c_library_that_cannot_is_left_alone(monkeypatch):
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
-    give_back()
+@pytest.mark.parametrize("functions", [["malloc_trim", "free"], ["free"]])
+def test_only_a_c_library_that_can_is_called(monkeypatch, functions):
+    called = []
+
+    class Library:
+        def __getattr__(self, name):
+            if name not in functions:
+                raise AttributeError(name)
+            return lambda *arguments: called.append((name, arguments))
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: Library())
+    release_free_memory()
+    assert called == ([("malloc_trim", (0,))] if "malloc_trim" in functions else [])

@@ -10,7 +10,7 @@ from tests.serving.ranked_world import World, bundle_of, close
 
 
 def bundle_that_knows_a_viewer():
-    """The bundle's state has seen what the viewer of every query, u, was shown and clicked."""
+    """The bundle's state has seen what the viewer of every request, u, was shown and clicked."""
     bundle = bundle_of(attending_spec())
     seen = {"user_id": ["u"] * 60, "video_id": [f"v{place % 30}" for place in range(60)]}
     records = random_records(60, seed=5).to_pydict() | seen
@@ -23,7 +23,9 @@ def test_whatever_a_request_is_ranked_with_its_predictions_are_the_bundles():
     world = World(bundle_that_knows_a_viewer(), seed=1)
     batch = [world.ask() for _ in range(4)]
 
-    for found, (_, columns) in zip(world.model.predict([query for query, _ in batch]), batch, strict=True):
+    for found, (_, columns) in zip(
+        world.model.predict([request for request, _ in batch]), batch, strict=True
+    ):
         pairs = world.bundle.encoder.encode_request(*columns).groups[Group.PAIR]
         assert [history.there.sum().item() for history in pairs.attended] == [6, 4]
         close(found, world.expected(columns))

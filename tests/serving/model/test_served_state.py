@@ -18,8 +18,9 @@ from ranker.bundles.registry import Registry
 from ranker.features import hashing, id_table, key_loops
 from ranker.features.state import histories, rate_loops, recency
 from ranker.store.state_store import StateStore
-from serving.model.request_records import RequestRecords
-from serving.model.served_model import Query, ServedModel, Stored
+from serving.model.request_features import RequestFeatures
+from serving.model.encoded_request import EncodedRequest, FetchedRecords
+from serving.model.served_model import ServedModel
 from serving.model.served_state import ServedState
 
 def compiled():
@@ -40,9 +41,9 @@ state.load(store.read(store.newest()))
 assert len(state._pending)
 state.advance(2**53)
 assert not len(state._pending)
-model.take(ServedState(state, 1))
+model.use_state(ServedState(state, 1))
 ids = ["v1", "v2"]
-model.predict([Query(None, ids, RequestRecords((), (), ()), Stored(asked=ids), 1)])
+model.predict([EncodedRequest(None, ids, RequestFeatures(), FetchedRecords(asked_ids=ids), 1)])
 after = compiled()
 assert any(ready.values())
 print([name for name in after if after[name] != ready[name]])
@@ -56,14 +57,14 @@ def test_nothing_is_compiled_once_a_model_is_warm(tmp_path, server):
     with server.client() as client:
         StateStore(client, state.digest).write(state.state(), 1)
     root = Path(__file__).parents[3]
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", SERVES, str(tmp_path), server.url],
         cwd=root,
         check=True,
         stdout=subprocess.PIPE,
         text=True,
     ).stdout
-    assert said.strip() == "[]"
+    assert output.strip() == "[]"
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_nothing_is_compiled_once_a_model_is_warm(tmp_path, server):
 )
 def test_the_newer_state_succeeds(mine, others, succeeds):
     state = unpack(packed_state_ranker(LOG), where="test").encoder.feature_state
-    assert ServedState(state, mine).succeeds(ServedState(state, others)) is succeeds
+    assert ServedState(state, mine).is_newer_than(ServedState(state, others)) is succeeds
 
 
 def test_a_state_of_other_features_succeeds_none():
@@ -81,4 +82,4 @@ def test_a_state_of_other_features_succeeds_none():
         unpack(packed_state_ranker(LOG, **changes), where="test").encoder.feature_state
         for changes in ({}, {"spec": other})
     )
-    assert not ServedState(mine, 2).succeeds(ServedState(others, 1))
+    assert not ServedState(mine, 2).is_newer_than(ServedState(others, 1))

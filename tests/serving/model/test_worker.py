@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from ranker.errors import DeadlinePassedError, EvictedError, ModelError
+from serving.http.deadline import NO_DEADLINE
 from serving.http.metrics import Metrics
-from serving.http.pace import Pace
+from serving.http.service_time import ServiceTime
 from serving.model.worker import ModelWorker
 
 
@@ -28,12 +29,12 @@ class Recorder:
 
 
 def query(name, candidates=1):
-    return SimpleNamespace(name=name, video_ids=["v"] * candidates)
+    return SimpleNamespace(name=name, candidate_ids=["v"] * candidates)
 
 
 @contextmanager
 def working(batch_candidates=10, metrics=None):
-    worker = ModelWorker(1, batch_candidates, metrics or Metrics(frozenset()), Pace())
+    worker = ModelWorker(1, batch_candidates, metrics or Metrics(frozenset()), ServiceTime())
     try:
         yield worker
     finally:
@@ -46,19 +47,19 @@ class Held:
     def __init__(self, worker):
         self._let_go = threading.Event()
         self._began = threading.Event()
-        self._errand = asyncio.ensure_future(worker.do(self._hold))
+        self._job = asyncio.ensure_future(worker.call(self._hold))
 
     def _hold(self):
         self._began.set()
-        self._let_go.wait()
+        assert self._let_go.wait(60)
 
     async def __aenter__(self):
-        await asyncio.to_thread(self._began.wait)
+        await asyncio.to_thread(self._began.wait, 60)
 
     async def __aexit__(self, *_):
         await asyncio.sleep(0)  # those that were started have submitted
         self._let_go.set()
-        await self._errand
+        await self._job
 
 
 def rank_together(worker, jobs, *, meanwhile=None):
@@ -67,7 +68,7 @@ def rank_together(worker, jobs, *, meanwhile=None):
     async def run():
         async with Held(worker):
             tasks = [
-                asyncio.ensure_future(worker.predict(model, one, *rest or (None,)))
+                asyncio.ensure_future(worker.predict(model, one, *rest or (NO_DEADLINE,)))
                 for model, one, *rest in jobs
             ]
             await asyncio.sleep(0)
@@ -113,7 +114,11 @@ def test_what_is_too_late_is_not_begun():
     model, metrics = Recorder(), Metrics(frozenset())
     with working(metrics=metrics) as worker:
         now = perf_counter()
-        jobs = [(model, query("a"), now + 60), (model, query("late"), now - 1), (model, query("b"), None)]
+        jobs = [
+            (model, query("a"), now + 60),
+            (model, query("late"), now - 1),
+            (model, query("b"), NO_DEADLINE),
+        ]
         assert results(rank_together(worker, jobs)) == ["a", DeadlinePassedError, "b"]
     assert model.batches == [["a", "b"]]
     assert 'watchnext_rejects_total{reason="deadline"} 1.0' in metrics.exposition().decode()
@@ -124,7 +129,7 @@ def test_a_failing_request_fails_alone(caplog):
     with working() as worker:
         jobs = [(model, query("a")), (model, query("bad")), (model, query("b"))]
         assert results(rank_together(worker, jobs)) == ["a", ModelError, "b"]
-        assert asyncio.run(worker.predict(model, query("after"), None))[0] == "after"
+        assert asyncio.run(worker.predict(model, query("after"), NO_DEADLINE))[0] == "after"
     assert model.batches == [["a", "bad", "b"], ["a"], ["bad"], ["b"], ["after"]]
     assert "out of memory" in caplog.text
 
@@ -146,35 +151,35 @@ def test_who_has_left_is_not_ranked():
     assert model.batches == [["a"]]
 
 
-def test_errands_run_between_batches_and_give_what_they_found():
+def test_jobs_run_between_batches_and_give_what_they_found():
     model = Recorder()
     order = []
 
     async def run(worker):
         async with Held(worker):
-            ranked = asyncio.ensure_future(worker.predict(model, query("a", 10), None))
-            then = asyncio.ensure_future(worker.predict(model, query("b", 10), None))
-            errands = [
-                asyncio.ensure_future(worker.do(lambda: order.append(list(model.batches)))),
-                asyncio.ensure_future(worker.do(lambda: order.append(list(model.batches)))),
-                asyncio.ensure_future(worker.do(lambda: 17)),
+            ranked = asyncio.ensure_future(worker.predict(model, query("a", 10), NO_DEADLINE))
+            then = asyncio.ensure_future(worker.predict(model, query("b", 10), NO_DEADLINE))
+            jobs = [
+                asyncio.ensure_future(worker.call(lambda: order.append(list(model.batches)))),
+                asyncio.ensure_future(worker.call(lambda: order.append(list(model.batches)))),
+                asyncio.ensure_future(worker.call(lambda: 17)),
             ]
             await asyncio.sleep(0)
-        return await asyncio.gather(ranked, then, *errands)
+        return await asyncio.gather(ranked, then, *jobs)
 
     with working() as worker:
         assert asyncio.run(run(worker))[4] == 17
     assert order == [[], [["a"]]]  # neither waits for all of the other
 
 
-def test_a_failing_errand_reaches_who_asked_for_it_and_nobody_else():
+def test_a_failing_job_reaches_who_asked_for_it_and_nobody_else():
     def fail():
         raise ValueError("no")
 
     async def run(worker):
         with pytest.raises(ValueError, match="no"):
-            await worker.do(fail)
-        return await worker.predict(Recorder(), query("a"), None)
+            await worker.call(fail)
+        return await worker.predict(Recorder(), query("a"), NO_DEADLINE)
 
     with working() as worker:
         assert asyncio.run(run(worker))[0] == "a"
@@ -185,7 +190,9 @@ def test_closing_finishes_what_was_submitted():
 
     async def run(worker):
         async with Held(worker):
-            tasks = [asyncio.ensure_future(worker.predict(model, query(str(i), 10), None)) for i in range(5)]
+            tasks = [
+                asyncio.ensure_future(worker.predict(model, query(str(i), 10), NO_DEADLINE)) for i in range(5)
+            ]
             await asyncio.sleep(0)
             closing = asyncio.ensure_future(asyncio.to_thread(worker.close))
             await asyncio.sleep(0.05)
@@ -193,7 +200,7 @@ def test_closing_finishes_what_was_submitted():
         await closing
         return await asyncio.gather(*tasks)
 
-    worker = ModelWorker(1, 10, Metrics(frozenset()), Pace())
+    worker = ModelWorker(1, 10, Metrics(frozenset()), ServiceTime())
     assert [name for name, _ in asyncio.run(run(worker))] == ["0", "1", "2", "3", "4"]
 
 
@@ -201,6 +208,6 @@ def test_batches_are_counted():
     metrics = Metrics(frozenset())
     with working(metrics=metrics) as worker:
         rank_together(worker, [(Recorder(), query("a", 4))])
-    told = metrics.exposition().decode()
-    assert "watchnext_batch_requests_count 1.0" in told
-    assert "watchnext_batch_candidates_sum 4.0" in told
+    exposed = metrics.exposition().decode()
+    assert "watchnext_batch_requests_count 1.0" in exposed
+    assert "watchnext_batch_candidates_sum 4.0" in exposed

@@ -5,12 +5,12 @@ import subprocess
 import threading
 from collections import Counter
 from pathlib import Path
-from time import sleep
 
 import httpx
 import pytest
 
-from tests.serving.service_process import SERVE, service_process
+from tests.serving.service_process import SERVE, killed_after, service_process
+from tests.serving.waiting import join, wait_until
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc, of Linux alone")
 
@@ -31,6 +31,14 @@ def service(registry, redis_url):
 
 def counted(url, pattern):
     return float(re.search(pattern, httpx.get(f"{url}/metrics", timeout=60).text)[1])
+
+
+def processes_that_rank(url):
+    """None while a process starts: prometheus_client fails on a file that another process is creating."""
+    answer = httpx.get(f"{url}/metrics", timeout=60)
+    if answer.status_code != 200:
+        return None
+    return float(re.search(r"model_processes{.*} (\S+)", answer.text)[1])
 
 
 def test_connections_are_shared_out_in_turn_and_counted_together(service):
@@ -59,13 +67,13 @@ def test_a_process_that_is_killed_is_replaced_and_the_other_serves_on(service):
     victim, other = children(process)
     os.kill(victim, signal.SIGKILL)
     with httpx.Client(base_url=url, timeout=60) as client:
-        while victim in (now := children(process)) or len(now) < 2:
-            sleep(0.05)
-        assert other in now
+        wait_until(
+            lambda: len(set(children(process)) - {victim}) == 2, "a new process in place of the killed one"
+        )
+        assert other in children(process)
         for _ in range(5):
             assert client.post("/v1/rank", json=BODY).status_code == 200
-        while counted(url, r"model_processes{.*} (\S+)") < 2:
-            sleep(0.05)
+        wait_until(lambda: processes_that_rank(url) == 2, "two processes that rank")
     assert process.poll() is None
 
 
@@ -96,8 +104,8 @@ def test_requests_in_flight_are_finished_when_the_service_is_told_to_stop(regist
             assert busy.acquire(timeout=60)
         process.send_signal(signal.SIGTERM)
         for thread in threads:
-            thread.join()
-        assert process.wait() == 0
+            join(thread)
+        assert process.wait(60) == 0
     assert failures == []
     assert set(answers) == {200}
 
@@ -108,9 +116,8 @@ def test_processes_end_with_their_parent_however_it_ends(registry, redis_url, tm
         orphans = children(process)
         assert len(orphans) == 2
         process.kill()
-        process.wait()
-        while any(is_alive(pid) for pid in orphans):
-            sleep(0.05)
+        process.wait(60)
+        wait_until(lambda: not any(is_alive(pid) for pid in orphans), "the processes to end")
 
 
 def is_alive(pid):
@@ -123,12 +130,16 @@ def is_alive(pid):
 
 def test_the_service_says_once_where_it_serves_when_all_do(registry, redis_url):
     arguments = ["--registry", registry, "--redis-url", redis_url, "--workers", "2", "--port", "0"]
-    with subprocess.Popen([*SERVE, *arguments], stderr=subprocess.PIPE, text=True) as process:
-        said = []
+    with (
+        subprocess.Popen([*SERVE, *arguments], stderr=subprocess.PIPE, text=True) as process,
+        killed_after(120, process),
+    ):
+        log_lines = []
         for line in process.stderr:
-            said.append(line)
+            log_lines.append(line)
             if "serving small-1" in line:
                 process.terminate()
-    assert sum("serving small-1" in line for line in said) == 1
-    assert sum("NO API KEYS" in line for line in said) == 1
+        process.wait(60)
+    assert sum("serving small-1" in line for line in log_lines) == 1
+    assert sum("NO API KEYS" in line for line in log_lines) == 1
     assert process.returncode == 0

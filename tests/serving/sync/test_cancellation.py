@@ -1,6 +1,6 @@
 import asyncio
 
-from serving.sync.cancellation import end
+from serving.sync.cancellation import cancel_and_wait
 
 
 def test_a_task_that_overhears_a_cancellation_is_ended_all_the_same():
@@ -16,7 +16,7 @@ def test_a_task_that_overhears_a_cancellation_is_ended_all_the_same():
     async def main():
         task = asyncio.create_task(work())
         await asyncio.sleep(0)
-        await end(task)
+        await cancel_and_wait(task)
         assert task.done()
 
     asyncio.run(main())
@@ -27,7 +27,7 @@ def test_a_task_that_has_ended_is_left_alone():
     async def main():
         task = asyncio.create_task(asyncio.sleep(0, "result"))
         await asyncio.wait([task])
-        await end(task)
+        await cancel_and_wait(task)
         assert task.result() == "result"
 
     asyncio.run(main())

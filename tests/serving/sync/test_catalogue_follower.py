@@ -11,23 +11,23 @@ import numpy as np
 import pytest
 
 from ranker.bundles.bundle import unpack
-from ranker.networks.inference import InferenceModel
+from ranker.features.stored import video_records
 from ranker.store.connection import connect_async
 from ranker.store.keys import changes_key, videos_key
 from serving.http.metrics import Metrics
-from serving.http.pace import Pace
+from serving.http.service_time import ServiceTime
 from serving.model import catalogue as catalogue_module
-from serving.model.catalogue import Catalogue
+from serving.model.served_model import ServedModel
 from serving.model.worker import ModelWorker
 from serving.sync import catalogue_follower as module
-from serving.sync.catalogue_follower import Follower, Position
+from serving.sync.catalogue_follower import CatalogueFollower, StreamCursor
 from serving.sync.feature_store import FeatureStore
 from tests.serving.redis_process import redis_process
-from tests.serving.small_ranker import packed_ranker, store_rows
+from tests.serving.small_ranker import SPEC, packed_ranker, store_rows
 from tests.serving.waiting import until
 
 BUNDLE = unpack(packed_ranker(), where="test")
-MODEL = InferenceModel.of(BUNDLE.model)
+DIGEST = video_records(SPEC).digest
 TIMEOUT_S = 0.2
 
 
@@ -48,10 +48,12 @@ class Service:
     """A catalogue with its follower, as a service has them."""
 
     def __init__(self, url, worker):
-        self.catalogue = Catalogue(BUNDLE.encoder, MODEL, 1)
+        model = ServedModel(BUNDLE, 1)
+        self.catalogue = model.catalogue
+        self.worker = worker
         self.store = FeatureStore(connect_async(url, timeout_s=TIMEOUT_S), TIMEOUT_S, Metrics(frozenset()))
         self.client = connect_async(url, timeout_s=TIMEOUT_S, block_s=0.05)
-        self.follower = Follower(self.catalogue, self.store, self.client, worker.do)
+        self.follower = CatalogueFollower(model, self.store, self.client, worker.call)
 
     def has(self, *rows):
         """Whether the catalogue has these rows as they are here."""
@@ -74,7 +76,7 @@ def following(server, use, *, after=None, others=0):
             await one.client.aclose()
 
     async def main():
-        worker = ModelWorker(1, 10, Metrics(frozenset()), Pace())
+        worker = ModelWorker(1, 10, Metrics(frozenset()), ServiceTime())
         try:
             async with service(worker) as first:
                 if not others:
@@ -115,8 +117,8 @@ def test_every_service_sees_every_change(server):
 
 
 def test_many_changes_at_once_arrive(server, monkeypatch):
-    monkeypatch.setattr(module, "ENTRIES_AT_ONCE", 2)
-    monkeypatch.setattr(module, "VIDEOS_AT_ONCE", 100)
+    monkeypatch.setattr(module, "ENTRIES_PER_READ", 2)
+    monkeypatch.setattr(module, "VIDEOS_PER_CALL", 100)
     client = server.client()
 
     async def use(service):
@@ -128,14 +130,14 @@ def test_many_changes_at_once_arrive(server, monkeypatch):
 
 
 def test_a_full_catalogue_takes_changes_of_its_own_videos_only(server, monkeypatch):
-    monkeypatch.setattr(catalogue_module, "LEAST_VIDEOS", 10)
+    monkeypatch.setattr(catalogue_module, "MIN_CAPACITY", 10)
     client = server.client()
     store_rows(client, videos=rows("v", 10))
 
     async def use(service):
         store_rows(client, videos=[*rows("w", 5), *rows("v", 3, 90.0)])
         await until(lambda: service.has(*rows("v", 3, 90.0)))
-        assert service.catalogue.lacking([row["video_id"] for row in rows("v", 10)]) == []
+        assert service.catalogue.missing([row["video_id"] for row in rows("v", 10)]) == []
 
     following(server, use)
 
@@ -143,12 +145,11 @@ def test_a_full_catalogue_takes_changes_of_its_own_videos_only(server, monkeypat
 def test_a_video_that_is_gone_from_the_store_leaves(server):
     client = server.client()
     store_rows(client, videos=rows("v", 2))
-    layout = Catalogue(BUNDLE.encoder, MODEL, 1).layout.digest
 
     async def use(service):
-        client.hdel(videos_key(layout), "v1")
-        client.xadd(changes_key(layout), {"ids": '["v1"]'})
-        await until(lambda: service.catalogue.lacking(["v0", "v1"]) == ["v1"])
+        client.hdel(videos_key(DIGEST), "v1")
+        client.xadd(changes_key(DIGEST), {"ids": '["v1"]'})
+        await until(lambda: service.catalogue.missing(["v0", "v1"]) == ["v1"])
 
     following(server, use)
 
@@ -198,44 +199,43 @@ def test_a_server_that_hung_is_followed_on_from_there(server, caplog):
     following(server, use)
 
 
-def test_it_goes_on_from_a_position(server):
+def test_it_goes_on_from_a_cursor(server):
     client = server.client()
     store_rows(client, videos=rows("old", 1))
 
-    async def positioned(service):
-        return service.follower.position
+    async def cursor_of(service):
+        return service.follower.cursor
 
-    position = following(server, positioned)
+    cursor = following(server, cursor_of)
     store_rows(client, videos=rows("new", 1))
 
     async def use(service):
         await until(lambda: service.has(*rows("new", 1)))
-        assert service.catalogue.lacking(["old0"]) == ["old0"]
+        assert service.catalogue.missing(["old0"]) == ["old0"]
 
-    following(server, use, after=position)
+    following(server, use, after=cursor)
 
 
-def test_from_a_position_whose_announcements_are_forgotten_all_is_read(server):
+def test_from_a_cursor_whose_announcements_are_forgotten_all_is_read(server):
     store_rows(server.client(), videos=rows("old", 1))
 
-    async def positioned(service):
-        return service.follower.position
+    async def cursor_of(service):
+        return service.follower.cursor
 
-    position = following(server, positioned)
+    cursor = following(server, cursor_of)
 
     async def use(service):
         assert service.has(*rows("old", 1))
 
-    following(server, use, after=Position(position.seen, position.server, monotonic() - 3600))
+    following(server, use, after=StreamCursor(cursor.entry_id, cursor.run_id, monotonic() - 3600))
 
 
 @pytest.mark.parametrize("fields", [{"ids": "no JSON"}, {"other": "field"}, {"ids": "17"}])
 def test_an_announcement_that_is_none_stops_nothing(server, fields):
     client = server.client()
-    layout = Catalogue(BUNDLE.encoder, MODEL, 1).layout.digest
 
     async def use(service):
-        client.xadd(changes_key(layout), fields)
+        client.xadd(changes_key(DIGEST), fields)
         store_rows(client, videos=rows("v", 2))
         await until(lambda: service.has(*rows("v", 2)))
         store_rows(client, videos=rows("w", 2))
@@ -248,14 +248,14 @@ def test_what_a_stopped_follower_kept_up_to_date_is_free_at_once(server):
     """A catalogue is large, and the collector of cycles may come late."""
 
     async def use(service):
-        catalogue = Catalogue(BUNDLE.encoder, MODEL, 1)
-        gone = weakref.ref(catalogue)
-        follower = Follower(catalogue, service.store, service.client, service.follower._do)
+        model = ServedModel(BUNDLE, 1)
+        gone = weakref.ref(model.catalogue)
+        follower = CatalogueFollower(model, service.store, service.client, service.worker.call)
         await follower.start()
         await asyncio.sleep(0.1)
         await follower.stop()
-        del follower, catalogue
-        await service.follower._do(lambda: None)  # the model's thread forgets its last errand with the next
+        del follower, model
+        await service.worker.call(lambda: None)  # the model's thread drops its last job with the next one
         await until(lambda: gone() is None)
 
     gc.disable()

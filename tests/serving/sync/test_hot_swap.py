@@ -14,7 +14,6 @@ from ranker.bundles.registry import Registry
 from ranker.errors import BundleError
 from serving.model.served_model import ServedModel
 from serving.sync import hot_swap as module
-from serving.sync.hot_swap import HotSwap
 from tests.ranker.bundles.small_bundle import publish
 from tests.serving.small_ranker import (
     OTHER_RECORDS_SPEC,
@@ -60,37 +59,37 @@ def test_a_published_bundle_takes_over_with_the_videos_of_the_old_one(folder, se
         second = publish_small_ranker(folder, seed=2)
         await service.until_it_ranks(second)
         new = service.models.model
-        assert new.catalogue.lacking([row["video_id"] for row in ROWS]) == []
+        assert new.catalogue.missing([row["video_id"] for row in ROWS]) == []
         for model, version in ((old, first), (new, second)):  # a request under way goes on with the old one
             expected = registry.read(version).predict({"user_id": "u"}, ROWS[:3])
             np.testing.assert_allclose(await service.rank(model), expected, rtol=1e-4)
-        assert service.told('watchnext_swaps_total{result="done"}') == 1
-        assert service.told(f'watchnext_model_processes{{model_version="{second}"}}') == 1
-        assert service.told(f'watchnext_model_processes{{model_version="{first}"}}') == 0
+        assert service.metric('watchnext_swaps_total{result="done"}') == 1
+        assert service.metric(f'watchnext_model_processes{{model_version="{second}"}}') == 1
+        assert service.metric(f'watchnext_model_processes{{model_version="{first}"}}') == 0
 
     serving(folder, server, use)
 
 
-def test_memory_is_given_back_once_a_swap_with_nothing_of_the_old_model_in_use(folder, server, monkeypatch):
+def test_memory_is_released_once_a_swap_with_nothing_of_the_old_model_in_use(folder, server, monkeypatch):
     """The collector of cycles may come late, so nothing may be left to it."""
-    old, given_back = [], []
+    old, released = [], []
 
-    def give_back():
+    def release_free_memory():
         deadline = monotonic() + 10
         while old[-1]() is not None and monotonic() < deadline:
-            sleep(0.01)  # the model's thread forgets its last errand with the next
-        given_back.append(old[-1]() is None)
+            sleep(0.01)  # the model's thread drops its last job with the next one
+        released.append(old[-1]() is None)
 
-    monkeypatch.setattr(module, "give_back", give_back)
+    monkeypatch.setattr(module, "release_free_memory", release_free_memory)
 
     async def use(service):
         for seed in (2, 3):
             old.append(weakref.ref(service.models.model))
             await service.until_it_ranks(publish_small_ranker(folder, seed=seed))
             await service.rank(service.models.model)
-            await until(lambda: len(given_back) == len(old))
+            await until(lambda: len(released) == len(old))
         await asyncio.sleep(0.2)
-        assert given_back == [True, True]
+        assert released == [True, True]
 
     gc.disable()
     try:
@@ -138,7 +137,7 @@ def test_a_bundle_that_does_not_verify_is_refused_and_a_later_one_taken(folder, 
         Registry(str(folder)).make_current(first)
         spoil(folder, bad, name, change)
         (folder / "current.json").write_text(json.dumps({"version": bad}))
-        await until(lambda: service.told('watchnext_swaps_total{result="refused"}') == 1)
+        await until(lambda: service.metric('watchnext_swaps_total{result="refused"}') == 1)
         assert service.version == first
         assert f"{bad} is refused, {first} goes on" in caplog.text
         await service.rank(service.models.model)
@@ -149,7 +148,7 @@ def test_a_bundle_that_does_not_verify_is_refused_and_a_later_one_taken(folder, 
 
 
 def test_a_bundle_whose_files_were_incomplete_is_looked_at_again(folder, server, monkeypatch):
-    monkeypatch.setattr(module, "REFUSED_S", 0.2)
+    monkeypatch.setattr(module, "RETRY_REFUSED_S", 0.2)
 
     async def use(service):
         first = service.version
@@ -158,10 +157,10 @@ def test_a_bundle_whose_files_were_incomplete_is_looked_at_again(folder, server,
         whole = (folder / "bundles" / version / MODEL).read_bytes()
         spoil(folder, version, MODEL, flipped)
         (folder / "current.json").write_text(json.dumps({"version": version}))
-        await until(lambda: service.told('watchnext_swaps_total{result="refused"}') == 1)
+        await until(lambda: service.metric('watchnext_swaps_total{result="refused"}') == 1)
         await asyncio.sleep(0.5)
         assert (
-            service.told('watchnext_swaps_total{result="refused"}') == 1
+            service.metric('watchnext_swaps_total{result="refused"}') == 1
         )  # counted once, however often read
         spoil(folder, version, MODEL, lambda _: whole)
         await service.until_it_ranks(version)
@@ -194,7 +193,7 @@ def test_a_model_that_cannot_be_made_ready_is_refused(folder, server, monkeypatc
         with monkeypatch.context() as patch:
             patch.setattr(ServedModel, "warm_up", fail)
             publish_small_ranker(folder, seed=2)
-            await until(lambda: service.told('watchnext_swaps_total{result="refused"}') == 1)
+            await until(lambda: service.metric('watchnext_swaps_total{result="refused"}') == 1)
         assert service.version == first
         await service.until_it_ranks(publish_small_ranker(folder, seed=3))
 
@@ -205,19 +204,20 @@ def test_a_model_that_cannot_be_made_ready_is_refused(folder, server, monkeypatc
 def test_a_change_during_the_swap_is_not_lost(folder, server, spec, monkeypatch):
     """The videos of the new model are copied or read, then one changes, then the new model takes over."""
     store_rows(server.client(), videos=ROWS, spec=spec)
-    filled, changed = threading.Event(), threading.Event()
-    inner = HotSwap._copied
+    service_ranks, filled, changed = threading.Event(), threading.Event(), threading.Event()
+    inner = ServedModel.put_videos
 
-    async def copied(self, old, new, position):
-        found = await inner(self, old, new, position)
-        filled.set()
-        await until(changed.is_set)
-        return found
+    def put_videos(self, *args, **options):
+        inner(self, *args, **options)
+        if service_ranks.is_set() and not filled.is_set():
+            filled.set()
+            assert changed.wait(30)
 
-    monkeypatch.setattr(HotSwap, "_copied", copied)
+    monkeypatch.setattr(ServedModel, "put_videos", put_videos)
     late = {"video_id": "v1", "duration_s": 4321.0}
 
     async def use(service):
+        service_ranks.set()
         version = publish_small_ranker(folder, seed=2, spec=spec)
         await until(filled.is_set)
         store_rows(server.client(), videos=[late], spec=spec)
@@ -226,7 +226,7 @@ def test_a_change_during_the_swap_is_not_lost(folder, server, spec, monkeypatch)
         catalogue = service.models.model.catalogue
         expected = catalogue.layout.of_rows([late])
         await until(lambda: np.array_equal(catalogue.copies(["v1"])[1], expected))
-        assert catalogue.lacking([row["video_id"] for row in ROWS]) == []
+        assert catalogue.missing([row["video_id"] for row in ROWS]) == []
 
     serving(folder, server, use)
 
@@ -248,6 +248,6 @@ def test_while_redis_is_away_a_bundle_takes_over_all_the_same(folder, server, ca
         server.start()
         store_rows(server.client(), videos=[{"video_id": "late"}])
         catalogue = service.models.model.catalogue
-        await until(lambda: catalogue.lacking(["late"]) == [])
+        await until(lambda: catalogue.missing(["late"]) == [])
 
     serving(folder, server, use)

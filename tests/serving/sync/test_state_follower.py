@@ -13,14 +13,14 @@ from ranker.store.connection import connect_later
 from ranker.store.keys import state_key
 from ranker.store.state_store import StateStore
 from serving.http.metrics import Metrics
-from serving.http.pace import Pace
+from serving.http.service_time import ServiceTime
 from serving.model.served_model import ServedModel
 from serving.model.worker import ModelWorker
 from serving.sync import state_follower as module
 from serving.sync.state_follower import StateFollower
+from tests.serving.metric_value import metric_value
 from tests.serving.small_ranker import publish_small_ranker
 from tests.serving.state_ranker import STATE_SPEC, log_of, publish_state_ranker
-from tests.serving.told import told
 
 LOG = log_of(700)
 TIMES = LOG.column("time_ms").to_numpy()
@@ -60,7 +60,7 @@ def following(server, use):
 
     async def main():
         metrics = Metrics(frozenset())
-        worker = ModelWorker(1, 10, metrics, Pace())
+        worker = ModelWorker(1, 10, metrics, ServiceTime())
         follower = StateFollower(connect_later(server.url, timeout_s=0.2), worker, metrics)
         try:
             await use(follower, metrics)
@@ -94,8 +94,8 @@ def test_a_newer_state_is_ranked_with(server, store, model):
         assert await follower.refresh(model)
         assert (model.state.watermark_ms, model.state.version) == (TIMES[-1], pointer.version)
         check_ranks_with(model, 700)
-        assert told(metrics, 'watchnext_state_loads_total{result="done"}') == 1
-        assert told(metrics, "watchnext_state_age_seconds") > 1e6
+        assert metric_value(metrics, 'watchnext_state_loads_total{result="done"}') == 1
+        assert metric_value(metrics, "watchnext_state_age_seconds") > 1e6
 
     following(server, use)
 
@@ -146,7 +146,7 @@ def test_a_damaged_state_is_refused_and_a_later_one_taken(server, store, model, 
             assert not await follower.refresh(model)
         assert model.state.version is None
         check_ranks_with(model, LEARNED)
-        assert told(metrics, 'watchnext_state_loads_total{result="refused"}') == 1
+        assert metric_value(metrics, 'watchnext_state_loads_total{result="refused"}') == 1
         assert caplog.text.count(f"the feature state {pointer.version} is refused") == 1
         write(store, 700)
         assert await follower.refresh(model)
@@ -183,7 +183,7 @@ def little_memory(monkeypatch):
 def test_a_state_for_which_there_was_no_memory_is_looked_at_again(
     server, store, model, monkeypatch, little_memory, caplog
 ):
-    monkeypatch.setattr(module, "REFUSED_S", 0.0)
+    monkeypatch.setattr(module, "RETRY_REFUSED_S", 0.0)
     pointer = write(store, 700)
 
     async def use(follower, metrics):
@@ -191,7 +191,9 @@ def test_a_state_for_which_there_was_no_memory_is_looked_at_again(
             assert not await follower.refresh(model)
         assert f"the feature state {pointer.version} is refused" in caplog.text
         assert "MemoryError" in caplog.text
-        assert told(metrics, 'watchnext_state_loads_total{result="refused"}') == 1  # however often read
+        assert (
+            metric_value(metrics, 'watchnext_state_loads_total{result="refused"}') == 1
+        )  # however often read
         check_ranks_with(model, LEARNED)
         little_memory.clear()
         assert await follower.refresh(model)
@@ -237,7 +239,7 @@ def test_without_redis_the_model_goes_on_and_takes_up_what_comes(server, store, 
             assert not await follower.refresh(model)
         assert caplog.text.count("the feature state stays as it is") == 1
         check_ranks_with(model, LEARNED)
-        assert told(metrics, "watchnext_state_age_seconds") > 1e6
+        assert metric_value(metrics, "watchnext_state_age_seconds") > 1e6
         server.start()
         assert await follower.refresh(model)
         check_ranks_with(model, 700)
@@ -264,7 +266,7 @@ def test_a_model_without_such_features_asks_for_none(server, tmp_path):
     async def use(follower, metrics):
         metrics.state_age(77)  # that of the model before it
         assert not await follower.refresh(model)
-        assert told(metrics, "watchnext_state_age_seconds") == 0
+        assert metric_value(metrics, "watchnext_state_age_seconds") == 0
 
     server.stop()
     try:

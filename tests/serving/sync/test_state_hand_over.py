@@ -8,8 +8,10 @@ from ranker.bundles.registry import Registry
 from ranker.features.sides import Group
 from ranker.spec_file import parse_spec
 from ranker.store.state_store import StateStore
-from serving.model.request_records import RequestRecords
-from serving.model.served_model import Query, ServedModel, Stored
+from serving.http.deadline import NO_DEADLINE
+from serving.model.encoded_request import EncodedRequest, FetchedRecords
+from serving.model.request_features import RequestFeatures
+from serving.model.served_model import ServedModel
 from serving.sync.state_follower import StateFollower
 from tests.serving.state_ranker import STATE_YAML, packed_state_ranker, publish_state_ranker
 from tests.serving.stored_states import LOG, begin, watermark_after, write_state
@@ -54,8 +56,8 @@ async def several_refreshes(service):
 async def rank(service):
     """Have a few videos ranked of which only the ids are known."""
     ids = ["v1", "v2", "v3"]
-    query = Query(None, ids, RequestRecords((), (), ()), Stored(asked=ids), LATER_MS)
-    predictions, _ = await service.worker.predict(service.models.model, query, None)
+    request = EncodedRequest(None, ids, RequestFeatures(), FetchedRecords(asked_ids=ids), LATER_MS)
+    predictions, _ = await service.worker.predict(service.models.model, request, NO_DEADLINE)
     assert np.isfinite(predictions).all()
 
 
@@ -140,7 +142,7 @@ def test_the_stores_state_is_handed_over_if_it_is_the_newest(folder, server):
         new = service.models.model
         assert new.state.version == old.state.version == version
         assert new.state.features is not old.state.features
-        assert service.told('watchnext_state_loads_total{result="done"}') == 1
+        assert service.metric('watchnext_state_loads_total{result="done"}') == 1
         await rank(service)
 
     serving(folder, server, use)
@@ -151,9 +153,9 @@ def test_feedback_of_the_new_bundles_state_is_let_in_before_it_ranks(folder, ser
     held_back, inner = [], StateFollower.hand_over
 
     async def hand_over(self, old, new):
-        held_back.append(len(new.state.features._pending))
+        held_back.append(new.state.features.state()["_pending/times"].size)
         await inner(self, old, new)
-        held_back.append(len(new.state.features._pending))
+        held_back.append(new.state.features.state()["_pending/times"].size)
 
     monkeypatch.setattr(StateFollower, "hand_over", hand_over)
 
@@ -166,11 +168,11 @@ def test_feedback_of_the_new_bundles_state_is_let_in_before_it_ranks(folder, ser
 
 
 def test_a_state_of_a_model_that_never_ranks_is_not_counted(folder, server, monkeypatch):
-    def fail(self, model):
+    def fail(*_):
         raise RuntimeError("no follower")
 
     async def use(service):
-        monkeypatch.setattr("serving.sync.hot_swap.HotSwap._follower_of", fail)
+        monkeypatch.setattr("serving.sync.hot_swap.CatalogueFollower", fail)
         newer = unpack(packed_state_ranker(LOG), where="test").encoder.feature_state
         other = parse_spec(STATE_YAML.replace("half_lives: [1d]", "half_lives: [2d]"), where="test")
         others = unpack(packed_state_ranker(LOG, spec=other), where="test").encoder.feature_state
@@ -178,8 +180,8 @@ def test_a_state_of_a_model_that_never_ranks_is_not_counted(folder, server, monk
         with server.client() as client:
             StateStore(client, others.digest).write(others.state(), END_MS)
         publish_state_ranker(folder, LOG.slice(0, 300), seed=2, spec=other)
-        await until(lambda: service.told('watchnext_swaps_total{result="refused"}') == 1)
-        assert service.told('watchnext_state_loads_total{result="done"}') == 0
+        await until(lambda: service.metric('watchnext_swaps_total{result="refused"}') == 1)
+        assert service.metric('watchnext_state_loads_total{result="done"}') == 0
 
     serving(folder, server, use)
 

@@ -26,7 +26,7 @@ def test_it_starts_with_the_stores_state_and_takes_up_newer_ones(state_folder, s
         assert service.models.model.state.watermark_ms == watermark_after(300)
         second = write_state(server, 400)
         await until(lambda: service.models.model.state.version == second)
-        assert service.told('watchnext_swaps_total{result="done"}') == 0
+        assert service.metric('watchnext_swaps_total{result="done"}') == 0
 
     serving(state_folder, server, use)
 
@@ -78,6 +78,6 @@ def test_a_bundle_of_other_features_does_not_rank_with_the_state_of_the_old_one(
 
 def test_what_takes_long_at_the_first_start_is_said(state_folder, server, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(module, "LONG_S", 0.0)
+    monkeypatch.setattr(module, "SLOW_WARM_UP_S", 0.0)
     Service(state_folder, server.url).worker.close()
     assert "compiles code" in caplog.text

@@ -1,4 +1,4 @@
-"""What is wrong with a value of a request, in words of JSON: pydantic's own speak of Python.
+"""Messages about invalid values of a request, in terms of JSON; pydantic's own are in terms of Python.
 
 A table by type of error is pydantic's documented way to replace its messages; it has no setting for them:
 https://docs.pydantic.dev/latest/errors/errors/#customize-error-messages.
@@ -7,7 +7,7 @@ https://docs.pydantic.dev/latest/errors/errors/#customize-error-messages.
 from collections.abc import Mapping
 from typing import Any, Final
 
-WORDINGS: Final[Mapping[str, str]] = {
+MESSAGES: Final[Mapping[str, str]] = {
     "extra_forbidden": "unknown field",
     "missing": "expected this field, found none",
     "model_attributes_type": "expected an object",
@@ -37,20 +37,20 @@ WORDINGS: Final[Mapping[str, str]] = {
     "less_than": "expected less than {lt}, found {input:.40}",
     "less_than_equal": "expected at most {le}, found {input:.40}",
 }
-"""Messages by pydantic's type of error."""
+"""Messages by pydantic's type of error, with fields of its context."""
 
 
-def worded(detail: Mapping[str, Any]) -> str:
-    """Say what was expected.
+def validation_message(detail: Mapping[str, Any]) -> str:
+    """Describe what was expected and, where it helps, what was found.
 
     Args:
         detail: One of the errors of a pydantic `ValidationError`.
     """
-    if detail["type"] not in WORDINGS:
+    if detail["type"] not in MESSAGES:
         return str(detail["msg"])
     context = detail.get("ctx", {})
     found = detail["input"]
-    return WORDINGS[detail["type"]].format(
+    return MESSAGES[detail["type"]].format(
         **context,
         s="" if context.get("min_length", context.get("max_length")) == 1 else "s",
         input=str(found),

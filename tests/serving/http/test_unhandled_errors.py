@@ -5,7 +5,7 @@ from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 
 from ranker.errors import DeadlinePassedError, StoreError, WatchnextError
-from serving.http import middleware as shell
+from serving.http import middleware
 from serving.settings import ServingSettings
 from tests.serving.conftest import serving
 from tests.serving.http.test_problems import check_problem
@@ -18,7 +18,7 @@ SECRET = "a secret of the inside"
 def client():
     """A client of an app with a defect of each kind, under /docs, which is open."""
     app = FastAPI(docs_url=None)
-    shell.install(app, ServingSettings(registry="", redis_url=""))
+    middleware.install(app, ServingSettings(registry="", redis_url=""))
     errors = {
         "foreign": RuntimeError(SECRET),
         "own": WatchnextError("expected this, found that"),
@@ -48,11 +48,11 @@ def test_a_defect_is_a_500_that_tells_nothing_of_the_inside(client, kind, caplog
     caplog.set_level(logging.INFO)
     response = client.get(f"/{kind}")
     check_problem(response, 500, "internal-error")
-    told = response.text + str(response.headers) + caplog.text
-    assert SECRET not in told
-    assert "Traceback" not in told
+    revealed = response.text + str(response.headers) + caplog.text
+    assert SECRET not in revealed
+    assert "Traceback" not in revealed
     assert response.headers["X-Request-ID"] in caplog.text
-    assert "test_defects.py" in caplog.text  # where it arose
+    assert "test_unhandled_errors.py" in caplog.text  # where it arose
 
 
 def test_our_own_message_is_in_the_log_and_not_in_the_answer(client, caplog):
@@ -62,7 +62,7 @@ def test_our_own_message_is_in_the_log_and_not_in_the_answer(client, caplog):
 
 
 def test_the_stack_is_in_the_log_for_whoever_asks_for_it(client, caplog):
-    caplog.set_level(logging.DEBUG, "serving.http.defects")
+    caplog.set_level(logging.DEBUG, "serving.http.unhandled_errors")
     client.get("/foreign")
     assert "Traceback" in caplog.text
 

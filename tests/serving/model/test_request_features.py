@@ -1,11 +1,14 @@
+import weakref
+
 import numpy as np
 import pytest
 
 from ranker.errors import InvalidRequestError
 from ranker.features.encoder import Encoder
+from ranker.features.record import RecordLayout
 from ranker.features.sides import Group
-from serving.model import request_records
-from serving.model.request_records import RequestReader
+from serving.model import request_features
+from serving.model.request_features import RequestReader
 from serving.schemas import RankRequest
 from tests.serving.small_ranker import SPEC
 
@@ -26,7 +29,7 @@ def refused(**changes):
 
 def put_into(carried, words):
     for one in carried:
-        one.put_into(words)
+        one.apply_to(words)
     return words
 
 
@@ -153,11 +156,19 @@ def test_a_value_that_no_feature_can_have_is_refused_with_its_place(changes, poi
     assert refused(**changes) == [(pointer, detail)]
 
 
-def test_ever_other_columns_do_not_fill_the_memory(monkeypatch):
-    monkeypatch.setattr(request_records, "LAYOUTS_KEPT", 3)
+def test_ever_different_columns_do_not_fill_the_memory(monkeypatch):
+    alive = weakref.WeakSet()
+
+    class NotedLayout(RecordLayout):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            alive.add(self)
+
+    monkeypatch.setattr(request_features, "RecordLayout", NotedLayout)
+    monkeypatch.setattr(request_features, "MAX_CACHED_LAYOUTS", 3)
     reader = RequestReader(ENCODER)
     names = ("topic", "tags", "duration_s", "affinity")
     for chosen in range(1, 16):
         features = {name: None for bit, name in enumerate(names) if chosen >> bit & 1}
         reader.read(request(candidates=[{"id": "a", "features": features}]))
-        assert 0 < len(reader._known) <= 3
+        assert 0 < len(alive) <= 3

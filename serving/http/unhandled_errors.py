@@ -1,4 +1,4 @@
-"""Errors that nobody foresaw: a 500 that tells nothing of the inside, and one line in the log."""
+"""Unhandled errors: an answer 500 that reveals nothing of the inside, and one line in the log."""
 
 import logging
 import traceback
@@ -11,11 +11,11 @@ from serving.http import problems
 logger = logging.getLogger(__name__)
 
 
-class DefectMiddleware:
-    """Answers what nothing else answers with a 500, and says in the log where it arose.
+class UnhandledErrorMiddleware:
+    """Answers an error that nothing else handles with a 500, and logs where it was raised.
 
-    Without it the server would log the whole stack, for every request anew; at the level DEBUG it still does.
-    Messages of other libraries are left out of the log as well: they may quote what must not be told.
+    Without it the server would log the whole stack for every such request; at the level DEBUG this does too.
+    Messages of other libraries' errors are not logged: they may quote secrets.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -23,15 +23,15 @@ class DefectMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        begun = False
+        started = False
 
-        async def send_noting(message: Message) -> None:
-            nonlocal begun
-            begun = True
+        async def send_and_note(message: Message) -> None:
+            nonlocal started
+            started = True
             await send(message)
 
         try:
-            await self.app(scope, receive, send_noting)
+            await self.app(scope, receive, send_and_note)
         except Exception as error:
             if scope["type"] != "http":
                 raise
@@ -45,7 +45,7 @@ class DefectMiddleware:
                 origin.lineno,
                 exc_info=logger.isEnabledFor(logging.DEBUG),
             )
-            if not begun:  # otherwise the server sees half an answer and closes the connection
+            if not started:  # otherwise the server finds an incomplete answer and closes the connection
                 answer = problems.response(
                     request_id, "internal-error", "the service's log says what happened"
                 )

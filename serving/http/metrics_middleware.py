@@ -1,0 +1,42 @@
+"""Counting answers and timing how long they take to send."""
+
+from time import perf_counter
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.http.metrics import Metrics
+
+
+class MetricsMiddleware:
+    """Counts answers, and times the phase `respond` of a request whose `state.scored` is set.
+
+    Args:
+        app: What answers.
+        metrics: Counts.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        status: int | None = None
+
+        async def send_noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_noting)
+        finally:
+            if status is not None:
+                self._metrics.request(scope["path"], status)
+            scored = scope["state"].get("scored")
+            if scored is not None:
+                self._metrics.phase("respond", perf_counter() - scored)
