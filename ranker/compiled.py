@@ -44,7 +44,7 @@ def compiled(function: Kernel) -> Kernel:
 def cache_folder() -> Path | None:
     """Where compiled code is kept; None if no folder can be written.
 
-    `NUMBA_CACHE_DIR` names another place than those two, as it does for all code that numba compiles.
+    `NUMBA_CACHE_DIR` names another folder than those two, as it does for all code that numba compiles.
     """
     named = [Path(config.CACHE_DIR)] if config.CACHE_DIR else []
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")

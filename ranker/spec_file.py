@@ -88,19 +88,19 @@ def dump_spec(spec: RankerSpec) -> str:
 
 def _explain(detail: dict[str, Any], document: dict[str, Any]) -> str:
     """One line for one of pydantic's complaints: the key, what was expected, what was found."""
-    place: list[str] = []
+    path: list[str] = []
     node: Any = document
     for part in detail["loc"]:
         if isinstance(node, list) and isinstance(part, int) and part < len(node):
             node = node[part]
             name = node.get("name", node.get("head")) if isinstance(node, dict) else None
-            place.append(f"{part}" if name is None else f"{part} ('{name}')")
+            path.append(f"{part}" if name is None else f"{part} ('{name}')")
         elif isinstance(node, dict) and part in node:
             node = node[part]
-            place.append(str(part))
+            path.append(str(part))
         elif not (isinstance(node, dict) and any(part == node.get(key, TAGS[key]) for key in TAGS)):
-            place.append(str(part))  # anything but a union's tag, which is no key of the file
-    where = " > ".join(place)
+            path.append(str(part))  # anything but a union's tag, which is no key of the file
+    where = " > ".join(path)
     if detail["type"] == "missing":
         return f"{where}: expected this key, found none"
     if detail["type"] == "union_tag_not_found":

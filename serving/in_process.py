@@ -139,7 +139,7 @@ class Ranker:
             policy: The score policy to rank by; that of the spec's `score` by default.
 
         Raises:
-            InvalidRequestError: The model cannot rank this request; the message names every place.
+            InvalidRequestError: The model cannot rank this request; it names every mistake.
         """
         body = _request(
             user=_with_id(user),

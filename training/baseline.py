@@ -78,17 +78,17 @@ class _Counts:
         fresh = pc.unique(column.filter(pc.invert(pc.is_in(column, value_set=known))))
         self._values = pa.concat_arrays([known, fresh])
         self._counts = np.concatenate([self._counts, np.zeros((len(fresh), *self._counts.shape[1:]))])
-        np.add.at(self._counts, self._places(column), counts)
+        np.add.at(self._counts, self._indices(column), counts)
 
     def of(self, column: pa.Array) -> NDArray[np.float64]:
-        places = self._places(column)
-        return np.where((places >= 0)[:, None, None], self._counts[places], 0.0)
+        indices = self._indices(column)
+        return np.where((indices >= 0)[:, None, None], self._counts[indices], 0.0)
 
-    def _places(self, column: pa.Array) -> NDArray[np.int64]:
-        places: NDArray[np.int64] = (
+    def _indices(self, column: pa.Array) -> NDArray[np.int64]:
+        indices: NDArray[np.int64] = (
             pc.index_in(column, value_set=self._values).fill_null(-1).to_numpy(zero_copy_only=False)
         )
-        return places
+        return indices
 
 
 def _floats(column: pa.Array) -> Floats:

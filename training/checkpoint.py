@@ -65,7 +65,7 @@ class Reached(BaseModel):
     Attributes:
         rows: Examples learned from.
         watermark_ms: Event time of the newest of them; None before the first.
-        offset: The place in the source that follows them; None before the first.
+        offset: Where the source goes on after them; None before the first.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -109,14 +109,16 @@ class TreeInputs:
             for feature in self.layout.features(group):
                 name = feature.name
                 if isinstance(feature, NumberFeature):
-                    numbers[name] = words[:, self.records.place(feature)].view(np.float64).astype(np.float32)
+                    numbers[name] = (
+                        words[:, self.records.first_word(feature)].view(np.float64).astype(np.float32)
+                    )
                 elif isinstance(feature, BinFeature):
                     numbers[name] = feature.ranges(words, self.records).astype(np.float32)
                 elif isinstance(feature, IdsFeature):
                     items = feature.keys(words, self.records)
                     keys |= {f"{name}/{item}": items[:, item] for item in range(LISTED)}
                 elif isinstance(feature, IdFeature | CategoryFeature):
-                    keys[name] = words[:, self.records.place(feature)]
+                    keys[name] = words[:, self.records.first_word(feature)]
                 elif isinstance(feature, CrossFeature):
                     parts = feature.columns(self.layout.by_name)
                     keys[name] = combine([part.keys(words, self.records)[:, 0] for part in parts])

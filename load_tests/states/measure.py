@@ -56,9 +56,9 @@ def look_up_ms(spec: RankerSpec, rows: Rows, look_ups: int) -> list[float]:
         state.replay(part.words, rows.records, part.times, part.labels)
     random, last = np.random.default_rng(0), rows.parts[-1]
     every = np.concatenate([part.words for part in rows.parts])
-    (video,) = [rows.records.place(f) for f in spec.side(Side.CANDIDATE) if f.name == VIDEO_ID]
+    (video,) = [rows.records.first_word(f) for f in spec.side(Side.CANDIDATE) if f.name == VIDEO_ID]
     candidates = every[np.unique(every[:, video], return_index=True)[1]]
-    viewer = [rows.records.place(f) for f in spec.side(Side.USER, Side.QUERY, Side.CONTEXT, Side.BIAS)]
+    viewer = [rows.records.first_word(f) for f in spec.side(Side.USER, Side.QUERY, Side.CONTEXT, Side.BIAS)]
     took = []
     for _ in range(look_ups):
         words = candidates[random.choice(len(candidates), CANDIDATES, replace=False)]

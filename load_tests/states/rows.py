@@ -48,7 +48,7 @@ class Rows:
 
     def longer(self, spec: RankerSpec, copies: int) -> Iterator[Part]:
         """Yield copies of the log, each later and with new ids."""
-        columns = [self.records.place(f) for f in spec.side(*Side) if f.name in RENAMED]
+        columns = [self.records.first_word(f) for f in spec.side(*Side) if f.name in RENAMED]
         begin_ms, end_ms = int(self.parts[0].times[0]), int(self.parts[-1].times[-1])
         for number in range(copies):
             salt = np.uint64(number * 0x9E3779B97F4A7C15 % 2**64)

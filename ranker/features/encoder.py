@@ -122,7 +122,7 @@ class Encoder:
         words = self._examples.of_batch(batch)
         bias = self._vocabularies.categories(
             [feature.name for feature in self.layout.bias],
-            words[:, [self._examples.place(feature) for feature in self.layout.bias]],
+            words[:, [self._examples.first_word(feature) for feature in self.layout.bias]],
         )
         known = self._known(words, batch, labels)
         groups = {group: reader.read(words, known[group]) for group, reader in self._example_readers.items()}

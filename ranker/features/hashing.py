@@ -41,17 +41,17 @@ def hash_strings(column: pa.StringArray, *, seed: int) -> NDArray[np.uint64]:
     longest = int(lengths.max(initial=0))
     assert longest <= MAX_BYTES, longest
     padded = -(-longest // 8) * 8
-    places = np.arange(padded)
-    inside = places < lengths[:, None]
+    index = np.arange(padded)
+    inside = index < lengths[:, None]
     gathered = (
-        data.take(offsets[:-1, None] + places, mode="clip") if len(data) else np.zeros_like(inside, np.uint8)
+        data.take(offsets[:-1, None] + index, mode="clip") if len(data) else np.zeros_like(inside, np.uint8)
     )
     words = np.where(inside, gathered, np.uint8(0)).view("<u8")
 
     state = lengths.astype(np.uint64) * _GOLDEN + _finalise(np.full(count, seed, np.uint64))
-    for place in range(words.shape[1]):
-        folded = _finalise(state ^ words[:, place])
-        state = np.where(lengths > 8 * place, folded, state)
+    for word in range(words.shape[1]):
+        folded = _finalise(state ^ words[:, word])
+        state = np.where(lengths > 8 * word, folded, state)
     return _finalise(state)
 
 
@@ -72,21 +72,24 @@ def combine(hashes: Sequence[NDArray[np.uint64]]) -> NDArray[np.uint64]:
 
 @compiled
 def combine_keys(
-    words: NDArray[np.uint64], places: NDArray[np.int64], steps: NDArray[np.int64], keys: NDArray[np.uint64]
+    words: NDArray[np.uint64],
+    first_words: NDArray[np.int64],
+    steps: NDArray[np.int64],
+    keys: NDArray[np.uint64],
 ) -> None:
     """Hash the values of combinations, as `combine` does.
 
     Args:
         words: (R, W) the rows' values, 0 where missing.
-        places: (P,) where the first value of each part of a combination stands.
+        first_words: (P,) where the first value of each part of a combination stands.
         steps: (P,) 1 for a part with another value in each of K combinations, 0 for one of a single value.
         keys: (R, K) uint64 to write to, 0 where any part is missing.
     """
     for row in range(keys.shape[0]):
         for item in range(keys.shape[1]):
             mixed = _NO_VALUE
-            for part in range(len(places)):
-                value = words[row, places[part] + steps[part] * item]
+            for part in range(len(first_words)):
+                value = words[row, first_words[part] + steps[part] * item]
                 if value == _NO_VALUE:
                     mixed = _NO_VALUE
                     break

@@ -107,7 +107,7 @@ class GroupReader:
         self._embedded = [feature for features in by_width.values() for feature in features]
         self._first_rows = np.array([layout.first_row(f) for f in self._embedded], np.int64)
         categories = [f for f in self._embedded if isinstance(f, CategoryFeature)]
-        self._category_words = [records.place(feature) for feature in categories]
+        self._category_words = [records.first_word(feature) for feature in categories]
         self._category_columns = {feature.name: index for index, feature in enumerate(categories)}
         self._bags = layout.inputs(group, Input.BAG)
         self._attended = layout.inputs(group, Input.ATTENDED)

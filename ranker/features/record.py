@@ -59,7 +59,7 @@ class RecordLayout:
             self._first[name] = self.words
             self.words += feature.words
 
-    def place(self, feature: ColumnFeature) -> int:
+    def first_word(self, feature: ColumnFeature) -> int:
         """The first word that holds a feature's column."""
         return self._first[_field(feature)]
 
@@ -182,11 +182,11 @@ class RecordLayout:
             bag = feature.form is Form.BAG
             lengths = pc.fill_null(pc.binary_length(values.flatten() if bag else values), 0).to_numpy()
             if len(lengths) and lengths.max() > MAX_BYTES:
-                place = int(lengths.argmax())
-                row = pc.list_parent_indices(values)[place].as_py() if bag else place
+                longest = int(lengths.argmax())
+                row = pc.list_parent_indices(values)[longest].as_py() if bag else longest
                 raise FeatureError(
                     f"{feature.source_column}: expected an id of at most {MAX_BYTES} bytes, "
-                    f"found {lengths[place]} in row {row}",
+                    f"found {lengths[longest]} in row {row}",
                     feature=feature.source_column,
                     row=row,
                 )
@@ -205,5 +205,5 @@ def _fill_bags(words: Words, lists: pa.Array, keys: Words) -> None:
     valid = lists.is_valid().to_numpy(zero_copy_only=False)
     words[valid, 0] = kept[valid].astype(np.uint64)
     rows = np.repeat(np.arange(len(lists)), kept)
-    places = np.arange(len(rows)) - np.repeat(np.cumsum(kept) - kept, kept)
-    words[rows, 1 + places] = keys[starts[rows] + places]
+    offsets = np.arange(len(rows)) - np.repeat(np.cumsum(kept) - kept, kept)
+    words[rows, 1 + offsets] = keys[starts[rows] + offsets]

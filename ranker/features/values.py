@@ -175,9 +175,9 @@ def _text(value: Any, feature: ColumnFeature, row: int) -> str:
 
 
 def _wrong_type(feature: ColumnFeature, found: str, row: int | None) -> FeatureError:
-    place = "" if row is None else f" in row {row}"
+    where = "" if row is None else f" in row {row}"
     return FeatureError(
-        f"{feature.source_column}: expected {feature.expected}, found {found:.80}{place}",
+        f"{feature.source_column}: expected {feature.expected}, found {found:.80}{where}",
         feature=feature.source_column,
         row=row,
     )

@@ -1,4 +1,4 @@
-"""The values of categories, each with a place of its own in the order in which they were met.
+"""The values of categories, each with an index in the order in which they were met.
 
 Shape letters: R rows, K categories (features), V values of all of them.
 """
@@ -31,7 +31,7 @@ class Vocabularies:
 
     def __init__(self, features: Sequence[CategoryFeature], *, seed: int) -> None:
         self._features = {feature.name: feature for feature in features}
-        self._place = {name: place for place, name in enumerate(self._features)}
+        self._feature_index = {name: index for index, name in enumerate(self._features)}
         self._seed = seed
         self._values = {f.name: [str(value) for value in f.values or ()] for f in features}
         self._index()
@@ -44,10 +44,10 @@ class Vocabularies:
             keys: (R, K) their values' hashes, MISSING_KEY where missing.
 
         Returns:
-            (R, K): MISSING, OTHER, or FIRST_VALUE + the value's place.
+            (R, K): MISSING, OTHER, or FIRST_VALUE + the value's index.
         """
-        places = np.array([self._place[name] for name in names], np.uint64)
-        salted = _salted(keys, places)
+        feature_index = np.array([self._feature_index[name] for name in names], np.uint64)
+        salted = _salted(keys, feature_index)
         found = np.searchsorted(self._salted, salted)
         rows = np.where(self._salted[found] == salted, self._category[found], OTHER)
         return np.where(keys == MISSING_KEY, MISSING, rows)
@@ -61,11 +61,11 @@ class Vocabularies:
             text: Gives a feature's values as strings.
         """
         grown = False
-        for place in np.flatnonzero((categories == OTHER).any(axis=0)).tolist():
-            feature = self._features[names[place]]
+        for column in np.flatnonzero((categories == OTHER).any(axis=0)).tolist():
+            feature = self._features[names[column]]
             known = self._values[feature.name]
             if feature.values is None and len(known) < feature.capacity:
-                fresh = pc.unique(text(feature).filter(pa.array(categories[:, place] == OTHER)))
+                fresh = pc.unique(text(feature).filter(pa.array(categories[:, column] == OTHER)))
                 known.extend(fresh.to_pylist()[: feature.capacity - len(known)])
                 grown = True
         if grown:
@@ -82,8 +82,8 @@ class Vocabularies:
 
     def _index(self) -> None:
         """Sort the hashes of all values, each salted by its feature, with a last one that nothing equals."""
-        strings = [value for name in self._place for value in self._values[name]]
-        sizes = [len(self._values[name]) for name in self._place]
+        strings = [value for name in self._feature_index for value in self._values[name]]
+        sizes = [len(self._values[name]) for name in self._feature_index]
         keys = hash_strings(pa.array(strings, pa.string()), seed=self._seed)
         salted = _salted(keys, np.repeat(np.arange(len(sizes), dtype=np.uint64), sizes))
         category = np.concatenate([np.arange(size) for size in sizes] or [np.arange(0)]) + FIRST_VALUE
@@ -92,5 +92,5 @@ class Vocabularies:
         self._category = np.append(category[order], OTHER)
 
 
-def _salted(keys: Words, places: Words) -> Words:
-    return combine([np.broadcast_to(places, keys.shape), keys])
+def _salted(keys: Words, feature_index: Words) -> Words:
+    return combine([np.broadcast_to(feature_index, keys.shape), keys])

@@ -38,7 +38,7 @@ class Scored:
     heads: tuple[str, ...]
 
     def best(self, limit: int | None = None) -> NDArray[np.intp]:
-        """The places of the best candidates, best first; those of one rank key stay in their order.
+        """Indices of the best candidates, best first; those of one rank key stay in their order.
 
         Args:
             limit: How many at most; all by default.

@@ -86,7 +86,7 @@ class AgeFeature(StateFeature):
     ) -> NDArray[np.float64]:
         """(R, 1) seconds since the time that the records hold, as many as float32 has."""
         (column,) = self.columns(features)
-        seconds = (times - words[:, records.place(column)].view(np.float64)) / 1000
+        seconds = (times - words[:, records.first_word(column)].view(np.float64)) / 1000
         return seconds.clip(0, np.finfo(np.float32).max)[:, None]
 
     @model_validator(mode="after")

@@ -48,7 +48,7 @@ class BinFeature(ColumnFeature):
 
     def ranges(self, words: Words, records: RecordLayout) -> NDArray[np.int64]:
         """(R,) which range the number of each record, (R, W), is in: from 1 on, 0 where it is missing."""
-        numbers = words[:, records.place(self)].view(np.float64)
+        numbers = words[:, records.first_word(self)].view(np.float64)
         ranges = np.searchsorted(np.array(self.edges), numbers, side="right") + 1
         return np.where(np.isnan(numbers), 0, ranges)
 

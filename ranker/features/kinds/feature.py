@@ -198,7 +198,7 @@ class ColumnFeature(Feature):
 
     def key_word(self, records: "RecordLayout") -> int | None:
         """The first of the words that are the keys themselves; None if keys have to be computed."""
-        return records.place(self)
+        return records.first_word(self)
 
     def keys(self, words: "Words", records: "RecordLayout") -> "Words":
         """The keys of rows, by which others count.

@@ -57,11 +57,11 @@ class IdsFeature(SharedTableFeature):
 
     def key_word(self, records: "RecordLayout") -> int:
         """The first item's, behind the length."""
-        return records.place(self) + 1
+        return records.first_word(self) + 1
 
     def bag(self, rows: Rows) -> Bag:
         """Rows of each list; a missing list has the row of missing, an empty list none."""
-        lengths = rows.words[:, rows.records.place(self)]
+        lengths = rows.words[:, rows.records.first_word(self)]
         missing = lengths == MISSING_LIST
         kept = np.where(missing, np.uint64(1), np.minimum(lengths, np.uint64(self.max_items)))
         counts = kept.astype(np.int64)

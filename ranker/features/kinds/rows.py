@@ -34,7 +34,7 @@ class Rows(ABC):
 
     def numbers(self, column: ColumnFeature) -> NDArray[np.float64]:
         """(R,) the numbers of a column of that form, NaN where missing."""
-        return self.words[:, self.records.place(column)].view(np.float64)
+        return self.words[:, self.records.first_word(column)].view(np.float64)
 
     @abstractmethod
     def categories(self, column: ColumnFeature) -> NDArray[np.int64]:

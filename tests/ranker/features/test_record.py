@@ -33,7 +33,7 @@ def test_features_that_read_a_column_alike_share_its_words() -> None:
     shared = layout(VIDEO, DURATION, LOG_DURATION, TAGS)
 
     assert shared.words == 1 + 1 + (1 + 3)
-    assert shared.place(LOG_DURATION) == shared.place(DURATION) == 1
+    assert shared.first_word(LOG_DURATION) == shared.first_word(DURATION) == 1
 
 
 def test_a_log_and_a_request_make_the_same_records() -> None:
