@@ -10,17 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveInt, model_validator
 
-from ranker.features.kinds.feature import (
-    ColumnFeature,
-    Features,
-    Input,
-    Number,
-    StateFeature,
-    check_parts,
-    made_of,
-)
+from ranker.features.kinds.column import ColumnFeature
+from ranker.features.kinds.feature import Features, Input, Number
 from ranker.features.kinds.key import check_key
+from ranker.features.kinds.learned import StateFeature
 from ranker.features.kinds.number import NumberFeature
+from ranker.features.kinds.parts import check_parts, made_of
 from ranker.features.record import RecordLayout, Words
 from ranker.features.state.recency import RecencyTracker
 from ranker.features.state.row_keys import RowKeys

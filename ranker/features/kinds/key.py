@@ -5,7 +5,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ranker.features.kinds.feature import ColumnFeature, Features, Form, StateFeature, check_parts, made_of
+from ranker.features.kinds.column import ColumnFeature, Form
+from ranker.features.kinds.feature import Features
+from ranker.features.kinds.learned import StateFeature
+from ranker.features.kinds.parts import check_parts, made_of
 from ranker.spec_model import Duration, Name
 
 HalfLife = Annotated[Duration, Field(gt=0)]

@@ -5,16 +5,11 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from ranker.features.kinds.feature import (
-    ColumnFeature,
-    Features,
-    Input,
-    Number,
-    StateFeature,
-    check_labels,
-    made_of,
-)
+from ranker.features.kinds.column import ColumnFeature
+from ranker.features.kinds.feature import Features, Input, Number
 from ranker.features.kinds.key import HalfLife, Key, check_key
+from ranker.features.kinds.learned import StateFeature
+from ranker.features.kinds.parts import check_labels, made_of
 from ranker.features.state.rates import RateTracker
 from ranker.features.state.row_keys import RowKeys
 from ranker.features.state.tracker import Tracker
