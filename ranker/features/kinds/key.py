@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from ranker.features.kinds.column import ColumnFeature, Form
 from ranker.features.kinds.feature import Features
@@ -19,6 +19,9 @@ Key = Annotated[
         description="The key: features of kind id, ids, category or bin; several for their combination, such "
         "as the viewer with the author. Of a list, what is known of its items is added up.",
     ),
+]
+KeyCapacity = Annotated[
+    PositiveInt, Field(description="Keys that are kept; the least recently used is forgotten first.")
 ]
 
 
