@@ -113,7 +113,7 @@ class Trainer:
         feedback = label_matrix(batch, self.spec.feedback)
         labels = feedback[:, : len(self.spec.tasks)]
         weights = self._weights(batch)
-        examples = self.encoder.read_examples(batch, feedback)
+        examples = self.encoder.read_examples(batch, feedback, reversible=True)
         try:
             encoded = examples.encoded.to(self.device)
             rows = self.model.embedding.rows(encoded)

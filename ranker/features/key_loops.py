@@ -2,7 +2,7 @@
 
 What is known of a key stands in one row, beside the key: memory is slower than arithmetic here.
 
-Shape letters: C rows of a table that there is room for, S slots, at least 2 C; P words known of a key; U uses
+Shape letters: C rows of a table that there is room for, S slots, at least 2 C; P words known of a key; U rows
 that there is room to note.
 """
 
@@ -26,8 +26,6 @@ HALF: Final = np.uint64(32)
 LOWER: Final = np.uint64(2**32 - 1)
 ONE: Final = np.uint64(1)
 
-UNUSED: Final = -1
-"""In place of the clock at a row's last use: the row was not used."""
 KEY: Final = 0
 LAST_USE: Final = 1
 KNOWN: Final = 2
@@ -40,7 +38,8 @@ NEXT: Final = 3
 SORTED: Final = 4
 SORTED_AT: Final = 5
 NOTED: Final = 6
-COUNTS: Final = 7
+NOTED_SINCE: Final = 7
+COUNTS: Final = 8
 """How many counts a table has, each at one of the indices above."""
 
 
@@ -52,10 +51,10 @@ class Keys(NamedTuple):
         rows: (C, 2 + P) int64, see KEY, LAST_USE and KNOWN.
         oldest: (C,) int32, the first SORTED are rows by their last use as of clock SORTED_AT; those before
             NEXT were forgotten or used again.
-        counts: (COUNTS,) int64: rows used, rows that may be used, the clock, the three above, and how many
-            uses are noted.
-        noted: (U,) int64 which row each of the latest uses changed; no uses are noted if U is 0.
-        noted_rows: (U, 2 + P) int64 what stood in that row before; its LAST_USE is UNUSED if nothing did.
+        counts: (COUNTS,) int64: rows used, rows that may be used, the clock, the three above, how many rows
+            are noted, and since which clock rows are noted before they change; 0 for never.
+        noted: (U,) int64 the rows that are noted.
+        noted_rows: (U, 2 + P) int64 what stood in each.
     """
 
     slots: Words
@@ -87,52 +86,46 @@ def use(keys: Keys, key: np.uint64) -> tuple[int, bool]:
     """The row of a key, which becomes the most recently used, and whether the row is new to it."""
     row = find(keys, key)
     fresh = row == NO_ROW
+    unused = fresh and keys.counts[USED] < keys.counts[CAPACITY]
+    if unused:
+        row = keys.counts[USED]
+        keys.counts[USED] += 1
+    elif fresh:
+        row = _least_recently_used(keys)
+    # Noted here and not by a call, which numba pays for with eight arrays' reference counts.
+    if not unused and keys.rows[row, LAST_USE] < keys.counts[NOTED_SINCE]:
+        note = keys.counts[NOTED]
+        if note < len(keys.noted):  # rows out of the order of time can change more than there is room for
+            keys.noted[note] = row
+            for word in range(keys.rows.shape[1]):
+                keys.noted_rows[note, word] = keys.rows[row, word]
+            keys.counts[NOTED] = note + 1
     if fresh:
-        unused = keys.counts[USED] < keys.counts[CAPACITY]
-        row = keys.counts[USED] if unused else _least_recently_used(keys)
-        _note(keys, row, unused)
-        if unused:
-            keys.counts[USED] += 1
-        else:
+        if not unused:
             _free_slot(keys, np.uint64(keys.rows[row, KEY]))
         keys.rows[row, KEY] = np.int64(key)
         insert(keys, row)
-    else:
-        _note(keys, row, False)
     keys.rows[row, LAST_USE] = keys.counts[CLOCK]
     keys.counts[CLOCK] += 1
     return row, fresh
 
 
 @compiled
-def _note(keys: Keys, row: int, unused: bool) -> None:
-    """Note what stands in a row before it is used."""
-    use = keys.counts[NOTED]
-    if use < len(keys.noted):
-        keys.noted[use] = row
-        for word in range(keys.rows.shape[1]):
-            keys.noted_rows[use, word] = keys.rows[row, word]
-        if unused:
-            keys.noted_rows[use, LAST_USE] = UNUSED
-        keys.counts[NOTED] = use + 1
+def take_back(keys: Keys, used: int) -> None:
+    """Bring back what was noted; the counts are the caller's.
 
-
-@compiled
-def take_back(keys: Keys) -> None:
-    """Take all noted uses back, the latest first; the clock and the order of use are the caller's."""
-    for use in range(keys.counts[NOTED] - 1, -1, -1):
-        row = keys.noted[use]
-        unused = keys.noted_rows[use, LAST_USE] == UNUSED
-        other = keys.noted_rows[use, KEY] != keys.rows[row, KEY]
-        if unused or other:
-            _free_slot(keys, np.uint64(keys.rows[row, KEY]))
-        for word in range(keys.rows.shape[1]):
-            keys.rows[row, word] = 0 if unused else keys.noted_rows[use, word]
-        if unused:
-            keys.counts[USED] -= 1
-        elif other:
-            insert(keys, row)
-    keys.counts[NOTED] = 0
+    Args:
+        keys: The table.
+        used: How many rows were used when the first note was taken.
+    """
+    for row in range(used, keys.counts[USED]):
+        _free_slot(keys, np.uint64(keys.rows[row, KEY]))
+        keys.rows[row] = 0
+    for note in range(keys.counts[NOTED]):
+        _free_slot(keys, np.uint64(keys.rows[keys.noted[note], KEY]))
+    for note in range(keys.counts[NOTED]):
+        keys.rows[keys.noted[note]] = keys.noted_rows[note]
+        insert(keys, keys.noted[note])
 
 
 @compiled

@@ -14,6 +14,7 @@ from ranker.features.key_loops import (
     LAST_USE,
     NEXT,
     NOTED,
+    NOTED_SINCE,
     SORTED,
     SORTED_AT,
     USED,
@@ -67,31 +68,33 @@ class KeyTable:
         insert_all(fresh)
         self.arrays = fresh
 
-    def note(self, uses: int) -> None:
+    def note(self, uses: int | None) -> None:
         """Make it possible to take back what changes from now on.
 
         Args:
-            uses: How many uses of keys there will be at most.
+            uses: How many uses of keys there will be at most; None if nothing will be taken back.
         """
+        self.settle()
+        if uses is None:
+            return
         if uses > len(self._noted):
             width = self.arrays.rows.shape[1]
             self._noted, self._noted_rows = np.empty(uses, np.int64), np.empty((uses, width), np.int64)
-        self.arrays = self.arrays._replace(noted=self._noted[:uses], noted_rows=self._noted_rows[:uses])
-        self.arrays.counts[NOTED] = 0
+        self.arrays = self.arrays._replace(noted=self._noted, noted_rows=self._noted_rows)
         self._counts_before = self.arrays.counts.copy()
+        self.arrays.counts[NOTED_SINCE] = self.arrays.counts[CLOCK]
 
     def take_back(self) -> None:
         """Let the table hold what it held when `note` was called."""
-        take_back(self.arrays)
         counts, before = self.arrays.counts, self._counts_before
+        take_back(self.arrays, int(before[USED]))
         if counts[SORTED_AT] != before[SORTED_AT]:
             before[[NEXT, SORTED]] = 0  # the order was found anew since, so it has to be found once more
         counts[:] = before
-        self.settle()
 
     def settle(self) -> None:
-        """Note no further uses: what has changed cannot be taken back."""
-        self.arrays = self.arrays._replace(noted=self._noted[:0], noted_rows=self._noted_rows[:0])
+        """Note nothing from now on: what has changed cannot be taken back."""
+        self.arrays.counts[[NOTED, NOTED_SINCE]] = 0
 
     def by_recency(self) -> NDArray[np.int64]:
         """The used rows, the least recently used first."""

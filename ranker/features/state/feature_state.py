@@ -112,16 +112,23 @@ class FeatureState:
             self._applied[wait] = until
         self._forget()
 
-    def replay(self, words: Words, records: RecordLayout, times: Times, labels: Labels) -> dict[Group, Known]:
+    def replay(
+        self,
+        words: Words,
+        records: RecordLayout,
+        times: Times,
+        labels: Labels,
+        *,
+        reversible: bool = False,
+    ) -> dict[Group, Known]:
         """Read rows of a log as of their times, and take them in as their feedback becomes known.
-
-        Until the state changes again, `take_back` undoes it.
 
         Args:
             words: (R, W) the rows, with all columns.
             records: Where the columns stand in them.
             times: (R,) int64 milliseconds, none earlier than those before.
             labels: (R, F) in natural units, NaN where missing.
+            reversible: Whether `take_back` can undo it, until the state changes again.
 
         Returns:
             What was known of each row.
@@ -145,6 +152,7 @@ class FeatureState:
             len(shown) - len(words),
             self._applied,
             until,
+            reversible,
         )
         reading = Reading({})
         for columns_of_group in self._columns.values():
@@ -157,7 +165,7 @@ class FeatureState:
         return {group: self._known(group, reading, words, records, times) for group in Group}
 
     def take_back(self) -> None:
-        """Let everything be as it was before the latest `replay`; nothing else may have changed it since."""
+        """Let everything be as it was before the latest reversible `replay`, if nothing changed it since."""
         assert self._before is not None
         appended, dropped, self._applied = self._before
         self._before = None

@@ -98,7 +98,7 @@ class HistoryTracker(Tracker):
         """See `Tracker`."""
         until, applied = log.until[self._wait], log.applied[self._wait]
         self.table.reserve(int(until[-1]) - applied)
-        self.table.note(int(until[-1]) - applied)
+        self.table.note(int(until[-1]) - applied if log.reversible else None)
         history = self._room_for(len(until))
         due = slice(applied, int(until[-1]))
         known = np.ones(due.stop - due.start, np.bool_)

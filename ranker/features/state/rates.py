@@ -77,7 +77,7 @@ class RateTracker(KeyedTracker):
         applied = np.array([log.applied[wait] for wait in waits])
         uses = int((until[-1] - applied).sum()) * keys.shape[1]
         self.table.reserve(uses)
-        self.table.note(uses)
+        self.table.note(uses if log.reversible else None)
         self._everything_before = self._everything.copy()
         block = reading.numbers[self.name]
         wait_of_label = np.array([waits.index(wait) for wait in self._waits])

@@ -43,7 +43,7 @@ class RecencyTracker(KeyedTracker):
         keys, until = log.columns[f"{self.name}/keys"], log.until[SHOWN]
         uses = (int(until[-1]) - log.applied[SHOWN]) * keys.shape[1]
         self.table.reserve(uses)
-        self.table.note(uses)
+        self.table.note(uses if log.reversible else None)
         block = reading.numbers[self.name]
         replay_recency(
             self.table.arrays,

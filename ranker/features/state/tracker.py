@@ -32,6 +32,7 @@ class Replay:
         first: Where the batch begins.
         applied: For each wait in seconds, how many rows are known already.
         until: For each wait, (R,) how many are when each row's request is made.
+        reversible: Whether it may be taken back.
     """
 
     columns: Mapping[str, NDArray[Any]]
@@ -40,6 +41,7 @@ class Replay:
     first: int
     applied: Mapping[float, int]
     until: Mapping[float, NDArray[np.int64]]
+    reversible: bool
 
 
 class Tracker(ABC):
@@ -98,7 +100,7 @@ class Tracker(ABC):
         """The types of what `columns` gives, by its names."""
 
     def take_back(self) -> None:
-        """Let everything be as it was before the latest `replay`, if nothing has changed since."""
+        """Let everything be as it was before the latest reversible `replay`; nothing has changed since."""
         self.table.take_back()
 
     def state(self) -> Arrays:

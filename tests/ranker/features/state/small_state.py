@@ -134,9 +134,9 @@ class Machine:
     def words(self, log: Log) -> Words:
         return self.records.of_rows(log.rows)
 
-    def replay(self, log: Log) -> dict[str, NDArray[Any]]:
+    def replay(self, log: Log, *, reversible: bool = False) -> dict[str, NDArray[Any]]:
         """What was known of each row, as `look_up` returns it; the state goes on."""
-        known = self.state.replay(self.words(log), self.records, log.times, log.labels)
+        known = self.state.replay(self.words(log), self.records, log.times, log.labels, reversible=reversible)
         return self._by_feature(known)
 
     def look_up(self, log: Log) -> dict[str, NDArray[Any]]:

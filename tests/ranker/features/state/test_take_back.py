@@ -17,7 +17,7 @@ def test_a_replay_that_is_taken_back_leaves_no_trace(log: Log, data: st.DataObje
     for m in (machine, undisturbed):
         m.replay(log[:cut])
 
-    machine.replay(log[cut:end])
+    machine.replay(log[cut:end], reversible=True)
     machine.state.take_back()
 
     same_state(machine.state, undisturbed.state)
@@ -31,7 +31,7 @@ def test_one_refused_batch_after_the_other_leaves_no_trace(log: Log, data: st.Da
     machine, undisturbed = Machine(), Machine()
     for first, end in zip([0, *cuts], [*cuts, len(log)], strict=True):
         for _ in range(2):
-            machine.replay(log[first:end])
+            machine.replay(log[first:end], reversible=True)
             machine.state.take_back()
         same(machine.replay(log[first:end]), undisturbed.replay(log[first:end]))
 
