@@ -13,7 +13,8 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from ranker.errors import SourceError
 from ranker.events import QUERY_PREFIX, USER_ID, VIDEO_ID, check_records
-from ranker.features.kinds.feature import ColumnFeature, StateFeature
+from ranker.features.kinds.column import ColumnFeature
+from ranker.features.kinds.learned import StateFeature
 from ranker.features.kinds.registry import AnyFeature
 from ranker.features.sides import Side
 from ranker.labels.label import Label, Task

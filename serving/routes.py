@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from ranker.errors import StoreError
 from ranker.features.kinds.cross import CrossFeature
-from ranker.features.kinds.feature import StateFeature
+from ranker.features.kinds.learned import StateFeature
 from ranker.features.sides import Side
 from serving.http import problems
 from serving.http.deadline import Arrival

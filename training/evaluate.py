@@ -85,8 +85,8 @@ def evaluate(
         since_ms: First event time; None for the bundle's watermark, after which it has seen nothing.
         until_ms: First event time to leave out.
         features: Whether features that learn from the stream go on with the rows.
-        with_baseline: Also fit `SmoothedRates` on the bundle's own training range, read from the same source,
-            and compare.
+        with_baseline: Also fit `SmoothedRates` of the viewer, the video and the first context column on the
+            bundle's own training range, read from the same source, and compare.
         replicates: Draws of viewers for the intervals.
 
     Raises:

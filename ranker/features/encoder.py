@@ -23,7 +23,7 @@ from ranker.features.id_rows import FreshRows, IdRows
 from ranker.features.key_loops import Times
 from ranker.features.key_table import Arrays
 from ranker.features.kinds.category import CategoryFeature
-from ranker.features.kinds.feature import ColumnFeature
+from ranker.features.kinds.column import ColumnFeature
 from ranker.features.layout import Layout
 from ranker.features.reader import GroupRead, GroupReader
 from ranker.features.record import RecordLayout, Words

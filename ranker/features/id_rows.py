@@ -14,7 +14,8 @@ from torch import Tensor
 from ranker.features.id_table import IdTable
 from ranker.features.key_loops import Times
 from ranker.features.key_table import Arrays
-from ranker.features.kinds.feature import ColumnFeature, Feature
+from ranker.features.kinds.column import ColumnFeature
+from ranker.features.kinds.feature import Feature
 from ranker.features.kinds.hashed import HashedFeature
 from ranker.features.layout import Layout
 from ranker.features.record import MISSING_KEY, RecordLayout, Words

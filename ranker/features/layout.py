@@ -7,7 +7,9 @@ a range is the embedding of a missing value.
 from collections.abc import Mapping
 
 from ranker.features.kinds.category import CategoryFeature
-from ranker.features.kinds.feature import ColumnFeature, Feature, Input, Number, StateFeature
+from ranker.features.kinds.column import ColumnFeature
+from ranker.features.kinds.feature import Feature, Input, Number
+from ranker.features.kinds.learned import StateFeature
 from ranker.features.sides import Group, Side
 from ranker.spec import RankerSpec
 

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from ranker.features.batch import GroupInputs
 from ranker.features.id_rows import IdRows
 from ranker.features.kinds.category import CategoryFeature
-from ranker.features.kinds.feature import ColumnFeature, Feature, Input, StateFeature
+from ranker.features.kinds.column import ColumnFeature
+from ranker.features.kinds.feature import Feature, Input
+from ranker.features.kinds.learned import StateFeature
 from ranker.features.kinds.rows import Rows
 from ranker.features.layout import Layout
 from ranker.features.record import RecordLayout, Words

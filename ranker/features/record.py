@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ranker.errors import FeatureError
 from ranker.features.hashing import MAX_BYTES, hash_strings
-from ranker.features.kinds.feature import ColumnFeature, Form
+from ranker.features.kinds.column import ColumnFeature, Form
 from ranker.features.values import FeatureValue, canonical, column_of
 
 Words = NDArray[np.uint64]

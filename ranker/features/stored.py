@@ -1,7 +1,7 @@
 """Which records of a spec are stored: one of each viewer, one of each video."""
 
 from ranker.events import QUERY_PREFIX
-from ranker.features.kinds.feature import ColumnFeature
+from ranker.features.kinds.column import ColumnFeature
 from ranker.features.record import RecordLayout
 from ranker.features.sides import Side
 from ranker.spec import RankerSpec

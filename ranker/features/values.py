@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ranker.errors import FeatureError
-from ranker.features.kinds.feature import ColumnFeature, Form
+from ranker.features.kinds.column import ColumnFeature, Form
 
 INTEGER_LIMIT: Final = 2.0**63
 """Whole floats below it are written as integers, others as Arrow writes floats."""

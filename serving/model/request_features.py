@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ranker.errors import FeatureError, InvalidRequestError, Mistake
 from ranker.events import QUERY_PREFIX, QUERY_VIDEO_ID, USER_ID, VIDEO_ID
 from ranker.features.encoder import Encoder
-from ranker.features.kinds.feature import ColumnFeature
+from ranker.features.kinds.column import ColumnFeature
 from ranker.features.record import RecordLayout, Words
 from ranker.features.sides import SIDES, Group, Side
 from ranker.features.values import FeatureValue

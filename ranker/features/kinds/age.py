@@ -8,19 +8,14 @@ from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from ranker.features.kinds.feature import (
-    ColumnFeature,
-    Features,
-    Input,
-    Number,
-    StateFeature,
-    check_parts,
-    made_of,
-)
-from ranker.features.kinds.key import check_key
+from ranker.features.kinds.column import ColumnFeature
+from ranker.features.kinds.feature import Features, Input, Number
+from ranker.features.kinds.key import KeyCapacity, check_key
+from ranker.features.kinds.learned import StateFeature
 from ranker.features.kinds.number import NumberFeature
+from ranker.features.kinds.parts import check_parts, made_of
 from ranker.features.record import RecordLayout, Words
 from ranker.features.state.recency import RecencyTracker
 from ranker.features.state.row_keys import RowKeys
@@ -44,9 +39,7 @@ class AgeFeature(StateFeature):
         None,
         description="Instead of a key, a feature of kind number that holds a time in epoch milliseconds.",
     )
-    capacity: PositiveInt = Field(
-        1_000_000, description="Keys that are kept; the least recently used is forgotten first."
-    )
+    capacity: KeyCapacity = 1_000_000
 
     @property
     def input(self) -> Input:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveInt, field_validator
 
 from ranker.features.hashing import combine_keys
-from ranker.features.kinds.feature import ColumnFeature, Features, Form, Input
+from ranker.features.kinds.column import ColumnFeature, Form
+from ranker.features.kinds.feature import Features, Input
 from ranker.features.kinds.rows import Rows
 from ranker.features.record import RecordLayout, Words
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveInt, field_validator
 
-from ranker.features.kinds.feature import ColumnFeature, Features, Form, Input
+from ranker.features.kinds.column import ColumnFeature, Form
+from ranker.features.kinds.feature import Features, Input
 from ranker.features.kinds.rows import Rows
 from ranker.features.sides import Side
 from ranker.spec_model import refuse_doubles

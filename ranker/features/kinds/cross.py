@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 
 from ranker.features.hashing import combine
-from ranker.features.kinds.feature import ColumnFeature, Features, Form, Input, check_parts, made_of
+from ranker.features.kinds.column import ColumnFeature, Form
+from ranker.features.kinds.feature import Features, Input
 from ranker.features.kinds.hashed import HashedFeature
+from ranker.features.kinds.parts import check_parts, made_of
 from ranker.features.kinds.rows import Rows
 from ranker.features.record import MISSING_KEY, Words
 from ranker.features.sides import Group

@@ -6,7 +6,8 @@ from typing import ClassVar, Final
 from pydantic import Field, PositiveInt
 
 from ranker.features.id_table import IdTable
-from ranker.features.kinds.feature import ColumnFeature, Feature, Features
+from ranker.features.kinds.column import ColumnFeature
+from ranker.features.kinds.feature import Feature, Features
 from ranker.spec_model import Name
 
 TABLE_KEYS: Final = frozenset({"buckets", "dim", "capacity", "admission_threshold", "expire_after"})

@@ -12,17 +12,12 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveInt, model_validator
 
 from ranker.features.batch import AttendedHistory, Bag
-from ranker.features.kinds.feature import (
-    ColumnFeature,
-    Features,
-    Input,
-    StateFeature,
-    check_labels,
-    check_parts,
-    made_of,
-)
+from ranker.features.kinds.column import ColumnFeature
+from ranker.features.kinds.feature import Features, Input
 from ranker.features.kinds.hashed import SharedTableFeature
 from ranker.features.kinds.id import VIEWER
+from ranker.features.kinds.learned import StateFeature
+from ranker.features.kinds.parts import check_labels, check_parts, made_of
 from ranker.features.kinds.rows import Rows
 from ranker.features.record import MISSING_KEY, Words
 from ranker.features.sides import Side

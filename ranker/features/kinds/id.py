@@ -11,7 +11,8 @@ from pydantic import Field, PositiveInt, model_validator
 
 from ranker.events import USER_ID
 from ranker.features.id_table import IdTable
-from ranker.features.kinds.feature import Form, Input
+from ranker.features.kinds.column import Form
+from ranker.features.kinds.feature import Input
 from ranker.features.kinds.hashed import SharedTableFeature
 from ranker.features.kinds.rows import Rows
 from ranker.features.sides import Side

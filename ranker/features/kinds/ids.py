@@ -10,7 +10,8 @@ import torch
 from pydantic import Field, PositiveInt
 
 from ranker.features.batch import Bag
-from ranker.features.kinds.feature import Form, Input
+from ranker.features.kinds.column import Form
+from ranker.features.kinds.feature import Input
 from ranker.features.kinds.hashed import SharedTableFeature
 from ranker.features.kinds.rows import Rows
 from ranker.features.record import MISSING_KEY, MISSING_LIST

@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
-from ranker.features.kinds.feature import ColumnFeature, Features, Form, StateFeature, check_parts, made_of
+from ranker.features.kinds.column import ColumnFeature, Form
+from ranker.features.kinds.feature import Features
+from ranker.features.kinds.learned import StateFeature
+from ranker.features.kinds.parts import check_parts, made_of
 from ranker.spec_model import Duration, Name
 
 HalfLife = Annotated[Duration, Field(gt=0)]
@@ -16,6 +19,9 @@ Key = Annotated[
         description="The key: features of kind id, ids, category or bin; several for their combination, such "
         "as the viewer with the author. Of a list, what is known of its items is added up.",
     ),
+]
+KeyCapacity = Annotated[
+    PositiveInt, Field(description="Keys that are kept; the least recently used is forgotten first.")
 ]
 
 

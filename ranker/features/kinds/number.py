@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ranker.features.kinds.feature import ColumnFeature, Form, Input, Number
+from ranker.features.kinds.column import ColumnFeature, Form
+from ranker.features.kinds.feature import Input, Number
 from ranker.features.kinds.rows import Rows
 from ranker.labels.label import Label
 

@@ -3,18 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
-from ranker.features.kinds.feature import (
-    ColumnFeature,
-    Features,
-    Input,
-    Number,
-    StateFeature,
-    check_labels,
-    made_of,
-)
-from ranker.features.kinds.key import HalfLife, Key, check_key
+from ranker.features.kinds.column import ColumnFeature
+from ranker.features.kinds.feature import Features, Input, Number
+from ranker.features.kinds.key import HalfLife, Key, KeyCapacity, check_key
+from ranker.features.kinds.learned import StateFeature
+from ranker.features.kinds.parts import check_labels, made_of
 from ranker.features.state.rates import RateTracker
 from ranker.features.state.row_keys import RowKeys
 from ranker.features.state.tracker import Tracker
@@ -48,9 +43,7 @@ class RateFeature(StateFeature):
         description="Another rate whose key is a part of this one, such as the viewer's: its rates are the "
         "prior in place of those of all rows.",
     )
-    capacity: PositiveInt = Field(
-        1_000_000, description="Keys that are kept; the least recently used is forgotten first."
-    )
+    capacity: KeyCapacity = 1_000_000
 
     @property
     def input(self) -> Input:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ranker.features.kinds.feature import ColumnFeature, Feature, Features
+from ranker.features.kinds.column import ColumnFeature
+from ranker.features.kinds.feature import Feature, Features
 from ranker.features.record import RecordLayout, Words
 from ranker.features.state.reading import History
 

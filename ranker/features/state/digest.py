@@ -5,7 +5,8 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from ranker.features.kinds.feature import StateFeature, made_of
+from ranker.features.kinds.learned import StateFeature
+from ranker.features.kinds.parts import made_of
 from ranker.labels.label import HEAD_KEYS
 from ranker.spec import RankerSpec
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ranker.compiled import compiled
 from ranker.features.key_loops import KNOWN, NO_KEY, NO_ROW, Keys, Times, Words, find, use
 from ranker.features.key_table import Arrays
-from ranker.features.kinds.feature import ColumnFeature
+from ranker.features.kinds.column import ColumnFeature
 from ranker.features.record import RecordLayout
 from ranker.features.state.reading import Floats, History, Reading
 from ranker.features.state.recency import age_s

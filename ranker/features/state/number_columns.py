@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ranker.features.kinds.feature import StateFeature
+from ranker.features.kinds.learned import StateFeature
 from ranker.features.state.reading import Floats, NumberBlock
 from ranker.labels.label import Label
 

@@ -3,7 +3,7 @@
 Shape letters: R rows, K keys of a row, L labels, H half-lives.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,11 @@ from ranker.features.state.rate_loops import (
 )
 from ranker.features.state.reading import NumberBlock, Reading
 from ranker.features.state.row_keys import RowKeys
-from ranker.features.state.tracker import Replay, Tracker
+from ranker.features.state.tracker import KeyedTracker, Replay
 from ranker.labels.label import Label
 
 
-class RateTracker(Tracker):
+class RateTracker(KeyedTracker):
     """The state of a `rate` feature.
 
     Args:
@@ -51,8 +51,7 @@ class RateTracker(Tracker):
         prior: "RateTracker | None",
     ) -> None:
         words = 1 + len(half_lives_s) * len(labels)
-        super().__init__(name, capacity, words)
-        self._keys = keys
+        super().__init__(name, keys, capacity, words)
         self._half_lives_s = list(half_lives_s)
         self._label_names = [label.name for _, label in labels]
         self._labels = np.array([index for index, _ in labels])
@@ -69,15 +68,6 @@ class RateTracker(Tracker):
     def waits(self) -> frozenset[float]:
         """Those of its labels."""
         return frozenset(self._waits)
-
-    def columns(self, words: Words, records: RecordLayout) -> Arrays:
-        """The keys, (R, K)."""
-        return {f"{self.name}/keys": self._keys(words, records)}
-
-    @property
-    def column_types(self) -> Mapping[str, type[np.generic]]:
-        """See `Tracker`."""
-        return {f"{self.name}/keys": np.uint64}
 
     def replay(self, log: Replay, reading: Reading) -> None:
         """See `Tracker`."""

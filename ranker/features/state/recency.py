@@ -4,7 +4,6 @@ Shape letters: R rows, M rows of the log that may still be applied, K keys of a 
 """
 
 import math
-from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -16,13 +15,13 @@ from ranker.features.key_table import Arrays
 from ranker.features.record import RecordLayout
 from ranker.features.state.reading import Floats, Reading
 from ranker.features.state.row_keys import RowKeys
-from ranker.features.state.tracker import SHOWN, Replay, Tracker
+from ranker.features.state.tracker import SHOWN, KeyedTracker, Replay
 
 LAST_SEEN: Final = KNOWN
 """The word with the time at which a key was last shown."""
 
 
-class RecencyTracker(Tracker):
+class RecencyTracker(KeyedTracker):
     """The state of an `age` feature with a key.
 
     Args:
@@ -32,22 +31,12 @@ class RecencyTracker(Tracker):
     """
 
     def __init__(self, name: str, keys: RowKeys, *, capacity: int) -> None:
-        super().__init__(name, capacity, words=1)
-        self._keys = keys
+        super().__init__(name, keys, capacity, words=1)
 
     @property
     def waits(self) -> frozenset[float]:
         """Nothing but 0: an impression is known as soon as it is made."""
         return frozenset([SHOWN])
-
-    def columns(self, words: Words, records: RecordLayout) -> Arrays:
-        """The keys, (R, K)."""
-        return {f"{self.name}/keys": self._keys(words, records)}
-
-    @property
-    def column_types(self) -> Mapping[str, type[np.generic]]:
-        """See `Tracker`."""
-        return {f"{self.name}/keys": np.uint64}
 
     def replay(self, log: Replay, reading: Reading) -> None:
         """See `Tracker`; what is read are seconds since the last sighting, NaN if there was none."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranker.features.hashing import combine_keys
-from ranker.features.kinds.feature import ColumnFeature
+from ranker.features.kinds.column import ColumnFeature
 from ranker.features.record import RecordLayout, Words
 
 

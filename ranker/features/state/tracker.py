@@ -15,6 +15,7 @@ from ranker.features.key_loops import Times
 from ranker.features.key_table import Arrays, KeyTable
 from ranker.features.record import RecordLayout, Words
 from ranker.features.state.reading import Floats, Reading
+from ranker.features.state.row_keys import RowKeys
 
 SHOWN: Final = 0.0
 """Seconds after an impression at which it is known that it was shown."""
@@ -108,3 +109,27 @@ class Tracker(ABC):
     def load(self, state: Arrays) -> None:
         """Go on from a saved state."""
         self.table.load(state["keys"], state["known"])
+
+
+class KeyedTracker(Tracker):
+    """The state of a feature that is counted by keys of rows.
+
+    Args:
+        name: The feature's name.
+        keys: Reads the keys of rows.
+        capacity: Keys that are kept.
+        words: Words of 64 bits that are known of each.
+    """
+
+    def __init__(self, name: str, keys: RowKeys, capacity: int, words: int) -> None:
+        super().__init__(name, capacity, words)
+        self._keys = keys
+
+    def columns(self, words: Words, records: RecordLayout) -> Arrays:
+        """The keys, (R, K)."""
+        return {f"{self.name}/keys": self._keys(words, records)}
+
+    @property
+    def column_types(self) -> Mapping[str, type[np.generic]]:
+        """See `Tracker`."""
+        return {f"{self.name}/keys": np.uint64}

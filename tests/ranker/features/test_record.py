@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ranker.errors import FeatureError
 from ranker.features.hashing import MAX_BYTES
-from ranker.features.kinds.feature import ColumnFeature
+from ranker.features.kinds.column import ColumnFeature
 from ranker.features.kinds.id import IdFeature
 from ranker.features.kinds.ids import IdsFeature
 from ranker.features.kinds.number import NumberFeature

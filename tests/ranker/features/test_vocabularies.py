@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ranker.features.hashing import hash_strings
 from ranker.features.kinds.category import CategoryFeature
-from ranker.features.kinds.feature import ColumnFeature
+from ranker.features.kinds.column import ColumnFeature
 from ranker.features.record import MISSING_KEY, Words
 from ranker.features.sides import Side
 from ranker.features.vocabularies import FIRST_VALUE, MISSING, OTHER, Vocabularies

@@ -16,7 +16,9 @@ from ranker.bundles.bundle import pack, unpack
 from ranker.bundles.manifest import Manifest
 from ranker.errors import SpecError
 from ranker.features.encoder import Encoder
-from ranker.features.kinds.feature import ColumnFeature, Feature, StateFeature
+from ranker.features.kinds.column import ColumnFeature
+from ranker.features.kinds.feature import Feature
+from ranker.features.kinds.learned import StateFeature
 from ranker.features.sides import SIDES, Group, Side
 from ranker.labels.matrix import label_matrix
 from ranker.networks.embedding import FusedEmbedding

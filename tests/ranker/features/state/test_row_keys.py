@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ranker.features.kinds.bin import BinFeature
-from ranker.features.kinds.feature import made_of
+from ranker.features.kinds.parts import made_of
 from ranker.features.record import MISSING_KEY
 from ranker.features.state.row_keys import RowKeys
 from tests.ranker.features.state.small_state import STATE_SPEC, Log, Machine, one, together
