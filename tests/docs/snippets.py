@@ -4,11 +4,14 @@ A block runs in the page's folder, after those above it. What cannot run is mark
 above its fence, with the reason: `<!-- run: skip because ... -->`.
 
 bash    runs; `watchnext serve` goes to the background, on a free port that takes the place of 8000
-python  runs as a script
+python  runs as a script; with `title="ranker/labels/ordinal.py"` it is written to that file instead
+diff    is applied to a copy of the repository's file
 yaml    a whole spec is parsed; a part of one (features, tasks, ...) is first put into
         `examples/my_feed.yaml`. `title="feed.yaml"` also writes the file
 json    what the command above has printed: the same keys and types
 text    what the command above has printed: its lines in order, but for numbers; `...` stands for others
+
+Files that a page writes below `ranker/` take the place of the repository's in the tests that the page runs.
 """
 
 import json
@@ -28,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 FENCE = re.compile(
     r"(?:<!-- run: (?P<marker>[^>]*?) -->\n+)?^```(?P<info>[^\n`]*)\n(?P<text>.*?)^```$", re.M | re.S
 )
-RUNS = ("bash", "python", "yaml", "json", "text")
+RUNS = ("bash", "python", "diff", "yaml", "json", "text")
 SPEC_KEYS = {"features", "tasks", "labels", "network", "training", "score", "policies"}
 PRELUDE = """
 set -euo pipefail
@@ -44,6 +47,14 @@ watchnext() {
 }
 type -P curl >/dev/null || curl() { python -m tests.docs.plain_curl "$@"; }
 """
+OVERLAY = """
+import importlib
+from pathlib import Path
+
+for folder in sorted({path.parent for path in Path("ranker").rglob("*.py")}):
+    importlib.import_module(".".join(folder.parts)).__path__.insert(0, str(folder.absolute()))
+"""
+"""A `conftest.py`: packages look for their modules in the page's folder before the repository."""
 
 
 @dataclass(frozen=True)
@@ -86,18 +97,26 @@ class PageRun:
         home = {"WATCHNEXT_HOME": str(folder / "home"), "PORT": str(port), "COLUMNS": "80"}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self._environment = {**os.environ, **home, "PATH": path, "PYTHONPATH": str(ROOT)}
+        self._write("conftest.py", OVERLAY)
+        self._write("pytest.ini", "[pytest]\naddopts = -q\nfilterwarnings = error\n")
 
     def run(self, snippet: Snippet) -> None:
         """Run or check one block; what it prints is what a json or text block below it is compared to."""
         if snippet.language == "bash":
             script = PRELUDE + snippet.text.replace("localhost:8000", f"localhost:{self._port}")
             self._printed = self._execute(["bash", "-c", script], snippet)
+        elif snippet.language == "python" and snippet.title:
+            self._write(snippet.title, snippet.text)
+        elif snippet.language == "diff":
+            [name] = re.findall(r"^\+\+\+ b/(\S+)$", snippet.text, re.M)
+            self._write(name, (ROOT / name).read_text(encoding="utf-8"))
+            self._execute(["patch", "-p1", "--fuzz=0"], snippet, given=snippet.text)
         elif snippet.language == "python":
             self._printed = self._execute([sys.executable, "-c", snippet.text], snippet)
         elif snippet.language == "yaml":
             parse_spec(whole_spec(snippet.text), where=snippet.where)
             if snippet.title:
-                (self._folder / snippet.title).write_text(snippet.text, encoding="utf-8")
+                self._write(snippet.title, snippet.text)
         elif snippet.language == "json":
             assert shape(json.loads(snippet.text)) == shape(json.loads(self._printed)), self._printed
         elif snippet.language == "text":
@@ -111,9 +130,20 @@ class PageRun:
                 ["bash", "-c", f"kill {pid}; tail --pid={pid} -f /dev/null"], check=False, timeout=60
             )
 
-    def _execute(self, command: list[str], snippet: Snippet) -> str:
+    def _write(self, name: str, text: str) -> None:
+        path = self._folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    def _execute(self, command: list[str], snippet: Snippet, given: str | None = None) -> str:
         ended = subprocess.run(
-            command, cwd=self._folder, env=self._environment, capture_output=True, text=True, timeout=120
+            command,
+            cwd=self._folder,
+            env=self._environment,
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
         assert ended.returncode == 0, f"{snippet.where}: {ended.stdout}\n{ended.stderr}"
         return ended.stdout

@@ -67,6 +67,19 @@ def test_a_command_that_fails_is_found(tmp_path: Path) -> None:
         PageRun(tmp_path, 0).run(failing)
 
 
+def test_a_change_that_does_not_fit_the_repository_is_found(tmp_path: Path) -> None:
+    name = "ranker/score/__init__.py"
+    head = f"```diff\n--- a/{name}\n+++ b/{name}\n@@ -1 +1 @@\n"
+    old = (ROOT / name).read_text(encoding="utf-8")
+    fits, outdated = snippets_of(f"{head}-{old}+NEW = 1\n```\n{head}-OLD = 1\n+NEW = 1\n```\n", "page.md")
+    page = PageRun(tmp_path, 0)
+    page.run(fits)
+
+    assert (tmp_path / name).read_text(encoding="utf-8") == "NEW = 1\n"
+    with pytest.raises(AssertionError, match=r"page\.md:8"):
+        page.run(outdated)
+
+
 def test_lines_are_compared_in_order_but_for_their_numbers() -> None:
     check_lines("rows 12\n...\ndone", "rows 3,400\nmore\ndone\n")
 
