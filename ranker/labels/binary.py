@@ -60,10 +60,9 @@ class BinaryLabel(Label):
         """Cross-entropy in nats."""
         return functional.binary_cross_entropy_with_logits(outputs, labels, reduction="none")
 
-    def base_outputs(self, labels: Tensor) -> Tensor:
+    def base_outputs(self, total: Tensor, count: Tensor) -> Tensor:
         """The logit of the rate, with half a positive and half a negative more."""
-        count = (~labels.isnan()).sum(dim=0)
-        rate = (labels.nan_to_num().sum(dim=0) + 0.5) / (count + 1)
+        rate = (total + 0.5) / (count + 1)
         return rate.clamp(1e-6, 1 - 1e-6).logit()
 
     def natural_units(self, outputs: Tensor) -> Tensor:

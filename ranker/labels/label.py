@@ -108,12 +108,21 @@ class Label(SpecModel, ABC):
             (B, K), at least 0.
         """
 
-    @abstractmethod
-    def base_outputs(self, labels: Tensor) -> Tensor:
-        """The constant outputs that fit some labels best.
+    def target(self, labels: Tensor) -> Tensor:
+        """What outputs are compared with; the labels by default.
 
         Args:
             labels: (B, K) float32 in natural units, NaN where missing.
+        """
+        return labels
+
+    @abstractmethod
+    def base_outputs(self, total: Tensor, count: Tensor) -> Tensor:
+        """The constant outputs that fit some targets best.
+
+        Args:
+            total: (K,) float32, the sum of the targets that are not missing.
+            count: (K,) int64, how many they are.
 
         Returns:
             (K,); anything where all are missing.

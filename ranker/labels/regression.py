@@ -73,13 +73,15 @@ class RegressionLabel(Label):
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Squared error of what is learned."""
-        target = labels.clamp_min(0).log1p() if self.transform == "log1p" else labels
-        return (outputs - target).square()
+        return (outputs - self.target(labels)).square()
 
-    def base_outputs(self, labels: Tensor) -> Tensor:
+    def target(self, labels: Tensor) -> Tensor:
+        """The logarithm of 1 + the label, or the label."""
+        return labels.clamp_min(0).log1p() if self.transform == "log1p" else labels
+
+    def base_outputs(self, total: Tensor, count: Tensor) -> Tensor:
         """The mean of what is learned."""
-        target = labels.clamp_min(0).log1p() if self.transform == "log1p" else labels
-        return target.nanmean(dim=0)
+        return total / count
 
     def natural_units(self, outputs: Tensor) -> Tensor:
         """Amounts; those of a log1p label are at least 0."""

@@ -70,5 +70,8 @@ class MultitaskLoss:
         Returns:
             (T,) one output a head; NaN without labels.
         """
-        outputs = torch.cat([task.base_outputs(label_bt[:, columns]) for task, columns in self._groups])
-        return torch.where((~label_bt.isnan()).any(dim=0), outputs[self._order], torch.nan)
+        targets = [task.target(label_bt[:, columns]) for task, columns in self._groups]
+        total = torch.cat(targets, dim=1)[:, self._order].nan_to_num().sum(dim=0)
+        count = (~label_bt.isnan()).sum(dim=0)
+        outputs = [task.base_outputs(total[columns], count[columns]) for task, columns in self._groups]
+        return torch.where(count > 0, torch.cat(outputs)[self._order], torch.nan)
