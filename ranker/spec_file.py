@@ -15,6 +15,14 @@ from ranker.spec import RankerSpec
 TAGS: Final = {"kind": DEFAULT_KIND, "combine": DEFAULT_COMBINE}
 """The keys that say which model of a union reads a part, and what they are where they are left out."""
 
+MESSAGES: Final = {
+    "tuple_type": "expected a list",
+    "dict_type": "expected a mapping",
+    "model_type": "expected a mapping",
+    "model_attributes_type": "expected a mapping",
+}
+"""What pydantic says in terms of Python, in terms of YAML."""
+
 
 def load_spec(name_or_path: str) -> RankerSpec:
     """Load a preset by name, or a spec from a YAML file.
@@ -71,7 +79,8 @@ def parse_spec(text: str, *, where: str) -> RankerSpec:
     try:
         return RankerSpec.model_validate(document)
     except ValidationError as error:
-        lines = [_explain(dict(detail), document) for detail in error.errors(include_url=False)]
+        details = [dict(detail) for detail in error.errors(include_url=False)]
+        lines = [_explain(detail, document) for detail in details if not _follows(detail, details)]
         raise SpecError(f"{where}: " + "; ".join(lines)) from error
 
 
@@ -108,10 +117,18 @@ def _explain(detail: dict[str, Any], document: dict[str, Any]) -> str:
     if detail["type"] == "union_tag_invalid":
         expected, found = detail["ctx"]["expected_tags"], detail["ctx"]["tag"]
         return f"{where} > {_tag_key(detail)}: expected one of {expected}, found '{found}'"
-    message = str(detail["msg"]).removeprefix("Value error, ")
+    message = MESSAGES.get(detail["type"], str(detail["msg"]).removeprefix("Value error, "))
     if detail["type"] == "value_error":
         return f"{where}: {message}" if where else message
     return f"{where}: {message}, found {detail['input']!r:.80}"
+
+
+def _follows(detail: dict[str, Any], details: list[dict[str, Any]]) -> bool:
+    """Whether a list is only said to be too short because of the mistakes in its items."""
+    loc = detail["loc"]
+    return detail["type"] == "too_short" and any(
+        other["loc"][: len(loc)] == loc and len(other["loc"]) > len(loc) for other in details
+    )
 
 
 def _tag_key(detail: dict[str, Any]) -> str:

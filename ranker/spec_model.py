@@ -8,6 +8,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     NonNegativeFloat,
     StringConstraints,
     model_validator,
@@ -22,10 +23,12 @@ class SpecModel(BaseModel):
 
     Attributes:
         renamed_keys: The present name of each key that was called otherwise in an earlier version.
+        text_keys: Keys whose numbers are only written, and may have any number of digits.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     renamed_keys: ClassVar[dict[str, str]] = {}
+    text_keys: ClassVar[frozenset[str]] = frozenset()
 
     @model_validator(mode="before")
     @classmethod
@@ -35,7 +38,19 @@ class SpecModel(BaseModel):
             raise ValueError(f"'{unknown[0]}' is now called '{cls.renamed_keys[unknown[0]]}'")
         if unknown:
             raise ValueError(f"expected the keys {', '.join(cls.model_fields)}, found '{unknown[0]}'")
+        for key, value in given.items() if isinstance(given, dict) else ():
+            if isinstance(value, bool) and cls.model_fields[key].annotation is not bool:
+                raise ValueError(f"'{key}' expects no true or false, found {str(value).lower()}")
+            if key not in cls.text_keys:
+                _refuse_huge(key, value)
         return given
+
+
+def _refuse_huge(key: str, value: Any) -> None:
+    """Refuse whole numbers of a key that no computer counts to, also in a list."""
+    for each in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(each, int) and abs(each) >= 2**63:
+            raise ValueError(f"'{key}' expects numbers below 2^63, found one of {len(str(each))} digits")
 
 
 def _seconds(given: Any) -> Any:
@@ -48,8 +63,8 @@ def _seconds(given: Any) -> Any:
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=64)]
-Duration = Annotated[NonNegativeFloat, BeforeValidator(_seconds)]
-"""Seconds; written as a number of them, or as 90s, 10m, 12h or 7d."""
+Duration = Annotated[NonNegativeFloat, Field(le=100 * 365 * 86_400), BeforeValidator(_seconds)]
+"""Seconds, a hundred years at most; written as a number of them, or as 90s, 10m, 12h or 7d."""
 
 
 def refuse_doubles(names: list[str], what: str) -> None:

@@ -130,6 +130,27 @@ def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
             "tasks > 3 ('rating'): 'label' is now called 'column'",
         ),
         (
+            "batch_size: 32",
+            "batch_size: true",
+            "training: 'batch_size' expects no true or false, found true",
+        ),
+        (
+            "buckets: 48, dim: 4}",
+            f"buckets: {10**40}, dim: 4}}",
+            "features > 0 ('user_id'): 'buckets' expects numbers below 2^63, found one of 41 digits",
+        ),
+        (
+            "{head: click, weight: 0.5}",
+            "click",
+            "score > terms > 0: expected a mapping, found 'click'",
+        ),
+        (
+            "expire_after: 10m",
+            "expire_after: 1.0e+300",
+            "features > 8 ('video_id') > expire_after: Input should be less than or equal to 3153600000, "
+            "found 1e+300",
+        ),
+        (
             "name: like, group: satisfaction, kind: binary",
             "name: like, group: satisfaction, kind: ordinal",
             "tasks > 2 ('like') > kind: expected one of 'binary', 'regression', found 'ordinal'",

@@ -22,6 +22,7 @@ class CategoryFeature(ColumnFeature):
     form = Form.KEY
     expected = "a string, a number or true/false"
     is_key = True
+    text_keys = frozenset({"values"})
 
     kind: Literal["category"]
     values: tuple[str | int, ...] | None = Field(

@@ -13,7 +13,7 @@ from pydantic import Field, PositiveInt
 from ranker.features.hashing import combine
 from ranker.features.kinds.column import ColumnFeature, Form
 from ranker.features.kinds.feature import Features, Input
-from ranker.features.kinds.hashed import HashedFeature
+from ranker.features.kinds.hashed import MAX_ROWS, HashedFeature
 from ranker.features.kinds.parts import check_parts, made_of
 from ranker.features.kinds.rows import Rows
 from ranker.features.record import MISSING_KEY, Words
@@ -32,7 +32,9 @@ class CrossFeature(HashedFeature):
     of: tuple[Name, ...] = Field(
         min_length=2, description="Names of the `id`, `category` and `bin` features."
     )
-    buckets: PositiveInt = Field(65536, description="Rows of the table that combinations are hashed into.")
+    buckets: PositiveInt = Field(
+        65536, le=MAX_ROWS, description="Rows of the table that combinations are hashed into."
+    )
 
     @property
     def input(self) -> Input:

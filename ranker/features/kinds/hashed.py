@@ -12,12 +12,16 @@ from ranker.spec_model import Name
 
 TABLE_KEYS: Final = frozenset({"buckets", "dim", "capacity", "admission_threshold", "expire_after"})
 """What is said of a table where it is owned, and not where it is shared."""
+MAX_ROWS: Final = 2**31 - 1
+"""Rows that a table may have."""
 
 
 class HashedFeature(Feature):
     """A feature with a table of ids."""
 
-    buckets: PositiveInt = Field(65536, description="Rows of the table that ids are hashed into.")
+    buckets: PositiveInt = Field(
+        65536, le=MAX_ROWS, description="Rows of the table that ids are hashed into."
+    )
     dim: PositiveInt = Field(16, description="Width of the embedding.")
 
     def embedding_width(self, features: Features) -> int:

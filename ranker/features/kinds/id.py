@@ -13,7 +13,7 @@ from ranker.events import USER_ID
 from ranker.features.id_table import IdTable
 from ranker.features.kinds.column import Form
 from ranker.features.kinds.feature import Input
-from ranker.features.kinds.hashed import SharedTableFeature
+from ranker.features.kinds.hashed import MAX_ROWS, SharedTableFeature
 from ranker.features.kinds.rows import Rows
 from ranker.features.sides import Side
 from ranker.spec_model import Duration
@@ -32,6 +32,7 @@ class IdFeature(SharedTableFeature):
     kind: Literal["id"]
     capacity: PositiveInt | None = Field(
         None,
+        le=MAX_ROWS - 2,
         description="In place of `buckets`: so many ids have a row each, without collisions; of more, the "
         "least recently seen loses its row.",
     )

@@ -12,7 +12,7 @@ from pydantic import Field, PositiveInt
 from ranker.features.batch import Bag
 from ranker.features.kinds.column import Form
 from ranker.features.kinds.feature import Input
-from ranker.features.kinds.hashed import SharedTableFeature
+from ranker.features.kinds.hashed import MAX_ROWS, SharedTableFeature
 from ranker.features.kinds.rows import Rows
 from ranker.features.record import MISSING_KEY, MISSING_LIST
 
@@ -29,7 +29,7 @@ class IdsFeature(SharedTableFeature):
     value_keys = SharedTableFeature.value_keys | {"max_items"}
 
     kind: Literal["ids"]
-    buckets: PositiveInt = Field(1024, description="Rows of the table that ids are hashed into.")
+    buckets: PositiveInt = Field(1024, le=MAX_ROWS, description="Rows of the table that ids are hashed into.")
     max_items: PositiveInt = Field(
         16,
         le=1024,

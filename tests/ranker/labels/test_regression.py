@@ -1,3 +1,8 @@
+import numpy as np
+import pytest
+import torch
+
+from ranker.labels.label import Means
 from ranker.labels.regression import RegressionTask
 from tests.ranker.labels.label_contract import LabelContract
 
@@ -12,3 +17,15 @@ class TestLogarithms(LabelContract):
         name="target", group="engagement", kind="regression", transform="log1p", unit="s", column="seconds"
     )
     labels = (0.0, 3.0, 20.0, 90.0)
+
+
+def test_a_log1p_head_is_never_made_less_than_a_tenth() -> None:
+    ones, none, many = (np.array([x]) for x in (1.0, 0.0, 1e6))
+
+    (found,) = TestLogarithms.task.shift(Means(ones, none, many, ones))
+
+    assert found == pytest.approx(np.log(0.1))
+
+
+def test_a_label_below_0_is_learned_as_0_where_the_logarithm_is() -> None:
+    assert TestLogarithms.task.target(torch.tensor([[-2.0, 0.0]])).tolist() == [[0.0, 0.0]]

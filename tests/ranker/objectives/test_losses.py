@@ -172,6 +172,15 @@ def test_base_outputs_predict_the_mean_of_each_head() -> None:
     torch.testing.assert_close(outputs[2], labels[:, 2].nanmean())
 
 
+def test_base_outputs_do_not_depend_on_which_heads_are_alike() -> None:
+    labels = torch.rand(257, 3, generator=torch.Generator().manual_seed(0)) * 30
+
+    outputs = MultitaskLoss([TASKS[1], TASKS[2], TASKS[1]]).base_outputs(labels)
+
+    means = [labels.log1p().nanmean(dim=0)[0], labels.nanmean(dim=0)[1], labels.log1p().nanmean(dim=0)[2]]
+    assert torch.equal(outputs, torch.stack(means))  # bit by bit: a sum over some columns rounds otherwise
+
+
 def test_base_outputs_are_where_the_loss_is_flat() -> None:
     loss = MultitaskLoss(TASKS)
     labels = LABELS.repeat(1000, 1)
