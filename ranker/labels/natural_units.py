@@ -26,6 +26,7 @@ def natural_units(output_bt: Tensor, tasks: Sequence[Task]) -> NDArray[np.float6
     output = output_bt.detach().double().cpu()
     natural = torch.empty_like(output)
     for task, columns in alike(tasks):
-        natural[:, columns] = task.natural_units(output[:, columns])
+        # Of all columns, as torch rounds some numbers otherwise where rows are narrower.
+        natural[:, columns] = task.natural_units(output)[:, columns]
     predictions: NDArray[np.float64] = natural.numpy()
     return predictions
