@@ -101,11 +101,11 @@ class Label(SpecModel, ABC):
         """The loss of every output.
 
         Args:
-            outputs: (B, K) float32 of the network.
+            outputs: (B, K) float32 of the network; columns of other labels may stand among them.
             labels: (B, K) float32 in natural units; where one is missing, any valid label.
 
         Returns:
-            (B, K), at least 0.
+            (B, K), at least 0; of no meaning for other labels.
         """
 
     def target(self, labels: Tensor) -> Tensor:

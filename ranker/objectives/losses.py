@@ -55,7 +55,8 @@ class MultitaskLoss:
         device = output_bt.device
         known = ~label_bt.isnan()
         label = torch.where(known, label_bt, 0.0)
-        losses = [task.loss(output_bt[:, columns], label[:, columns]) for task, columns in self._groups]
+        # Of all columns, as torch rounds some numbers otherwise where rows are narrower.
+        losses = [task.loss(output_bt, label)[:, columns] for task, columns in self._groups]
         loss = torch.cat(losses, dim=1)[:, self._order.to(device)]
         weight = known.float() if weight_b is None else known * weight_b[:, None]
         heads = torch.where(known, loss * weight, 0.0).sum(dim=0) / weight.sum(dim=0).clamp_min(1e-12)
