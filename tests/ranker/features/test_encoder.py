@@ -43,7 +43,7 @@ def test_an_id_has_the_same_row_alone_and_in_a_bag() -> None:
     assert bag_rows(alone("ids"), [values]) == [rows(alone("id"), values)]
 
 
-def crossed(pairs: list[tuple[Any, Any]], buckets: int = 2**40) -> list[int]:
+def crossed(pairs: list[tuple[Any, Any]], buckets: int = 2**31 - 1) -> list[int]:
     """Rows of a cross of two ids, for each pair of values."""
     cross = CrossFeature(kind="cross", name="both", of=("user_id", "video_id"), buckets=buckets, dim=2)
     ids = tuple(f for f in SMALL_SPEC.features if f.name in cross.of)
