@@ -53,7 +53,6 @@ class Examples:
     """Rows of a log, encoded; what an encoder may learn of them.
 
     Attributes:
-        encoded: What the network takes.
         batch: The rows.
         words: (B, W) their records.
         groups: What each group's reader found.
@@ -61,12 +60,17 @@ class Examples:
         reversible: Whether `take_back` can undo what the state took in.
     """
 
-    encoded: Encoded
     batch: pa.RecordBatch
     words: Words
     groups: dict[Group, GroupRead]
     bias: NDArray[np.int64]
     reversible: bool
+
+    @property
+    def encoded(self) -> Encoded:
+        """What the network takes."""
+        groups = {group: read.inputs for group, read in self.groups.items()}
+        return Encoded(groups, torch.from_numpy(self.bias))
 
 
 class Encoder:
@@ -128,8 +132,7 @@ class Encoder:
         )
         known = self._known(words, batch, labels, reversible=reversible)
         groups = {group: reader.read(words, known[group]) for group, reader in self._example_readers.items()}
-        encoded = Encoded({group: read.inputs for group, read in groups.items()}, torch.from_numpy(bias))
-        return Examples(encoded, batch, words, groups, bias, reversible)
+        return Examples(batch, words, groups, bias, reversible)
 
     def learn(self, examples: Examples) -> FreshRows:
         """Take rows into vocabularies, rows of ids and statistics.

@@ -15,6 +15,7 @@ from ranker.features.key_loops import (
     NEXT,
     NOTED,
     NOTED_SINCE,
+    ROOM,
     SORTED,
     SORTED_AT,
     USED,
@@ -42,8 +43,7 @@ class KeyTable:
     """
 
     def __init__(self, capacity: int, words: int) -> None:
-        self.arrays = _empty(min(_FIRST_CAPACITY, capacity), capacity, words)
-        self._noted, self._noted_rows = self.arrays.noted, self.arrays.noted_rows
+        self.arrays = _empty(min(_FIRST_CAPACITY, capacity), 0, capacity, words)
         self._counts_before = self.arrays.counts.copy()
 
     def __len__(self) -> int:
@@ -52,21 +52,14 @@ class KeyTable:
     @property
     def room(self) -> int:
         """Rows that there is room for."""
-        return len(self.arrays.rows)
+        return int(self.arrays.counts[ROOM])
 
     def reserve(self, further: int) -> None:
         """Make room for so many further keys, as far as the table may grow; the rows stay the same."""
-        old, used, capacity = self.arrays, len(self), int(self.arrays.counts[CAPACITY])
-        wanted = min(used + further, capacity)
-        if wanted <= self.room:
-            return
-        fresh = _empty(min(max(wanted, 2 * self.room), capacity), capacity, old.rows.shape[1] - KNOWN)
-        fresh.rows[:used] = old.rows[:used]
-        fresh.oldest[:used] = old.oldest[:used]
-        fresh.counts[:] = old.counts
-        fresh = fresh._replace(noted=old.noted, noted_rows=old.noted_rows)
-        insert_all(fresh)
-        self.arrays = fresh
+        capacity = int(self.arrays.counts[CAPACITY])
+        wanted = min(len(self) + further, capacity)
+        if wanted > self.room:
+            self._resize(min(max(wanted, 2 * self.room), capacity), len(self.arrays.rows) - self.room)
 
     def note(self, uses: int | None) -> None:
         """Make it possible to take back what changes from now on.
@@ -77,10 +70,8 @@ class KeyTable:
         self.settle()
         if uses is None:
             return
-        if uses > len(self._noted):
-            width = self.arrays.rows.shape[1]
-            self._noted, self._noted_rows = np.empty(uses, np.int64), np.empty((uses, width), np.int64)
-        self.arrays = self.arrays._replace(noted=self._noted, noted_rows=self._noted_rows)
+        if uses > len(self.arrays.rows) - self.room:
+            self._resize(self.room, 2 * uses)
         self._counts_before = self.arrays.counts.copy()
         self.arrays.counts[NOTED_SINCE] = self.arrays.counts[CLOCK]
 
@@ -95,6 +86,17 @@ class KeyTable:
     def settle(self) -> None:
         """Note nothing from now on: what has changed cannot be taken back."""
         self.arrays.counts[[NOTED, NOTED_SINCE]] = 0
+
+    def _resize(self, room: int, notes: int) -> None:
+        """Move the rows to a table with room for so many, and for so many notes; there are none so far."""
+        old, used = self.arrays, len(self)
+        fresh = _empty(room, notes, int(old.counts[CAPACITY]), old.rows.shape[1] - KNOWN)
+        fresh.rows[:used] = old.rows[:used]
+        fresh.oldest[:used] = old.oldest[:used]
+        fresh.counts[:] = old.counts
+        fresh.counts[ROOM] = room
+        insert_all(fresh)
+        self.arrays = fresh
 
     def by_recency(self) -> NDArray[np.int64]:
         """The used rows, the least recently used first."""
@@ -117,7 +119,7 @@ class KeyTable:
             known: (C, words) int64 what is known of each.
         """
         capacity, words = int(self.arrays.counts[CAPACITY]), self.arrays.rows.shape[1] - KNOWN
-        self.arrays = _empty(min(_FIRST_CAPACITY, capacity), capacity, words)
+        self.arrays = _empty(min(_FIRST_CAPACITY, capacity), 0, capacity, words)
         self.reserve(len(keys))
         rows = self.arrays.rows[: len(keys)]
         rows[:, KEY] = keys.view(np.int64)
@@ -127,15 +129,12 @@ class KeyTable:
         insert_all(self.arrays)
 
 
-def _empty(rows: int, capacity: int, words: int) -> Keys:
+def _empty(room: int, notes: int, capacity: int, words: int) -> Keys:
     counts = np.zeros(COUNTS, np.int64)
-    counts[CAPACITY] = capacity
-    slots = np.zeros(1 << (2 * rows - 1).bit_length(), np.uint64)
+    counts[[CAPACITY, ROOM]] = capacity, room
     return Keys(
-        slots,
-        np.zeros((rows, KNOWN + words), np.int64),
-        np.zeros(rows, np.int32),
+        np.zeros(1 << (2 * room - 1).bit_length(), np.uint64),
+        np.zeros((room + notes, KNOWN + words), np.int64),
+        np.zeros(room + notes, np.int32),
         counts,
-        np.empty(0, np.int64),
-        np.empty((0, KNOWN + words), np.int64),
     )

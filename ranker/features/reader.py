@@ -3,7 +3,7 @@
 Shape letters: R rows, W words of a record, S features with one embedding, N numbers, K categories.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -42,9 +42,9 @@ class GroupRows(Rows):
 
     layout: Layout
     ids: IdRows
-    category_columns: dict[str, int] = field(default_factory=dict)
-    found: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 0), np.int64))
-    histories: dict[str, History] = field(default_factory=dict)
+    category_columns: dict[str, int]
+    found: NDArray[np.int64]
+    histories: dict[str, History]
 
     def categories(self, column: ColumnFeature) -> NDArray[np.int64]:
         """See `Rows`."""

@@ -183,9 +183,8 @@ class ServedModel:
         fetched = request.fetched.videos
         missing = self.catalogue.missing(fetched)
         if missing:
-            self.catalogue.rows(
-                request.video_ids
-            )  # marks them as used, so that none is evicted for the others
+            # Marks the resident ones as used, so that none is evicted for the others.
+            self.catalogue.rows(request.video_ids)
             self.put_videos(missing, np.stack([fetched[video_id] for video_id in missing]))
 
     def _resident_rows(self, request: EncodedRequest) -> Rows:

@@ -1,6 +1,5 @@
 import asyncio
 import math
-from time import monotonic
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,16 +10,13 @@ from ranker.bundles.registry import Registry
 from ranker.errors import EvictedError
 from ranker.features.stored import user_records, video_records
 from ranker.store.keys import users_key, videos_key
-from serving.app import create_app
 from serving.http.deadline import NO_DEADLINE, Arrival
 from serving.http.metrics import Metrics
 from serving.model.served_model import ServedModel
 from serving.ranking import RankingService
 from serving.schemas import RankRequest
-from serving.settings import ServingSettings
-from tests.serving.conftest import serving
 from tests.serving.metric_value import metric_value
-from tests.serving.small_ranker import SPEC, publish_small_ranker, store_rows
+from tests.serving.small_ranker import SPEC, store_rows
 
 VIDEOS = {
     f"r{i}": {
@@ -148,63 +144,6 @@ def test_contributions_are_given_when_asked_for_and_make_up_the_score(client):
     for item in rank(client, request(explain=True))["items"]:
         assert list(item["contributions"]) == HEADS
         assert math.exp(sum(item["contributions"].values())) == pytest.approx(item["score"])
-
-
-def test_without_a_policy_the_default_one_ranks_and_is_named(client, bundle):
-    answer = rank(client, request())
-    assert (answer["score_policy"], answer["score_version"]) == ("default", bundle.spec.score.version)
-    for name in ("default", None):
-        assert rank(client, request(policy=name))["items"] == answer["items"]
-
-
-def test_the_policy_that_a_request_names_ranks_by_the_same_predictions(client, bundle):
-    by_default, answer = rank(client, request()), rank(client, request(policy="likes", explain=True))
-    assert (answer["score_policy"], answer["score_version"]) == (
-        "likes",
-        bundle.spec.policies["likes"].version,
-    )
-    assert [item["id"] for item in answer["items"]] != [item["id"] for item in by_default["items"]]
-    for video_id, item in by_id(answer).items():
-        assert item["predictions"] == pytest.approx(by_id(by_default)[video_id]["predictions"], rel=1e-6)
-        assert item["contributions"] == {"like": item["score"]}
-    scores = [item["predictions"]["like"] for item in answer["items"]]
-    assert scores == sorted(scores, reverse=True) == [item["score"] for item in answer["items"]]
-
-
-def refused(client, **changes):
-    """The mistakes that a request is refused with."""
-    answer = client.post("/v1/rank", json=request(ids=["r1"], **changes))
-    assert answer.status_code == 422
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    return answer.json()["errors"]
-
-
-def test_an_unknown_policy_is_refused_with_those_there_are(client):
-    expected = "expected one of the score policies default, likes, found 'newest'"
-    assert refused(client, policy="newest") == [{"pointer": "/policy", "detail": expected}]
-
-
-@pytest.mark.parametrize(
-    ("policy", "detail"), [(7, "expected text"), ("x" * 65, "expected at most 64 characters, found 65")]
-)
-def test_what_can_be_no_policy_is_refused(client, policy, detail):
-    assert refused(client, policy=policy) == [{"pointer": "/policy", "detail": detail}]
-
-
-def test_after_a_swap_to_a_bundle_without_the_policy_a_request_for_it_is_refused(
-    tmp_path, redis_url, monkeypatch
-):
-    monkeypatch.setattr("serving.sync.hot_swap.POLL_S", 0.02)
-    publish_small_ranker(tmp_path, seed=1)
-    with serving(create_app(ServingSettings(registry=str(tmp_path), redis_url=redis_url))) as client:
-        assert rank(client, request(policy="likes"))["score_policy"] == "likes"
-        version = publish_small_ranker(tmp_path, seed=2, spec=SPEC.model_copy(update={"policies": {}}))
-        deadline = monotonic() + 20
-        while rank(client, request())["model_version"] != version:
-            assert monotonic() < deadline
-        [mistake] = refused(client, policy="likes")
-        assert mistake["detail"] == "expected one of the score policies default, found 'likes'"
-        assert rank(client, request())["score_policy"] == "default"
 
 
 def test_a_candidates_prediction_does_not_depend_on_company(client):

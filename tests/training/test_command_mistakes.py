@@ -6,7 +6,7 @@ import pytest
 
 from ranker.errors import UserError
 from tests.training.small_commands import WORLD, Command, small
-from training.commands import parse_time
+from training.options import parse_time
 from training.sources.simulated.write import write_simulation
 
 MISTAKES = {

@@ -1,0 +1,53 @@
+"""The options that several commands of training have in common."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ranker.errors import UserError
+
+SpecOption = Annotated[str, typer.Option(help="A preset (kuairand, simulated) or a .yaml file.")]
+DataOption = Annotated[
+    str | None,
+    typer.Option(help="A folder, file, glob or fsspec URL; without it, the simulated world."),
+]
+SourceOption = Annotated[
+    str | None, typer.Option(help="kuairand, parquet or simulated; recognised from --data if left out.")
+]
+RegistryOption = Annotated[str, typer.Option(help="Folder or fsspec URL where bundles are kept.")]
+SinceOption = Annotated[str | None, typer.Option(help="First event time, ISO 8601 with an offset.")]
+UntilOption = Annotated[str | None, typer.Option(help="Event time to stop before, ISO 8601 with an offset.")]
+RedisOption = Annotated[
+    str | None, typer.Option(help="A Redis server; without it, a private one with its data in --home.")
+]
+HomeOption = Annotated[
+    Path | None, typer.Option(envvar="WATCHNEXT_HOME", help="The private Redis server's data folder.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+def parse_time(text: str | None, option: str) -> int | None:
+    """Parse ISO 8601 with an offset.
+
+    Args:
+        text: The option's value; None if it was left out.
+        option: The option's name, for the message.
+
+    Returns:
+        Unix epoch in milliseconds; None for None.
+
+    Raises:
+        UserError: The text is not a time, or has no offset.
+    """
+    if text is None:
+        return None
+    expected = "expected ISO 8601 with an offset, such as 2022-05-04T00:00+08:00"
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UserError(f"{option}: {expected}, found '{text}'") from error
+    if time.tzinfo is None:
+        raise UserError(f"{option}: {expected}, found '{text}' without an offset")
+    return round(time.timestamp() * 1000)
