@@ -8,7 +8,7 @@
 4. memory over ten copies of the log, each later and with new ids of viewers, videos and authors, with tables
    so small that all of them are full long before the end.
 
-The results are written to feature_state.json, .md and .png in the output folder. QUICK=1 measures on a part
+The results are written to state_speed.json, .md and .png in the output folder. QUICK=1 measures on a part
 of the log, and writes no files unless --out is given.
 """
 
@@ -67,9 +67,9 @@ def main() -> None:
     print(markdown(report))
     if given.out is not None:
         given.out.mkdir(parents=True, exist_ok=True)
-        (given.out / "feature_state.json").write_text(json.dumps(report, indent=2) + "\n")
-        (given.out / "feature_state.md").write_text(markdown(report))
-        draw(report, given.out / "feature_state.png")
+        (given.out / "state_speed.json").write_text(json.dumps(report, indent=2) + "\n")
+        (given.out / "state_speed.md").write_text(markdown(report))
+        draw(report, given.out / "state_speed.png")
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def dump_spec(spec: RankerSpec) -> str:
     for feature, written in zip(spec.features, document["features"], strict=True):
         for key in feature.unsaid_keys & written.keys():
             del written[key]
-    if not spec.policies:
+    if not spec.policies:  # the text of a spec without policies is that of earlier versions
         del document["policies"]
     return yaml.safe_dump(document, sort_keys=False)
 
