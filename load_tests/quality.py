@@ -5,8 +5,10 @@
 In one pass over KuaiRand-Pure, the model at the beginning of each day predicts the day with frozen and with
 live features, then training goes on through the day. The network is compared with LightGBM; with the other
 way of sharing between tasks and with a network per task, at equal multiplications; with itself without each
-kind of feature; and with itself after two passes. The results are written to quality.json, .md and two
-pictures in the output folder. QUICK=1: one day, one seed, and no files unless --out is given.
+kind of feature; and with itself after two passes. None of them reads the columns of a table without a date,
+which may tell what happened later; network and trees are compared once more with these columns. The results
+are written to quality.json, .md and two pictures in the output folder. QUICK=1: one day, one seed, and no
+files unless --out is given.
 
 --tune chooses the settings of the trees on 29 April to 1 May instead, and writes quality_tuning.json.
 """
@@ -27,9 +29,10 @@ from load_tests.judging.plots import draw
 from load_tests.judging.report import markdown
 from load_tests.judging.trees import library, settings_of
 from load_tests.judging.tuning import tune
-from load_tests.judging.variants import KINDS, multiplications
+from load_tests.judging.variants import KINDS, multiplications, without_columns
 from load_tests.kuairand import BESIDE, demand
 from load_tests.machine import machine
+from ranker.features.sides import Side
 from ranker.spec_file import load_spec
 from training.sources.registry import open_source
 
@@ -58,12 +61,14 @@ def main() -> None:
         given.out.mkdir(parents=True, exist_ok=True)
     spec = load_spec(given.spec)
     days = tuple(sorted((Day.parse(text) for text in given.days), key=lambda day: day.since_ms))
+    columns = [name for table in open_source(str(given.data)).side_tables for name in table.columns]
+    dated = without_columns(spec, columns)
     if given.tune:
-        tuned = tune(spec, str(given.data), [Day.parse(text) for text in TUNING_DAYS], _show)
+        tuned = tune(dated, str(given.data), [Day.parse(text) for text in TUNING_DAYS], _show)
         if given.out is not None:
             (given.out / "quality_tuning.json").write_text(json.dumps(tuned, indent=2) + "\n")
         return
-    contest = Contest(spec, str(given.data), days, tuple(given.seeds))
+    contest = Contest(dated, spec, str(given.data), days, tuple(given.seeds))
     report = judge(contest, given.replicates)
     print("\n" + markdown(report))
     if given.out is not None:
@@ -96,6 +101,10 @@ def judge(contest: Contest, replicates: int) -> dict[str, Any]:
         "source": "KuaiRand-Pure",
         "rows": log.records.num_rows,
         "spec": contest.spec.name,
+        "undated columns": sorted(
+            {f.source_column for f in contest.undated.side(*Side)}
+            - {f.source_column for f in contest.spec.side(*Side)}
+        ),
         "kind": contest.spec.network.kind,
         "days": [str(day) for day in contest.days],
         "seeds": list(contest.seeds),

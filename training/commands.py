@@ -148,6 +148,8 @@ def evaluate(
         features=features,
         with_baseline=baseline,
     )
+    for warning in report.warnings:
+        logging.getLogger(__name__).warning("%s", warning)
     if as_json:
         console.print_json(report.model_dump_json(exclude_unset=True))
         return

@@ -15,17 +15,18 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, SerializeAsAny
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
 
 from ranker.bundles.bundle import Bundle
 from ranker.errors import SourceError
-from ranker.events import USER_ID, VIDEO_ID
+from ranker.events import TIME_MS, USER_ID, VIDEO_ID
 from ranker.features.encoder import Encoder
 from ranker.features.sides import Side
 from ranker.labels.head_report import HeadReport, JudgedRows
 from ranker.labels.matrix import label_matrix
 from ranker.labels.natural_units import natural_units
 from training.baseline import SmoothedRates
+from training.side_tables import younger_columns
 from training.sources.base import Source
 
 BATCH_ROWS = 8192
@@ -52,12 +53,14 @@ class EvaluationReport(BaseModel):
     features: FeatureMode
     rows: int
     heads: dict[str, SerializeAsAny[HeadReport]]
+    warnings: tuple[str, ...] = Field((), description="Why the figures may be better than when ranking.")
 
 
 @dataclass(frozen=True)
 class _Rows:
     """What is kept of the evaluated rows."""
 
+    last_ms: int
     viewers: NDArray[np.str_]
     labels: NDArray[np.float32]
     predictions: NDArray[np.float64]
@@ -128,7 +131,11 @@ def evaluate(
         )
         heads[task.name] = task.report(judged)
     return EvaluationReport(
-        model_version=bundle.manifest.model_version, features=features, rows=len(rows.viewers), heads=heads
+        model_version=bundle.manifest.model_version,
+        features=features,
+        rows=len(rows.viewers),
+        heads=heads,
+        warnings=younger_columns(bundle.spec, source, rows.last_ms),
     )
 
 
@@ -151,7 +158,9 @@ def _gather(
     live: bool,
 ) -> _Rows | None:
     viewers, labels, predictions, scores = [], [], [], []
+    last_ms = 0
     for batch in batches:
+        last_ms = batch.column(TIME_MS)[-1].as_py()
         labels.append(label_matrix(batch, bundle.spec.feedback))
         with torch.inference_mode():
             encoded = encoder.encode_examples(batch, labels=labels[-1] if live else None)
@@ -163,6 +172,7 @@ def _gather(
     if not viewers:
         return None
     return _Rows(
+        last_ms,
         np.concatenate(viewers),
         np.concatenate(labels),
         np.concatenate(predictions),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from load_tests.judging.areas import Areas
-from load_tests.judging.contenders import OURS, TREES, BySeed
+from load_tests.judging.contenders import OURS, TREES, UNDATED, BySeed
 from load_tests.judging.log import Day, Truth
 from load_tests.judging.one_pass import FROZEN, LEARNING, LIVE
 from ranker.metrics.exact import calibration
@@ -30,7 +30,8 @@ def compare(
         replicates: Number of draws of viewers.
 
     Returns:
-        A JSON object: positives by day, gains over the trees, and gains over the other contenders.
+        A JSON object: positives by day, gains over the trees, gains over the other contenders, and the
+        gains of network and trees with undated columns.
     """
     contenders = {f"{name}, {mode}": p for name, modes in found.items() for mode, p in modes.items()}
     areas = Areas(truth, index, contenders, replicates)
@@ -48,8 +49,21 @@ def compare(
         "against": {
             name: {mode: asdict(areas.gain(f"{OURS}, {mode}", f"{name}, {mode}")) for mode in modes}
             for name, modes in found.items()
-            if name not in (OURS, TREES)
+            if name not in (OURS, TREES) and not name.endswith(UNDATED)
         },
+        **({"with undated columns": _undated(areas)} if OURS + UNDATED in found else {}),
+    }
+
+
+def _undated(areas: Areas) -> dict[str, Any]:
+    """Compare network and trees that read undated columns, with each other and with those that do not."""
+    return {
+        mode: {
+            "against trees": asdict(areas.gain(f"{OURS}{UNDATED}, {mode}", f"{TREES}{UNDATED}, {of_trees}")),
+            OURS: asdict(areas.gain(f"{OURS}{UNDATED}, {mode}", f"{OURS}, {mode}")),
+            TREES: asdict(areas.gain(f"{TREES}{UNDATED}, {of_trees}", f"{TREES}, {of_trees}")),
+        }
+        for mode, of_trees in ((mode, tree_mode(mode)) for mode in MODES)
     }
 
 

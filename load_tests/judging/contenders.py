@@ -30,6 +30,8 @@ OURS: Final = "watchnext"
 TREES: Final = "LightGBM"
 SINGLE: Final = "single-task"
 SECOND: Final = "second pass"
+UNDATED: Final = " with undated columns"
+"""Ends the name of a contender that also reads the columns that may tell what happened later."""
 BySeed = dict[str, NDArray[np.float64]]
 """A contender's predictions by mode: (S, N, T)."""
 
@@ -39,13 +41,15 @@ class Contest:
     """The runs of a comparison.
 
     Attributes:
-        spec: The ranker.
+        spec: The ranker, without columns of undated tables.
+        undated: The ranker with them; the same as `spec` if there are none.
         data: Folder of the log.
         days: Days that are predicted, in order.
         seeds: Seeds of the networks.
     """
 
     spec: RankerSpec
+    undated: RankerSpec
     data: str
     days: tuple[Day, ...]
     seeds: tuple[int, ...]
@@ -64,11 +68,19 @@ class Contest:
     def networks(self) -> dict[str, RankerSpec]:
         """The specs of all networks for all tasks, by name."""
         found = {OURS: self.spec, self.other_kind: with_kind(self.spec, self.other_kind)}
+        if self.undated != self.spec:
+            found[OURS + UNDATED] = self.undated
         for what in KINDS:
             spec = without(self.spec, what)
             if spec is not None:
                 found[f"without {what}"] = spec
         return found
+
+    @property
+    def trees(self) -> dict[str, RankerSpec]:
+        """The specs whose features the trees get, by name."""
+        undated = {} if self.undated == self.spec else {TREES + UNDATED: self.undated}
+        return {TREES: self.spec, **undated}
 
     @cached_property
     def single_tasks(self) -> dict[str, RankerSpec]:
@@ -92,18 +104,18 @@ class Contest:
                 runs[pool.submit(_second_pass, self.spec, self.days, seed)] = (SECOND, seed, "")
                 for name, spec in self.networks.items():
                     runs[pool.submit(_one_pass, spec, self.days, seed)] = (name, seed, "")
-            for day in reversed(self.days):
-                run = pool.submit(_trees, self.spec, day)
-                runs[run] = (TREES, 0, str(day))
+            for name, spec in self.trees.items():
+                for day in reversed(self.days):
+                    runs[pool.submit(_trees, spec, day)] = (name, 0, str(day))
             for seed in self.seeds:
                 for name, spec in self.single_tasks.items():
                     runs[pool.submit(_one_pass, spec, self.days, seed)] = (SINGLE, seed, name)
             for done, run in enumerate(as_completed(runs), start=1):
                 parts[runs[run]] = run.result()
                 name, seed, part = runs[run]
-                show(f"{done} of {len(runs)}: {name} {part} {'' if name == TREES else f'seed {seed}'}")
+                show(f"{done} of {len(runs)}: {name} {part} {'' if name in self.trees else f'seed {seed}'}")
         return {
-            TREES: self._of_days([parts[TREES, 0, str(day)] for day in self.days]),
+            **{n: self._of_days([parts[n, 0, str(day)] for day in self.days]) for n in self.trees},
             SINGLE: self._of_tasks({name: self._of_seeds(parts, SINGLE, name) for name in self.single_tasks}),
             **{name: self._of_seeds(parts, name) for name in (*self.networks, SECOND)},
         }

@@ -28,6 +28,7 @@ def markdown(report: Report) -> str:
         *_against_trees(heads),
         "",
         *(_by_day(heads, report["days"]) if len(report["days"]) > 1 else ()),
+        *(_undated(heads, report["undated columns"]) if report["undated columns"] else ()),
         "## Ways of sharing, at equal multiplications",
         "",
         *_sharing(report),
@@ -110,6 +111,30 @@ def _by_day(heads: Report, days: Sequence[str]) -> list[str]:
         for day in days:
             cells = [difference(found["against trees"][mode][day]) for mode in MODES]
             lines.append(f"| {head} | {day} | {found['positives'][day]:,} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _undated(heads: Report, columns: Sequence[str]) -> list[str]:
+    titles = (
+        f"{OURS} with | what they bring it | {TREES} with | what they bring it | gain over {TREES}, both with"
+    )
+    lines = [
+        "## With undated columns",
+        "",
+        f"{', '.join(columns)} are from a table without a date, which may be younger than the days that are "
+        "judged and so hold what happened on them. All figures above and below are without these columns; "
+        "here network and trees have them, live. AUC, and its difference to that without:",
+        "",
+        f"| head | positives | {titles} |",
+        "| --- | ---: | ---: | --- | ---: | --- | --- |",
+    ]
+    for head, found in heads.items():
+        gains = found["with undated columns"][LIVE]
+        cells = [
+            *(f"{gains[name]['ours']:.4f} | {difference(gains[name])}" for name in (OURS, TREES)),
+            difference(gains["against trees"]),
+        ]
+        lines.append(f"| {head} | {_positives(found):,} | {' | '.join(cells)} |")
     return [*lines, ""]
 
 

@@ -1,5 +1,6 @@
-"""Specs derived from a spec: single-task networks of the same cost, and specs without a kind of feature."""
+"""Specs derived from a spec: single-task networks of the same cost, and specs without some features."""
 
+from collections.abc import Iterable
 from typing import Final
 
 import torch
@@ -7,7 +8,7 @@ import torch
 from ranker.features.kinds.feature import Feature
 from ranker.features.kinds.hashed import SharedTableFeature
 from ranker.features.layout import Layout
-from ranker.features.sides import Group
+from ranker.features.sides import Group, Side
 from ranker.labels.label import HEAD_KEYS
 from ranker.networks.match_multiplications import match_multiplications
 from ranker.networks.model import RankingModel
@@ -91,7 +92,20 @@ def without(spec: RankerSpec, what: str) -> RankerSpec | None:
         return None
     if what == "ids":
         return _changed(spec, features=[_without_identity(feature) for feature in spec.features])
-    gone = {feature.name for feature in spec.features if feature.kind in KINDS[what]}
+    return _left(spec, {feature.name for feature in spec.features if feature.kind in KINDS[what]})
+
+
+def without_columns(spec: RankerSpec, columns: Iterable[str]) -> RankerSpec:
+    """Return the spec without the features that are made of some columns, and without what is made of those.
+
+    Args:
+        spec: The spec with all features.
+        columns: Columns of the source.
+    """
+    return _left(spec, {f.name for f in spec.side(*Side) if f.source_column in set(columns)})
+
+
+def _left(spec: RankerSpec, gone: set[str]) -> RankerSpec:
     kept = [f for f in spec.features if f.name not in gone and not gone.intersection(f.parts)]
     return _changed(spec, features=[feature.model_dump(exclude_unset=True) for feature in kept])
 

@@ -12,6 +12,21 @@ Offset = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class SideTable:
+    """A table without times that a source joins with its log: each row has the values of the day it was made.
+
+    Attributes:
+        where: The table's file.
+        columns: Columns of the source's schema that may have had other values before.
+        as_of_ms: When the table was made, Unix epoch in milliseconds; if that is unknown, when its file was.
+    """
+
+    where: str
+    columns: tuple[str, ...]
+    as_of_ms: int
+
+
+@dataclass(frozen=True)
 class SourceBatch:
     """Examples, and the offset after them.
 
@@ -40,6 +55,11 @@ class Source(ABC):
     @abstractmethod
     def schema(self) -> pa.Schema:
         """Schema of the batches: the columns of `ranker/events.py`, feature columns and label columns."""
+
+    @property
+    def side_tables(self) -> tuple[SideTable, ...]:
+        """The tables that are joined with the log; none unless a kind of source says so."""
+        return ()
 
     @abstractmethod
     def batches(

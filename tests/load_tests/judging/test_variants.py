@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from load_tests.judging.variants import KINDS, multiplications, single_task, without
+from load_tests.judging.variants import KINDS, multiplications, single_task, without, without_columns
 from ranker.features.encoder import Encoder
 from ranker.features.sides import Group
 from ranker.labels.matrix import label_matrix
@@ -82,3 +82,11 @@ def test_a_kind_that_is_not_there_cannot_be_left_out() -> None:
     found = {what: without(SMALL_SPEC, what) for what in KINDS}
 
     assert {what for what, spec in found.items() if spec is None} == {"rates", "histories", "ages", "bins"}
+
+
+def test_columns_are_left_out_with_all_that_is_made_of_them() -> None:
+    left = without_columns(SPEC, ["country"])
+
+    assert names(SPEC) - names(left) == {"country", "user_country"}
+    assert names(left) < names(SPEC)
+    assert without_columns(SPEC, ["no_such_column"]) == SPEC

@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 
 from ranker.errors import SourceError
 from ranker.events import QUERY_PREFIX, QUERY_VIDEO_ID, TIME_MS, USER_ID, VIDEO_ID
-from training.sources.base import Offset, SourceBatch, SourceKind
+from training.sources.base import Offset, SideTable, SourceBatch, SourceKind
 from training.sources.kuairand.history import ViewerHistory
 from training.sources.kuairand.log import LOG_SCHEMA, read_log
-from training.sources.kuairand.tables import BEIJING_MS, read_users, read_videos
+from training.sources.kuairand.tables import BEIJING_MS, UNDATED_USER_COLUMNS, read_users, read_videos
 from training.sources.merge import rebatch
 from training.sources.offsets import counted, file_mark, rows_to_skip
 
@@ -99,6 +99,8 @@ class KuaiRandSource(SourceKind):
             self._logs.append(_existing(found, RANDOM_LOG))
         tables = [_existing(found, stem) for stem in (USER_TABLE, VIDEO_TABLE)]
         self._files = [*self._logs, *tables]
+        users_ms = tables[0].stat().st_mtime_ns // 1_000_000
+        self._side_tables = (SideTable(str(tables[0]), UNDATED_USER_COLUMNS, users_ms),)
         self._users, self._videos = read_users(tables[0]), read_videos(tables[1])
         followed = ViewerHistory().follow(LOG_SCHEMA.empty_table()).schema
         self._schema = self._join(pa.RecordBatch.from_pylist([], schema=followed)).schema
@@ -118,6 +120,11 @@ class KuaiRandSource(SourceKind):
     def schema(self) -> pa.Schema:
         """Schema of the batches."""
         return self._schema
+
+    @property
+    def side_tables(self) -> tuple[SideTable, ...]:
+        """The user table with the columns that users change; the video table's stay as they are."""
+        return self._side_tables
 
     def batches(
         self,

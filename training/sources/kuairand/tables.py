@@ -31,6 +31,17 @@ _USER_NUMBERS = (
     "register_days",
     *(f"onehot_feat{i}" for i in range(18)),
 )
+UNDATED_USER_COLUMNS = (
+    "user_active_degree",
+    "follow_user_num",
+    "follow_user_num_range",
+    "fans_user_num",
+    "fans_user_num_range",
+    "friend_user_num",
+    "friend_user_num_range",
+)
+"""What a user does changes these. The table does not say of which day they are, so they may hold what the
+log's labels tell: who follows an author in the log follows one more in the table."""
 _VIDEO_TEXTS = ("video_type", "upload_type")
 _VIDEO_IDS = ("author_id", "music_id")
 _VIDEO_NUMBERS = ("visible_status", "server_width", "server_height", "music_type")
