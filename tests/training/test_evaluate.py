@@ -17,7 +17,7 @@ from tests.ranker.small_spec import SMALL_SPEC, random_records
 from tests.training.record_source import RecordSource
 from training.baseline import SmoothedRates
 from training.checkpoint import RunIdentity
-from training.evaluate import EvaluationReport, FeatureMode, evaluate
+from training.evaluate import EvaluationReport, FeatureMode, evaluate, viewer_numbers
 from training.loop import TrainingLoop
 from training.publish import publish
 from training.show import comparison_table, evaluation_table
@@ -123,6 +123,13 @@ def test_an_interval_is_wider_where_a_viewers_rows_are_alike(bundle: Bundle) -> 
         return interval[1] - interval[0]
 
     assert width(twins) > 1.5 * width(singles)
+
+
+def test_rows_without_an_id_are_of_a_viewer_each() -> None:
+    ids = pa.array(["b", None, "a", "b", None, "a\0"], pa.large_string())
+
+    assert viewer_numbers(ids).tolist() == [3, 4, 1, 3, 5, 2]
+    assert viewer_numbers(pa.nulls(2, pa.large_string())).tolist() == [1, 2]
 
 
 def test_the_baseline_is_fitted_on_the_training_rows_and_judged_on_the_same_rows(
