@@ -14,7 +14,7 @@ from ranker.errors import SourceError
 TIME_MS: Final = "time_ms"
 """int64, Unix epoch in milliseconds, UTC: when the impression was shown."""
 USER_ID: Final = "user_id"
-"""string or integer: the viewer."""
+"""string or integer: the viewer; null if unknown, such as one who is signed out."""
 VIDEO_ID: Final = "video_id"
 """string or integer: the candidate that was shown."""
 QUERY_VIDEO_ID: Final = "query_video_id"

@@ -11,12 +11,13 @@ from typing import Annotated, Any, Self
 import pyarrow as pa
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from ranker.errors import SourceError
+from ranker.errors import FeatureError, SourceError
 from ranker.events import QUERY_PREFIX, USER_ID, VIDEO_ID, check_records
 from ranker.features.kinds.column import ColumnFeature
 from ranker.features.kinds.learned import StateFeature
 from ranker.features.kinds.registry import AnyFeature
 from ranker.features.sides import Side
+from ranker.features.values import canonical
 from ranker.labels.label import Label, Task
 from ranker.labels.registry import AnyLabel, AnyTask
 from ranker.networks.sharing.mmoe import MMoESpec
@@ -137,7 +138,7 @@ class RankerSpec(SpecModel):
             where: The source's name for the message.
 
         Raises:
-            SourceError: A feature's column or a label is not there.
+            SourceError: A feature's column or a label is not there, or has a type that does not fit.
         """
         check_records(schema, where=where)
         for feature in self.side(*Side):
@@ -146,6 +147,10 @@ class RankerSpec(SpecModel):
                     f"{where}: feature '{feature.name}' expects a column '{feature.source_column}', "
                     f"found {', '.join(schema.names)}"
                 )
+            try:
+                canonical(pa.nulls(0, schema.field(feature.source_column).type), feature)
+            except FeatureError as error:
+                raise SourceError(f"{where}: column {error}") from error
         for label in self.feedback:
             if label.source_column not in schema.names:
                 what = "task" if isinstance(label, Task) else "label"

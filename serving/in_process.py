@@ -1,6 +1,5 @@
 """Ranking in the caller's process with the service's code, without HTTP: for notebooks and batch jobs."""
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
@@ -15,13 +14,13 @@ from ranker.bundles.registry import Registry
 from ranker.device import choose_device, fast_bfloat16
 from ranker.errors import FeatureError, InvalidRequestError, Mistake
 from ranker.events import USER_ID, VIDEO_ID
-from ranker.features.kinds.id import IdFeature
+from ranker.features.entity_ids import id_texts
 from ranker.features.record import RecordLayout, Words
-from ranker.features.sides import Side
-from ranker.features.values import FeatureValue, canonical
+from ranker.features.values import FeatureValue
 from serving.http.json_pointer import json_pointer
 from serving.http.validation_messages import validation_message
 from serving.model.encoded_request import EncodedRequest, FetchedRecords
+from serving.model.request_time import StateAges, request_time
 from serving.model.served_model import ServedModel
 from serving.ranked_list import chosen_policy, ranked_items
 from serving.schemas import RankedVideo, RankRequest
@@ -38,6 +37,8 @@ class Ranking(BaseModel):
     model_version: str
     score_policy: str
     score_version: str
+    state_age_s: float | None = Field(description="As in the answer over HTTP.")
+    state_stale: bool = Field(description="As in the answer over HTTP.")
     items: list[RankedVideo] = Field(description="As in the answer over HTTP.")
 
     @property
@@ -62,6 +63,7 @@ class Ranker:
         bundle.model.to(chosen)
         dtype = torch.bfloat16 if fast_bfloat16(chosen) else torch.float32
         self._model = ServedModel(bundle, CATALOGUE_BYTES, dtype)
+        self._state_ages = StateAges()
         self._users: dict[str, Words] = {}
         self._videos: dict[str, Words] = {}
 
@@ -114,7 +116,7 @@ class Ranker:
 
     def rank(
         self,
-        user: str | int | Mapping[str, Any],
+        user: str | int | Mapping[str, Any] | None,
         candidates: Sequence[str | int | Mapping[str, Any]],
         *,
         query_video_id: str | int | None = None,
@@ -128,7 +130,7 @@ class Ranker:
         """Rank candidate videos for one viewer, as `POST /v1/rank` does.
 
         Args:
-            user: The viewer's id, or `{"id": ..., "features": {...}}`.
+            user: The viewer's id, or `{"id": ..., "features": {...}}`; None for one who is unknown.
             candidates: Their ids, or a mapping of that form each.
             query_video_id: The video that is on now.
             query_features: Columns of it, without `query_`.
@@ -158,22 +160,25 @@ class Ranker:
         video_ids = ids if body.query_video_id is None else [*ids, body.query_video_id]
         missing = self._model.catalogue.missing(video_ids)
         videos = {video_id: self._videos[video_id] for video_id in missing if video_id in self._videos}
-        fetched = FetchedRecords(self._users.get(body.user.id), missing, videos)
-        now_ms = body.time_ms or time.time_ns() // 1_000_000
-        request = EncodedRequest(body.query_video_id, ids, features, fetched, now_ms)
+        fetched = FetchedRecords(self._users.get(body.user.id or ""), missing, videos)
+        at_ms = request_time(body.time_ms, self._model)
+        request = EncodedRequest(body.query_video_id, ids, features, fetched, at_ms)
         (predictions,) = self._model.predict([request])
         if isinstance(predictions, Exception):
             raise predictions
         tasks = [task.name for task in self._model.spec.tasks]
+        state_age = self._state_ages.at(at_ms, self._model)
         return Ranking(
             model_version=self.model_version,
             score_policy=chosen.name,
             score_version=chosen.version,
+            state_age_s=state_age.seconds,
+            state_stale=state_age.stale,
             items=[RankedVideo(**item) for item in ranked_items(body, tasks, predictions, chosen)],
         )
 
 
-def _with_id(given: str | int | Mapping[str, Any]) -> Mapping[str, Any]:
+def _with_id(given: str | int | Mapping[str, Any] | None) -> Mapping[str, Any]:
     return given if isinstance(given, Mapping) else {"id": given}
 
 
@@ -190,6 +195,9 @@ def _request(**fields: Any) -> RankRequest:
 
 def _records(rows: pa.Table | Rows, layout: RecordLayout, id_column: str) -> dict[str, Words]:
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist([dict(row) for row in rows])
+    doubles = [name for name in table.column_names if table.column_names.count(name) > 1]
+    if doubles:
+        raise FeatureError(f"expected each column once, found '{doubles[0]}' again", feature=doubles[0])
     if id_column not in table.column_names:
         raise FeatureError(
             f"expected a column '{id_column}', found {', '.join(table.column_names) or 'none'}",
@@ -198,12 +206,7 @@ def _records(rows: pa.Table | Rows, layout: RecordLayout, id_column: str) -> dic
     for name in layout.columns:
         if name not in table.column_names:
             table = table.append_column(name, pa.nulls(len(table)))
-    ids = canonical(table[id_column], IdFeature(kind="id", name=id_column, side=Side.USER)).to_pylist()
-    missing = next((row for row, name in enumerate(ids) if name is None), None)
-    if missing is not None:
-        raise FeatureError(
-            f"{id_column}: expected an id, found null in row {missing}", feature=id_column, row=missing
-        )
+    ids = id_texts(table[id_column], id_column)
     batch = table.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]
     words = np.concatenate([layout.of_batch(each) for each in batch])
     return dict(zip(ids, words, strict=True))

@@ -1,6 +1,5 @@
 """Ranking one request: check, fetch features, predict, score, list."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from time import perf_counter
@@ -14,6 +13,7 @@ from serving.http.json_pointer import json_pointer
 from serving.http.metrics import Metrics, Phase
 from serving.model.encoded_request import EncodedRequest, FetchedRecords
 from serving.model.request_features import without_location
+from serving.model.request_time import StateAges, request_time
 from serving.model.served_model import ServedModel
 from serving.model.worker import ModelWorker
 from serving.ranked_list import chosen_policy, ranked_items
@@ -37,6 +37,7 @@ class RankingService:
         self._worker = worker
         self._store = store
         self._metrics = metrics
+        self._state_ages = StateAges()
 
     @property
     def model(self) -> ServedModel:
@@ -55,20 +56,21 @@ class RankingService:
 
         Raises:
             InvalidRequestError: It names a score policy or carries columns that the model does not have,
-                values of the wrong type, or a candidate twice.
+                values of the wrong type, a candidate twice, or a time that is not plausible.
             DeadlinePassedError: It could not be ranked in time, and was not begun.
             ModelError: The model failed.
         """
         model = self.model
         policy = chosen_policy(model.policies, body)
         features = model.reader.read(body)
+        time_ms = request_time(body.time_ms, model)
         checked = self._phase("validate", arrival.started)
         request = EncodedRequest(
             body.query_video_id,
             [candidate["id"] for candidate in body.candidates],
             features,
             FetchedRecords(),
-            body.time_ms or time.time_ns() // 1_000_000,
+            time_ms,
         )
         missing = model.catalogue.missing(request.video_ids)
         self._metrics.catalogue(len(request.video_ids) - len(missing), len(missing))
@@ -93,6 +95,7 @@ class RankingService:
         items = ranked_items(body, [task.name for task in model.spec.tasks], predictions, policy)
         scored = self._phase("score", predicted)
         self._metrics.candidates(len(request.candidate_ids))
+        state_age = self._state_ages.at(time_ms, model)
         return {
             "request_id": arrival.request_id,
             "model_version": model.manifest.model_version,
@@ -101,6 +104,8 @@ class RankingService:
             "took_ms": round((scored - arrival.started) * 1000, 3),
             "unknown": _unknown(body, fetched),
             "degraded": degraded,
+            "state_age_s": state_age.seconds,
+            "state_stale": state_age.stale,
             "items": items,
         }
 
@@ -135,7 +140,7 @@ class RankingService:
         await self._store.ping()
 
     async def _fetch(
-        self, model: ServedModel, user_id: str, video_ids: Sequence[str]
+        self, model: ServedModel, user_id: str | None, video_ids: Sequence[str]
     ) -> tuple[FetchedRecords, list[str]]:
         """Read a viewer and some videos from the store; also return the answer's `degraded`."""
         asked_ids = frozenset(video_ids)

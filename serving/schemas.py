@@ -11,17 +11,20 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetPydanticSchema,
     StrictInt,
+    WithJsonSchema,
 )
 from pydantic_core import CoreSchema, core_schema
 from typing_extensions import TypedDict
 
+from ranker.features.entity_ids import ID_EXPECTED, id_text
+from ranker.features.hashing import MAX_BYTES
 from ranker.features.sides import Side
 from ranker.score.registry import KINDS, AnyScoreSpec, combine_of
 from serving.http.deadline import MAX_TIMEOUT_MS
 
 MAX_CANDIDATES: Final = 1_000
-MAX_ID_BITS: Final = 800
-"""Of an id given as an integer: some 240 digits, which fit into the 256 characters of an id as text."""
+_SHORT_ID: Final = MAX_BYTES // 4
+"""Characters of an id that take no more than `MAX_BYTES`, whichever they are."""
 
 
 @dataclass(frozen=True)
@@ -36,25 +39,26 @@ class _Expects:
         )
 
 
-def _digits(value: int) -> str:
-    if value.bit_length() > MAX_ID_BITS:
-        raise ValueError
-    return str(value)
-
-
 Value = Annotated[
     str | int | Annotated[float, Field(allow_inf_nan=False)] | bool | list[str | StrictInt] | None,
     _Expects("text, a finite number, true, false, a list of ids, or null"),
 ]
 Features = dict[str, Value]
-# Text first and no Python on the way: a request has hundreds of ids.
+# Short text first and no Python on the way: a request has hundreds of ids.
 _TextOrInteger = Annotated[
-    Annotated[str, Field(min_length=1, max_length=256)]
-    | Annotated[int, Field(strict=True), AfterValidator(_digits)],
+    Annotated[str, Field(min_length=1, max_length=_SHORT_ID)]
+    | Annotated[str, Field(max_length=MAX_BYTES), AfterValidator(id_text)]
+    | Annotated[int, Field(strict=True), AfterValidator(id_text)],
     Field(union_mode="left_to_right"),
-    _Expects("text of 1 to 256 characters, or a whole number"),
+    _Expects(ID_EXPECTED),
 ]
-Id = Annotated[str, GetPydanticSchema(lambda _, handler: handler.generate_schema(_TextOrInteger))]
+Id = Annotated[
+    str,
+    GetPydanticSchema(lambda _, handler: handler.generate_schema(_TextOrInteger)),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "minLength": 1, "maxLength": MAX_BYTES}, {"type": "integer"}]}
+    ),
+]
 
 
 class Schema(BaseModel):
@@ -66,7 +70,12 @@ class Schema(BaseModel):
 class UserInput(Schema):
     """The viewer."""
 
-    id: Id = Field(description='The viewer\'s id; 712 and "712" are the same.', examples=["712"])
+    id: Id | None = Field(
+        None,
+        description='The viewer\'s id; 712 and "712" are the same. Without it the viewer is unknown, such as '
+        "one who is signed out.",
+        examples=["712"],
+    )
     features: Features = Field({}, description="Columns known to the caller; they replace the stored ones.")
 
 
@@ -133,9 +142,9 @@ class RankRequest(Schema):
         None,
         strict=True,
         ge=1,
-        le=2**53,
-        description="When the request was made, Unix epoch in milliseconds; now by default. Rates and ages "
-        "are read as of then.",
+        lt=2**63,
+        description="When the request was made, Unix epoch in milliseconds, from 2000 to a day from now; now "
+        "by default. Rates and ages are read as of then.",
     )
     limit: int | None = Field(
         None,
@@ -202,6 +211,14 @@ class RankResponse(Schema):
         description="What was missing when this was ranked. `feature_store`: Redis did not answer, so "
         "neither the viewer's features nor those of videos that were not resident were used; "
         "`stored_features`: a stored record could not be read and was left out."
+    )
+    state_age_s: float | None = Field(
+        description="Seconds from the newest event that the features of the state know to the time of the "
+        "request, negative if it was made before; null if the model has no such features."
+    )
+    state_stale: bool = Field(
+        description="Whether that is longer than the longest half-life of the model's rates: then they have "
+        "decayed to what holds of everyone, and `watchnext features state` brings them up to date."
     )
     items: list[RankedVideo] = Field(description="The candidates, best first, at most `limit`.")
 

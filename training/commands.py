@@ -28,6 +28,8 @@ from training.options import (
     DataOption,
     HomeOption,
     JsonOption,
+    PlausibleSinceOption,
+    PlausibleUntilOption,
     RedisOption,
     RegistryOption,
     SinceOption,
@@ -35,6 +37,7 @@ from training.options import (
     SpecOption,
     UntilOption,
     parse_time,
+    plausible_times,
 )
 from training.refresh_state import refresh_state
 from training.report import metrics_table
@@ -62,6 +65,8 @@ def train(
     source: SourceOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    plausible_since: PlausibleSinceOption = None,
+    plausible_until: PlausibleUntilOption = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint of this run, if there is one.")
     ] = False,
@@ -83,7 +88,7 @@ def train(
         raise UserError("--registry: expected a folder or fsspec URL to publish the bundle in, found none")
     config = RunConfig(
         spec=load_spec(spec),
-        source=open_source(data, source),
+        source=open_source(data, source, plausible_times(plausible_since, plausible_until)),
         registry=registry or "",
         since_ms=parse_time(since, "--since"),
         until_ms=parse_time(until, "--until"),
@@ -125,6 +130,8 @@ def evaluate(
     source: SourceOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    plausible_since: PlausibleSinceOption = None,
+    plausible_until: PlausibleUntilOption = None,
     features: Annotated[
         FeatureMode,
         typer.Option(
@@ -142,7 +149,7 @@ def evaluate(
     console = _console()
     report = evaluate_bundle(
         Registry(registry).read(bundle),
-        open_source(data, source),
+        open_source(data, source, plausible_times(plausible_since, plausible_until)),
         since_ms=parse_time(since, "--since"),
         until_ms=parse_time(until, "--until"),
         features=features,
@@ -163,6 +170,8 @@ def load(
     spec: SpecOption = "simulated",
     data: DataOption = None,
     source: SourceOption = None,
+    plausible_since: PlausibleSinceOption = None,
+    plausible_until: PlausibleUntilOption = None,
     redis_url: RedisOption = None,
     home: HomeOption = None,
     restart: Annotated[
@@ -174,8 +183,10 @@ def load(
 ) -> None:
     """Fill the feature store with a source's users and videos; running services take them up."""
     console = _console()
+    times = plausible_times(plausible_since, plausible_until)
     with store_url(redis_url, home or default_home()) as url, connect(url) as client:
-        loaded = load_features(client, load_spec(spec), open_source(data, source), console, restart=restart)
+        opened = open_source(data, source, times)
+        loaded = load_features(client, load_spec(spec), opened, console, restart=restart)
     resumed = f", {loaded.resumed_at:,} of them earlier" if loaded.resumed_at else ""
     console.print(f"loaded {loaded.users:,} users and {loaded.videos:,} videos{resumed}")
 
@@ -187,6 +198,8 @@ def state(
     source: SourceOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    plausible_since: PlausibleSinceOption = None,
+    plausible_until: PlausibleUntilOption = None,
     redis_url: RedisOption = None,
     home: HomeOption = None,
     restart: Annotated[
@@ -206,7 +219,7 @@ def state(
         refreshed = refresh_state(
             client,
             bundle,
-            open_source(data, source),
+            open_source(data, source, plausible_times(plausible_since, plausible_until)),
             console,
             since_ms=parse_time(since, "--since"),
             until_ms=parse_time(until, "--until"),
@@ -251,6 +264,8 @@ def demo(
         str | None, typer.Option(help="A KuaiRand or Parquet folder; without it, the simulated world.")
     ] = None,
     spec: Annotated[str | None, typer.Option(help="The spec; the source's preset if left out.")] = None,
+    plausible_since: PlausibleSinceOption = None,
+    plausible_until: PlausibleUntilOption = None,
     out: Annotated[Path, typer.Option(help="Folder for the bundle, features and chart.")] = Path(
         "watchnext-demo"
     ),
@@ -261,7 +276,8 @@ def demo(
     console = _console()
     # exit by an exception, so that the demo stops the service that it started
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    run_demo(DemoConfig(data=data, spec=spec, out=out, port=port, once=once), console)
+    times = plausible_times(plausible_since, plausible_until)
+    run_demo(DemoConfig(data=data, spec=spec, out=out, port=port, once=once, times=times), console)
 
 
 def _sizes(config: RunConfig, kind: str) -> dict[str, int]:

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ranker.errors import UserError, WatchnextError
+from ranker.event_times import TimeRange
 from ranker.events import QUERY_VIDEO_ID, TIME_MS, USER_ID, VIDEO_ID
 from ranker.features.sides import Side
 from ranker.private_redis.server import private_server
@@ -55,6 +56,7 @@ class DemoConfig:
         out: Folder for the registry, the store's data and the chart.
         port: Port of the service; 0 for a free one.
         once: Whether to stop after the first rankings.
+        times: The plausible event times; None for the default ones.
     """
 
     data: str | None
@@ -62,6 +64,7 @@ class DemoConfig:
     out: Path
     port: int
     once: bool
+    times: TimeRange | None = None
 
 
 def run_demo(config: DemoConfig, console: Console) -> None:
@@ -71,7 +74,7 @@ def run_demo(config: DemoConfig, console: Console) -> None:
         UserError: The source has no preset and no spec was given.
         WatchnextError: The service did not start, or refused a request.
     """
-    source = open_source(config.data)
+    source = open_source(config.data, times=config.times)
     spec = load_spec(config.spec or _preset(source))
     registry, home = config.out / "registry", config.out / "home"
     console.rule("1. train, in temporal order")
@@ -159,7 +162,7 @@ def _requests(spec: RankerSpec, source: Source, result: RunResult) -> Iterator[d
         drawn: Sequence[str] = rng.choice(np.array(catalogue), size=count, replace=False).tolist()
         query = row.get(QUERY_VIDEO_ID)
         yield {
-            "user": {"id": str(row[USER_ID])},
+            "user": {"id": None if row[USER_ID] is None else str(row[USER_ID])},
             "query_video_id": None if query is None else str(query),
             "context": {name: row[name] for name in context},
             "time_ms": row[TIME_MS],

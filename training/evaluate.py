@@ -13,6 +13,7 @@ from enum import StrEnum
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
@@ -61,7 +62,7 @@ class _Rows:
     """What is kept of the evaluated rows."""
 
     last_ms: int
-    viewers: NDArray[np.str_]
+    viewers: NDArray[np.int64]
     labels: NDArray[np.float32]
     predictions: NDArray[np.float64]
     baseline: NDArray[np.float64] | None
@@ -166,18 +167,36 @@ def _gather(
             encoded = encoder.encode_examples(batch, labels=labels[-1] if live else None)
             output = bundle.model(encoded.to(bundle.model.device))
         predictions.append(natural_units(output, bundle.spec.tasks))
-        viewers.append(batch.column(USER_ID).cast(pa.string()).to_numpy(zero_copy_only=False).astype(np.str_))
+        viewers.append(batch.column(USER_ID).cast(pa.large_string()))
         if baseline is not None:
             scores.append(baseline.score(batch))
     if not viewers:
         return None
     return _Rows(
         last_ms,
-        np.concatenate(viewers),
+        viewer_numbers(pa.concat_arrays(viewers)),
         np.concatenate(labels),
         np.concatenate(predictions),
         np.concatenate(scores) if scores else None,
     )
+
+
+def viewer_numbers(viewers: pa.Array) -> NDArray[np.int64]:
+    """Number the viewers of rows.
+
+    Args:
+        viewers: N ids as text, null where the viewer is unknown.
+
+    Returns:
+        (N,) numbers in the order of the ids. Rows without an id have one each: nothing says that they are of
+        one viewer.
+    """
+    ids = viewers.dictionary_encode()
+    numbers = pc.rank(ids.dictionary).take(ids.indices)
+    unknown = numbers.is_null().to_numpy(zero_copy_only=False)
+    found: NDArray[np.int64] = numbers.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    found[unknown] = len(ids.dictionary) + 1 + np.arange(unknown.sum())
+    return found
 
 
 def _time(time_ms: int) -> str:

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import redis
 from numpy.typing import NDArray
 from rich.console import Console
@@ -16,11 +15,9 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ranker.errors import FeatureError, SourceError, StoreError
 from ranker.events import USER_ID, VIDEO_ID
-from ranker.features.kinds.id import IdFeature
+from ranker.features.entity_ids import id_texts
 from ranker.features.record import RecordLayout
-from ranker.features.sides import Side
 from ranker.features.stored import user_records, video_records
-from ranker.features.values import canonical
 from ranker.spec import RankerSpec
 from ranker.store.keys import load_key
 from ranker.store.records import RecordWriter
@@ -133,12 +130,7 @@ def _rows_from(first: int, what: str) -> Iterator[None]:
 
 def _ids(batch: pa.RecordBatch, name: str) -> list[str]:
     _check_column(batch, name)
-    column = canonical(batch.column(name), IdFeature(kind="id", name=name, side=Side.USER))
-    if column.null_count:
-        row = pc.index(column.is_null(), True).as_py()
-        raise FeatureError(f"{name}: expected an id, found null in row {row}", feature=name, row=row)
-    ids: list[str] = column.to_pylist()
-    return ids
+    return id_texts(batch.column(name), name)
 
 
 def _checked(batch: pa.RecordBatch, layout: RecordLayout) -> pa.RecordBatch:

@@ -1,5 +1,6 @@
 """The options that several commands of training have in common."""
 
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ranker.errors import UserError
+from ranker.event_times import TimeRange
 
 SpecOption = Annotated[str, typer.Option(help="A preset (kuairand, simulated) or a .yaml file.")]
 DataOption = Annotated[
@@ -19,6 +21,20 @@ SourceOption = Annotated[
 RegistryOption = Annotated[str, typer.Option(help="Folder or fsspec URL where bundles are kept.")]
 SinceOption = Annotated[str | None, typer.Option(help="First event time, ISO 8601 with an offset.")]
 UntilOption = Annotated[str | None, typer.Option(help="Event time to stop before, ISO 8601 with an offset.")]
+PlausibleSinceOption = Annotated[
+    str | None,
+    typer.Option(
+        help="First plausible event time, ISO 8601 with an offset; 2000-01-01T00:00Z if left out. "
+        "A log with an earlier one is refused."
+    ),
+]
+PlausibleUntilOption = Annotated[
+    str | None,
+    typer.Option(
+        help="First implausible event time, ISO 8601 with an offset; a day from now if left out. "
+        "A log with it or a later one is refused."
+    ),
+]
 RedisOption = Annotated[
     str | None, typer.Option(help="A Redis server; without it, a private one with its data in --home.")
 ]
@@ -26,6 +42,23 @@ HomeOption = Annotated[
     Path | None, typer.Option(envvar="WATCHNEXT_HOME", help="The private Redis server's data folder.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+def plausible_times(since: str | None, until: str | None) -> TimeRange:
+    """The range of event times that a log may have.
+
+    Args:
+        since: The value of `--plausible-since`.
+        until: The value of `--plausible-until`.
+
+    Raises:
+        UserError: One is not a time, or has no offset.
+    """
+    return TimeRange.plausible(
+        time.time_ns() // 1_000_000,
+        since_ms=parse_time(since, "--plausible-since"),
+        until_ms=parse_time(until, "--plausible-until"),
+    )
 
 
 def parse_time(text: str | None, option: str) -> int | None:
@@ -45,9 +78,9 @@ def parse_time(text: str | None, option: str) -> int | None:
         return None
     expected = "expected ISO 8601 with an offset, such as 2022-05-04T00:00+08:00"
     try:
-        time = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text)
     except ValueError as error:
         raise UserError(f"{option}: {expected}, found '{text}'") from error
-    if time.tzinfo is None:
+    if parsed.tzinfo is None:
         raise UserError(f"{option}: {expected}, found '{text}' without an offset")
-    return round(time.timestamp() * 1000)
+    return round(parsed.timestamp() * 1000)

@@ -15,6 +15,8 @@ from typing import Any
 
 import schemathesis
 
+from ranker.event_times import EARLIEST_MS
+
 VALUES: dict[str, dict[str, Any]] = {
     "number": {"type": ["number", "boolean", "null"]},
     "id": {"type": ["string", "number", "boolean", "null"]},
@@ -24,6 +26,8 @@ VALUES: dict[str, dict[str, Any]] = {
 """JSON schema of a feature's value by its kind."""
 MIN_TIMEOUT_MS = 10_000
 """This is added to valid deadlines that are shorter."""
+PLAUSIBLE_MS = 20 * 365 * 86_400_000
+"""Three of four times are brought into the twenty years from `EARLIEST_MS` on: most others are refused."""
 
 _lock = threading.Lock()
 _statuses: dict[str, Counter[str]] = defaultdict(Counter)
@@ -63,13 +67,16 @@ class Key:
 
 @schemathesis.hook  # type: ignore[untyped-decorator]
 def before_call(_: Any, case: Any, kwargs: dict[str, Any]) -> None:
-    """Raise short deadlines."""
+    """Raise short deadlines, and make most times plausible."""
     if case.operation.label != "POST /v1/rank":
         return
     header = str((case.headers or {}).get("X-Timeout-Ms", ""))
     if header.isascii() and header.isdigit() and 1 <= int(header) < MIN_TIMEOUT_MS:
         case.headers["X-Timeout-Ms"] = str(MIN_TIMEOUT_MS + int(header))
     if isinstance(case.body, dict):
+        time_ms = case.body.get("time_ms")
+        if type(time_ms) is int and time_ms % 4 and 0 < time_ms < 2**63:
+            case.body["time_ms"] = EARLIEST_MS + time_ms % PLAUSIBLE_MS
         timeout = case.body.get("timeout_ms")
         if type(timeout) is int and 1 <= timeout < MIN_TIMEOUT_MS:
             case.body["timeout_ms"] = MIN_TIMEOUT_MS + timeout

@@ -39,6 +39,8 @@ def canonical(column: pa.Array | pa.ChunkedArray, feature: ColumnFeature) -> pa.
         column = column.combine_chunks()
     if isinstance(column, pa.DictionaryArray):
         column = column.dictionary_decode()
+    if pa.types.is_string_view(column.type):
+        column = column.cast(pa.string())
     if pa.types.is_null(column.type):
         return pa.nulls(len(column), _form(feature))
     if feature.form is Form.BAG:
@@ -89,9 +91,17 @@ def _form(feature: ColumnFeature) -> pa.DataType:
 def _strings(column: pa.Array, feature: ColumnFeature) -> pa.Array:
     if pa.types.is_floating(column.type):
         return _digits(_numbers(column, feature))
+    if pa.types.is_decimal(column.type) and column.type.scale > 0:
+        return _decimal_digits(column)
     if not _is_plain(column.type):
         raise _wrong_type(feature, f"a column of {column.type}", None)
     return column.cast(pa.string())
+
+
+def _decimal_digits(decimals: pa.Array) -> pa.Array:
+    """Decimals without the zeros at their end, so that 712.00 is the id 712."""
+    cut = pc.replace_substring_regex(decimals.cast(pa.string()), r"(\.\d*?)0+$", r"\1")
+    return pc.replace_substring_regex(cut, r"\.$", "")
 
 
 def _digits(numbers: pa.DoubleArray) -> pa.StringArray:
@@ -102,22 +112,27 @@ def _digits(numbers: pa.DoubleArray) -> pa.StringArray:
 
 
 def _is_plain(kind: pa.DataType) -> bool:
+    """Whether values of a type are the same text in every column."""
+    if pa.types.is_dictionary(kind):
+        return _is_plain(kind.value_type)
     return any(
         check(kind)
         for check in (
             pa.types.is_string,
             pa.types.is_large_string,
+            pa.types.is_string_view,
             pa.types.is_integer,
             pa.types.is_boolean,
         )
-    )
+    ) or (pa.types.is_decimal(kind) and kind.scale == 0)
 
 
 def _lists(column: pa.Array, feature: ColumnFeature) -> pa.Array:
-    if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
-        raise _wrong_type(feature, f"a column of {column.type}", None)
-    if not _is_plain(column.type.value_type) and not pa.types.is_null(column.type.value_type):
-        raise _wrong_type(feature, f"a column of {column.type}", None)
+    kind = column.type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        raise _wrong_type(feature, f"a column of {kind}", None)
+    if not _is_plain(kind.value_type) and not pa.types.is_null(kind.value_type):
+        raise _wrong_type(feature, f"a column of {kind}", None)
     strings = column.cast(pa.list_(pa.string()))
     items = strings.flatten()
     if items.null_count == 0:
@@ -129,9 +144,10 @@ def _lists(column: pa.Array, feature: ColumnFeature) -> pa.Array:
 
 
 def _numbers(column: pa.Array, feature: ColumnFeature) -> pa.Array:
-    if not (
-        pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-    ) and not pa.types.is_boolean(column.type):
+    if not any(
+        check(column.type)
+        for check in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
+    ):
         raise _wrong_type(feature, f"a column of {column.type}", None)
     numbers = column.cast(pa.float64(), safe=False)
     infinite = np.flatnonzero(np.isinf(numbers.to_numpy(zero_copy_only=False)))

@@ -5,6 +5,7 @@ Shape letter: N rows with a label.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +22,14 @@ class JudgedRows:
     Attributes:
         labels: (N,) in natural units.
         predictions: (N,) in natural units.
-        viewers: (N,) the viewers' ids: rows of one viewer are drawn together for intervals.
+        viewers: (N,) ids or numbers of the viewers: rows of one viewer are drawn together for intervals.
         baseline: (N,) scores of another ranker to compare with; None for no comparison.
         replicates: How many times viewers are drawn for an interval.
     """
 
     labels: Floats
     predictions: Floats
-    viewers: NDArray[np.str_]
+    viewers: NDArray[Any]
     baseline: Floats | None
     replicates: int
 

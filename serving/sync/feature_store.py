@@ -46,13 +46,13 @@ class FeatureStore:
         self._probing: asyncio.Task[None] | None = None
 
     async def read(
-        self, users: RecordLayout, user_id: str, videos: RecordLayout, video_ids: Collection[str]
+        self, users: RecordLayout, user_id: str | None, videos: RecordLayout, video_ids: Collection[str]
     ) -> tuple[Words | None, dict[str, Words], bool]:
         """Read a viewer and some videos in one call.
 
         Args:
             users: Layout of the viewers' records.
-            user_id: The viewer.
+            user_id: The viewer; None for one who is unknown.
             videos: Layout of the videos' records.
             video_ids: The videos.
 
@@ -63,18 +63,20 @@ class FeatureStore:
         Raises:
             StoreError: Redis did not answer in time, or has not answered a probe since it last failed to.
         """
+        user_ids = [] if user_id is None else [user_id]
         pipeline = self._client.pipeline(transaction=False)
-        pipeline.hget(users_key(users.digest), user_id)
-        if video_ids:
-            pipeline.hmget(videos_key(videos.digest), list(video_ids))
-        user, *rest = await self._call(pipeline.execute(raise_on_error=False), self._timeout_s)
-        found, user_readable = _decode(
-            users_key(users.digest), users, [user_id], user if isinstance(user, Exception) else [user]
+        asked = [
+            (users_key(users.digest), users, user_ids),
+            (videos_key(videos.digest), videos, list(video_ids)),
+        ]
+        for key, _, ids in asked:
+            if ids:
+                pipeline.hmget(key, ids)
+        answers = iter(await self._call(pipeline.execute(raise_on_error=False), self._timeout_s))
+        (user, user_readable), (stored, videos_readable) = (
+            _decode(key, layout, ids, next(answers) if ids else []) for key, layout, ids in asked
         )
-        stored, videos_readable = _decode(
-            videos_key(videos.digest), videos, list(video_ids), *rest or [[None] * len(video_ids)]
-        )
-        return found.get(user_id), stored, user_readable and videos_readable
+        return next(iter(user.values()), None), stored, user_readable and videos_readable
 
     async def read_videos(self, layout: RecordLayout, ids: Sequence[str]) -> dict[str, Words]:
         """Read the records of some videos.

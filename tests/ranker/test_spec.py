@@ -226,3 +226,12 @@ def test_times_are_whole_milliseconds() -> None:
 
     with pytest.raises(SourceError, match=r"log: expected 'time_ms' in whole milliseconds.*timestamp"):
         SMALL_SPEC.check_schema(schema, where="log")
+
+
+@pytest.mark.parametrize("column", ["tags", "country"])
+def test_a_column_of_a_wrong_type_is_refused_before_the_first_row(column: str) -> None:
+    index = RECORDS.schema.get_field_index(column)
+    schema = RECORDS.schema.set(index, pa.field(column, pa.timestamp("ms")))
+
+    with pytest.raises(SourceError, match=rf"log: column {column}: expected .*, found a column of timestamp"):
+        SMALL_SPEC.check_schema(schema, where="log")

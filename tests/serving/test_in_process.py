@@ -46,6 +46,7 @@ def test_the_answer_is_that_of_the_service(ranker, client, policy):
         assert mine.predictions == pytest.approx(theirs["predictions"], rel=1e-5, abs=1e-6)
         assert mine.contributions == pytest.approx(theirs["contributions"], rel=1e-5, abs=1e-6)
     assert ranking.ids == [item["id"] for item in answer["items"]]
+    assert (ranking.state_age_s, ranking.state_stale) == (answer["state_age_s"], answer["state_stale"])
     assert (ranking.model_version, ranking.score_policy, ranking.score_version) == (
         answer["model_version"],
         answer["score_policy"],
@@ -76,6 +77,12 @@ def test_whole_floats_are_the_ids_that_they_are_in_a_log(ranker):
     assert as_float == ranker.rank("u", [17]).items[0].score != unknown
 
 
+def test_a_viewer_without_an_id_is_ranked_as_one_of_whom_nothing_is_known(ranker):
+    nobody = ranker.rank(None, ["1", "2"])
+    assert nobody.items == ranker.rank({"features": {}}, ["1", "2"]).items
+    assert nobody.items != ranker.rank("712", ["1", "2"]).items
+
+
 def test_no_more_than_the_limit_are_returned(ranker):
     everything, best = ranker.rank("u", range(20)), ranker.rank("u", range(20), limit=3)
 
@@ -89,6 +96,10 @@ def test_no_more_than_the_limit_are_returned(ranker):
         (lambda r: r.rank("u", ["a"], context={"weather": "rain"}), "weather"),
         (lambda r: r.rank({"id": "u", "age": 3}, ["a"]), "^/user/age: unknown field"),
         (lambda r: r.rank("u", ["a", "a"]), "candidates/1"),
+        (
+            lambda r: r.rank("u", ["a"], time_ms=1_690_000_000),
+            "^/time_ms: .*, as seconds it would be 2023",
+        ),
         (
             lambda r: r.rank("u", ["a"], policy="newest"),
             "^/policy: expected one of the score policies default, likes, found 'newest'",
@@ -105,6 +116,15 @@ def test_a_wrong_request_is_refused_with_the_place(ranker, call, message):
     [
         ([{"duration_s": 3}], "expected a column 'video_id', found duration_s"),
         ([{"video_id": "a"}, {"video_id": None}], "video_id: expected an id, found null in row 1"),
+        ([{"video_id": "a"}, {"video_id": ""}], "video_id: expected an id, found empty text in row 1"),
+        (
+            [{"video_id": "x" * 1025}],
+            r"video_id: expected an id \(text of .*found 1025 bytes",
+        ),
+        (
+            pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["video_id", "video_id"]),
+            "expected each column once, found 'video_id' again",
+        ),
         ([{"video_id": "a", "duration_s": "long"}], "duration_s: expected a finite number"),
     ],
 )

@@ -166,6 +166,35 @@ def test_the_unknown_are_ranked_and_named(client):
     assert answer["unknown"] == {"user": True, "videos": ["new", "gone"]}
 
 
+def test_a_viewer_without_an_id_is_unknown_and_ranked(client, bundle):
+    body = request(ids=["r1", "r2"], user={})
+    answer = rank(client, body)
+    assert answer["unknown"]["user"] is True
+    assert answer["items"] == rank(client, {**body, "user": {"id": None}})["items"]
+    assert answer["items"] != rank(client, {**body, "user": {"id": "712"}})["items"]
+    described = rank(client, {**body, "user": {"features": {"age": 30}}})
+    assert described["unknown"]["user"] is False
+    assert described["items"] != answer["items"]
+
+
+def test_a_video_with_a_long_id_is_stored_and_ranked(client):
+    """What is trained on and loaded can be ranked: 1,024 bytes, of however many characters."""
+    for long in ("x" * 1024, "é" * 512):
+        stored = {"id": long, "features": {"topic": "news", "duration_s": 9.0}}
+        assert client.put("/v1/videos", json=stored).status_code == 204
+        answer = rank(client, request(ids=["r1", long], user={"id": long}, query_video_id=long))
+        assert {item["id"] for item in answer["items"]} == {"r1", long}
+        assert answer["unknown"]["videos"] == []
+
+
+def test_an_implausible_time_is_refused_with_the_place_and_the_unit(client):
+    answer = client.post("/v1/rank", json=request(ids=["r1"], time_ms=1_690_000_000_000_000))
+    assert answer.status_code == 422
+    [error] = answer.json()["errors"]
+    assert error["pointer"] == "/time_ms"
+    assert error["detail"].endswith("as microseconds it would be 2023-07-22T04:26:40Z")
+
+
 def test_who_is_described_is_known(client):
     candidates = [{"id": "a", "features": {"topic": "news"}}, {"id": "b"}, {"id": "c", "features": {}}]
     body = request(candidates=candidates, query_video_id="q", query_features={"topic": "news"})

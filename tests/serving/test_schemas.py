@@ -34,11 +34,32 @@ def test_whole_numbers_are_ids():
     assert body.candidates[0]["id"] == str(2**70)
 
 
-@pytest.mark.parametrize("video_id", ["", "x" * 257, 10**300, 1.0, True, None, ["a"]])
+@pytest.mark.parametrize("video_id", ["", "x" * 1025, "é" * 513, 10**1024, "\ud800", 1.0, True, None, ["a"]])
 def test_what_is_no_id_is_refused(video_id):
     with pytest.raises(ValidationError) as caught:
         RankRequest.model_validate({**BODY, "candidates": [{"id": video_id}]})
     assert {error["loc"] for error in caught.value.errors()} == {("candidates", 0, "id")}
+
+
+@pytest.mark.parametrize("video_id", ["x" * 1024, "é" * 512, "é" * 256, "x" * 257, "a\0b"])
+def test_text_of_up_to_1024_bytes_is_an_id(video_id):
+    body = RankRequest.model_validate({**BODY, "candidates": [{"id": video_id}]})
+    assert body.candidates[0]["id"] == video_id
+
+
+def test_a_viewer_may_be_unknown_but_not_unnamed():
+    assert RankRequest.model_validate({**BODY, "user": {}}).user.id is None
+    assert RankRequest.model_validate({**BODY, "user": {"id": None}}).user.id is None
+    with pytest.raises(ValidationError):
+        RankRequest.model_validate({**BODY, "user": {"id": ""}})
+
+
+def test_the_interface_describes_ids_as_they_are_checked():
+    described = RecordInput.model_json_schema()["properties"]["id"]
+    assert described["anyOf"] == [
+        {"type": "string", "minLength": 1, "maxLength": 1024},
+        {"type": "integer"},
+    ]
 
 
 @pytest.mark.parametrize(("count", "accepted"), [(0, False), (1, True), (1000, True), (1001, False)])
@@ -67,7 +88,7 @@ def test_the_example_is_a_request():
     assert RankRequest.model_validate(example).explain is True
 
 
-@pytest.mark.parametrize("number", [0, -5, 10**238, -(10**238)])
+@pytest.mark.parametrize("number", [0, -5, 10**1023, -(10**1022)])
 def test_an_integer_of_ordinary_size_is_an_id(number):
     body = RecordInput.model_validate({"id": number})
     assert body.id == str(number)

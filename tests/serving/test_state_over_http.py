@@ -62,6 +62,14 @@ def test_the_model_says_what_it_learns_from_the_stream(client):
     assert model["state_watermark_ms"] == model["watermark_ms"] == WATERMARK_MS
 
 
+def test_the_answer_says_how_old_the_state_is(client):
+    body = {"user": {"id": "u1"}, "candidates": [{"id": "v1"}]}
+    fresh = client.post("/v1/rank", json={**body, "time_ms": WATERMARK_MS + 1_500}).json()
+    assert (fresh["state_age_s"], fresh["state_stale"]) == (1.5, False)
+    stale = client.post("/v1/rank", json={**body, "time_ms": WATERMARK_MS + 8 * 86_400_000}).json()
+    assert (stale["state_age_s"], stale["state_stale"]) == (8 * 86_400.0, True)
+
+
 def test_what_is_known_is_read_as_of_the_requests_time(client, folder):
     """Later, an age is greater and a rate has decayed; the moment is in the request, or it is now."""
     soon, later = (rank(client, time_ms=time_ms) for time_ms in (LATER_MS, LATER_MS + 30 * 86_400_000))

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ranker.errors import UserError
@@ -88,6 +90,38 @@ MISTAKES = {
         ["features", "load", "--data", "LOG", "--spec", "kuairand", "--home", "home"],
         "expected a column 'user_active_degree', found user_id, age_group",
     ),
+    "a log in seconds": (
+        ["train", "--spec", "own.yaml", "--data", "seconds.parquet", "--registry", "r"],
+        "seconds.parquet, row 0: expected 'time_ms' in milliseconds since 1970, from 2000-01-01T00:00:00Z ",
+    ),
+    "judging a log in seconds": (
+        ["evaluate", "--data", "seconds.parquet", "--registry", "REGISTRY"],
+        "found 1750000000 (1970-01-21T06:06:40Z), as seconds it would be 2025-06-15T15:06:40Z",
+    ),
+    "loading a log in seconds": (
+        ["features", "load", "--spec", "own.yaml", "--data", "seconds.parquet", "--home", "home"],
+        "as seconds it would be 2025-06-15T15:06:40Z",
+    ),
+    "a state of a log in seconds": (
+        ["features", "state", "--registry", "REGISTRY", "--data", "seconds.parquet", "--home", "home"],
+        "as seconds it would be 2025-06-15T15:06:40Z",
+    ),
+    "a demo of a log in seconds": (
+        ["demo", "--spec", "own.yaml", "--data", "seconds.parquet", "--once"],
+        "as seconds it would be 2025-06-15T15:06:40Z",
+    ),
+    "a plausible time without an offset": (
+        ["train", "--registry", "r", "--data", "LOG", "--plausible-since", "1990-01-01"],
+        "--plausible-since: expected ISO 8601 with an offset",
+    ),
+    "a log before what is plausible": (
+        ["train", "--registry", "r", "--data", "LOG", "--plausible-since", "2026-02-01T00:00Z"],
+        "from 2026-02-01T00:00:00Z to before ",
+    ),
+    "a log after what is plausible": (
+        ["evaluate", "--registry", "REGISTRY", "--data", "LOG", "--plausible-until", "2025-12-31T00:00Z"],
+        "to before 2025-12-31T00:00:00Z, found ",
+    ),
     "a demo without a spec": (
         ["demo", "--data", "LOG", "--once"],
         "expected --spec with a spec for these columns, found none",
@@ -100,6 +134,9 @@ def test_a_mistake_is_status_2_and_one_line(
     command: Command, log: str, registry: str, arguments: list[str], said: str
 ) -> None:
     Path("wrong.yaml").write_text(small(score="{terms: [{head: clik}]}"))
+    Path("own.yaml").write_text(small())
+    seconds = {"time_ms": [1_750_000_000], "user_id": ["u"], "video_id": ["v"], "click": [1]}
+    pq.write_table(pa.table(seconds), "seconds.parquet")
     Path("empty").mkdir()
     named = {"LOG": log, "REGISTRY": registry}
 

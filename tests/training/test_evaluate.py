@@ -17,7 +17,7 @@ from tests.ranker.small_spec import SMALL_SPEC, random_records
 from tests.training.record_source import RecordSource
 from training.baseline import SmoothedRates
 from training.checkpoint import RunIdentity
-from training.evaluate import EvaluationReport, FeatureMode, evaluate
+from training.evaluate import EvaluationReport, FeatureMode, evaluate, viewer_numbers
 from training.loop import TrainingLoop
 from training.publish import publish
 from training.show import comparison_table, evaluation_table
@@ -125,6 +125,13 @@ def test_an_interval_is_wider_where_a_viewers_rows_are_alike(bundle: Bundle) -> 
     assert width(twins) > 1.5 * width(singles)
 
 
+def test_rows_without_an_id_are_of_a_viewer_each() -> None:
+    ids = pa.array(["b", None, "a", "b", None, "a\0"], pa.large_string())
+
+    assert viewer_numbers(ids).tolist() == [3, 4, 1, 3, 5, 2]
+    assert viewer_numbers(pa.nulls(2, pa.large_string())).tolist() == [1, 2]
+
+
 def test_the_baseline_is_fitted_on_the_training_rows_and_judged_on_the_same_rows(
     report: EvaluationReport,
 ) -> None:
@@ -193,7 +200,7 @@ def test_the_json_has_every_figure_of_a_heads_kind(bundle: Bundle) -> None:
     found = evaluate(bundle, RecordSource(one_class), replicates=5)
     document = json.loads(found.model_dump_json(exclude_unset=True))
 
-    assert document.keys() == {"model_version", "features", "rows", "heads"}
+    assert document.keys() == {"model_version", "features", "rows", "heads", "warnings"}
     binary = {"rows", "positives", "auc", "auc_ci", "log_loss", "calibration"}
     assert document["heads"]["click"].keys() == document["heads"]["like"].keys() == binary
     assert document["heads"]["watch_time"].keys() == {"rows", "rmse", "calibration"}

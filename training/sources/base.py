@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 
+from ranker.event_times import TimeRange
+
 Offset = dict[str, Any]
 """The point at which reading a log goes on, as a JSON object that only its source can interpret."""
 
@@ -115,12 +117,14 @@ class SourceKind(Source):
 
     @classmethod
     @abstractmethod
-    def open(cls, data: str | None) -> Self:
+    def open(cls, data: str | None, times: TimeRange) -> Self:
         """Open the log that `--data` names.
 
         Args:
             data: The value of `--data`; None for a kind without a `layout`.
+            times: The plausible times. A row outside is refused, here or, where its time is not known
+                before it is read, by `batches`.
 
         Raises:
-            SourceError: The log cannot be opened.
+            SourceError: The log cannot be opened, or a time in it is not plausible.
         """

@@ -1,28 +1,33 @@
 """Parquet: a file, a folder, a glob or any fsspec URL, read as one log in event-time order."""
 
 import hashlib
-import posixpath
+import logging
 from collections.abc import Iterator
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from fsspec.core import has_magic
 
 from ranker.errors import SourceError
-from ranker.events import QUERY_PREFIX, TIME_MS, USER_ID, VIDEO_ID, check_records
+from ranker.event_times import TimeRange
+from ranker.events import QUERY_PREFIX, REQUIRED, TIME_MS, USER_ID, VIDEO_ID
 from training.sources.base import Offset, SourceBatch, SourceKind
+from training.sources.discovery import find_files, has_files
 from training.sources.last_known import last_known
+from training.sources.log_columns import common_schema, conform, event_ms, file_schema
 from training.sources.merge import DEFAULT_REORDER_ROWS, Chunk, Late, TimeMerge, rebatch
 from training.sources.parquet_offset import Cursor, FileMark, with_cursors
 
 USER_TABLE = "users.parquet"
 VIDEO_TABLE = "videos.parquet"
+_IN_EVERY_ROW = (TIME_MS, VIDEO_ID)
 _SCAN_ROWS = 65_536
+
+logger = logging.getLogger(__name__)
 
 
 class ParquetSource(SourceKind):
@@ -32,7 +37,10 @@ class ParquetSource(SourceKind):
     of `reorder_rows` rows; rows that are late by more than that are dropped and counted, or refused.
 
     Files named `users.parquet` and `videos.parquet` are the tables of users and videos and not part of the
-    log. Without them, a user's or video's row has the latest value of every column in the log.
+    log; a folder of that name is such a table in parts. Without them, a user's or video's row has the latest
+    value of every column in the log.
+
+    Every row has a video. A row without a viewer's id is of an unknown viewer; such rows are counted.
 
     An offset has the time up to which all rows were read, and a mark of every file. Resuming reads the rows
     from that time on; older files may have been deleted, and newer ones may have been added. If the buffer
@@ -42,33 +50,51 @@ class ParquetSource(SourceKind):
     kind: ClassVar[str] = "parquet"
     layout: ClassVar[str | None] = "*.parquet files, a glob or a URL"
 
-    def __init__(self, url: str, *, late: Late = "drop", reorder_rows: int = DEFAULT_REORDER_ROWS) -> None:
-        """Find the files and compare their schemas.
+    def __init__(
+        self,
+        url: str,
+        *,
+        late: Late = "drop",
+        reorder_rows: int = DEFAULT_REORDER_ROWS,
+        times: TimeRange | None = None,
+    ) -> None:
+        """Find the files, compare their schemas, and check their times.
 
         Args:
             url: A file, a folder (searched through all its folders for *.parquet), a glob or an fsspec URL.
             late: Whether rows that are late by more than the buffer are dropped or refused.
             reorder_rows: Capacity of the reorder buffer.
+            times: The plausible times; a row outside is refused. None if all times are.
 
         Raises:
-            SourceError: No file matches, one is not Parquet, or two differ in a column.
+            SourceError: No file matches, one is not Parquet, two differ in a column, or a time is not
+                plausible.
         """
         self.name = f"parquet {url}"
         self._late: Late = late
         self._reorder_rows = reorder_rows
+        self._times = times
         self._merge: TimeMerge | None = None
-        self._files, matched = _find_files(url)
-        self._tables = {
-            table: [path for path in matched if posixpath.basename(path) == table]
-            for table in (USER_TABLE, VIDEO_TABLE)
-        }
-        log = [path for path in matched if posixpath.basename(path) not in self._tables]
+        found = find_files(url)
+        self._files = found.filesystem
+        self._tables: dict[str, list[str]] = {USER_TABLE: [], VIDEO_TABLE: []}
+        log = list[str]()
+        for path in found.paths:
+            table = next((name for name in found.names_below_root(path) if name in self._tables), None)
+            (log if table is None else self._tables[table]).append(path)
         if not log:
-            raise SourceError(
-                f"{url}: expected a log in *.parquet, found {', '.join(matched) or 'no such file'}"
-            )
+            matched = ", ".join(found.paths) or found.left_out or "no such file"
+            raise SourceError(f"{url}: expected a log in *.parquet, found {matched}")
+        if found.left_out:
+            logger.warning("%s: %s", self.name, found.left_out)
         self._footers = {path: self._footer(path) for path in log}
-        self._schema = _common_schema(self._footers)
+        schemas = {
+            path: file_schema(footer.schema.to_arrow_schema(), required=REQUIRED, where=path)
+            for path, footer in self._footers.items()
+        }
+        self._time_types = {path: schema.field(TIME_MS).type for path, schema in schemas.items()}
+        self._schema = common_schema(schemas)
+        self._chunks = {path: list(self._chunks_of(path, footer)) for path, footer in self._footers.items()}
 
     @classmethod
     def recognises(cls, data: str | None) -> bool:
@@ -76,17 +102,17 @@ class ParquetSource(SourceKind):
         if data is None:
             return False
         path = Path(data)
-        return "://" in data or has_magic(data) or path.suffix == ".parquet" or any(path.rglob("*.parquet"))
+        return "://" in data or has_magic(data) or path.suffix == ".parquet" or has_files(data)
 
     @classmethod
-    def open(cls, data: str | None) -> Self:
+    def open(cls, data: str | None, times: TimeRange) -> Self:
         """Open files; see `SourceKind.open`."""
         assert data is not None
-        return cls(data)
+        return cls(data, times=times)
 
     @property
     def schema(self) -> pa.Schema:
-        """Schema of the batches: the files' columns, `time_ms` as int64 and dictionaries decoded."""
+        """Schema of the batches: the files' columns in types that hold the values of all of them."""
         return self._schema
 
     @property
@@ -114,8 +140,18 @@ class ParquetSource(SourceKind):
             until_ms=until_ms,
         )
         files = {path: dict(mark) for path, mark in self._marks.items()}
+        read = unknown = 0
         for batch, after in with_cursors(cursor, rebatch(merge, rows, skip_rows=cursor.rows), merge):
+            read, unknown = read + batch.num_rows, unknown + batch.column(USER_ID).null_count
             yield SourceBatch(batch, after.offset(files))
+        if unknown:
+            logger.warning(
+                "%s: %d of %d rows have no %s: their viewer counts as unknown",
+                self.name,
+                unknown,
+                read,
+                USER_ID,
+            )
 
     def users(self) -> Iterator[pa.RecordBatch]:
         """Yield `users.parquet`, or each user's latest values in the log."""
@@ -137,34 +173,51 @@ class ParquetSource(SourceKind):
             empty = self._schema.empty_table().select(columns)
             yield from last_known(empty, log, key).to_batches(max_chunksize=_SCAN_ROWS)
             return
-        if len(paths) > 1:
-            raise SourceError(f"{self.name}: expected one {table}, found {', '.join(paths)}")
-        with self._open(paths[0]) as file:
-            if key not in file.schema_arrow.names:
-                raise SourceError(
-                    f"{paths[0]}: expected a column '{key}', found {', '.join(file.schema_arrow.names)}"
-                )
-            yield from file.iter_batches(_SCAN_ROWS)
-
-    @cached_property
-    def _chunks(self) -> dict[str, list[Chunk]]:
-        """The row groups of every file that are not empty."""
-        return {path: list(self._chunks_of(path, footer)) for path, footer in self._footers.items()}
+        tables = {f"{path[: path.rindex(table)]}{table}" for path in paths}
+        if len(tables) > 1:
+            raise SourceError(f"{self.name}: expected one {table}, found {', '.join(sorted(tables))}")
+        footers = {path: self._footer(path) for path in paths}
+        schema = common_schema(
+            {
+                path: file_schema(footer.schema.to_arrow_schema(), required=(key,), where=path)
+                for path, footer in footers.items()
+            }
+        )
+        for path, footer in footers.items():
+            for group in range(footer.num_row_groups):
+                rows = self._read_group(path, group, footer, schema)
+                yield from rows.to_batches(max_chunksize=_SCAN_ROWS)
 
     def _chunks_of(self, path: str, footer: pq.FileMetaData) -> Iterator[Chunk]:
-        time_column = [footer.schema.column(i).path for i in range(footer.num_columns)].index(TIME_MS)
+        """The row groups of a file that are not empty.
+
+        Raises:
+            SourceError: A row has no time or no video, or its time is not plausible.
+        """
+        paths = [footer.schema.column(i).path for i in range(footer.num_columns)]
         for group in range(footer.num_row_groups):
             if not footer.row_group(group).num_rows:
                 continue
-            where, read = f"{path}, row group {group}", partial(self._read_group, path, group)
-            times = footer.row_group(group).column(time_column).statistics
-            if times is not None and times.has_min_max:
-                yield Chunk(where, times.min, times.max, read)
-                continue
-            bounds = pc.min_max(read([TIME_MS])[TIME_MS]).as_py()
-            if bounds["min"] is None:
-                raise SourceError(f"{where}: expected '{TIME_MS}' in every row, found none")
-            yield Chunk(where, bounds["min"], bounds["max"], read)
+            read = partial(self._read_group, path, group, footer, identified=_IN_EVERY_ROW)
+            statistics = {
+                name: footer.row_group(group).column(paths.index(name)).statistics for name in _IN_EVERY_ROW
+            }
+            where = f"{path}, row group {group}"
+            bounds = _time_bounds(statistics[TIME_MS], self._time_types[path])
+            if bounds is None:
+                times = self._read_group(path, group, footer, self._part(TIME_MS))[TIME_MS]
+                bounds = tuple(pc.min_max(times).as_py().values())
+                if bounds[0] is None:
+                    raise SourceError(f"{where}: expected '{TIME_MS}' in every row, found none")
+            for name, column in statistics.items():
+                if column is not None and column.null_count:
+                    read(self._part(name))  # says which row it is
+            if self._times is not None and not (bounds[0] in self._times and bounds[1] in self._times):
+                self._refuse_time(path, group, read(self._part(TIME_MS))[TIME_MS])
+            yield Chunk(where, *bounds, partial(read, self._schema))
+
+    def _part(self, name: str) -> pa.Schema:
+        return pa.schema([self._schema.field(name)])
 
     @cached_property
     def _marks(self) -> dict[str, FileMark]:
@@ -185,16 +238,35 @@ class ParquetSource(SourceKind):
             last_ms=max(chunk.last_ms for chunk in chunks),
         )
 
-    def _read_group(self, path: str, group: int, columns: list[str] | None = None) -> pa.Table:
-        names = columns or self._schema.names
-        fields = pa.schema([self._schema.field(name) for name in names])
+    def _read_group(
+        self,
+        path: str,
+        group: int,
+        footer: pq.FileMetaData,
+        schema: pa.Schema,
+        *,
+        identified: tuple[str, ...] = (),
+    ) -> pa.Table:
+        """Columns of a row group in the common schema; see `conform`."""
+        there = set(footer.schema.to_arrow_schema().names)
         try:
-            with self._open(path, metadata=self._footers[path]) as file:
-                return file.read_row_group(group, columns=names).select(names).cast(fields)
+            with self._open(path, metadata=footer) as file:
+                table = file.read_row_group(group, columns=[name for name in schema.names if name in there])
         except (pa.ArrowException, OSError) as error:
             raise SourceError(
                 f"{path}, row group {group}: expected readable Parquet, found: {error}"
             ) from error
+        first_row = _rows_before(footer, group)
+        return conform(table, schema, identified=identified, path=path, first_row=first_row)
+
+    def _refuse_time(self, path: str, group: int, time_ms: pa.ChunkedArray) -> None:
+        assert self._times is not None
+        early = pc.less(time_ms, self._times.since_ms)
+        outside = pc.or_(early, pc.greater_equal(time_ms, self._times.until_ms))
+        row = pc.index(outside, True).as_py()
+        if row >= 0:
+            number = _rows_before(self._footers[path], group) + row
+            raise SourceError(f"{path}, row {number}: {self._times.mistake(time_ms[row].as_py())}")
 
     def _footer(self, path: str) -> pq.FileMetaData:
         try:
@@ -204,56 +276,21 @@ class ParquetSource(SourceKind):
             raise SourceError(f"{path}: expected Parquet, found: {error}") from error
 
     def _open(self, path: str, *, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
-        return pq.ParquetFile(path, metadata=metadata, filesystem=self._files)
+        # Spark's old timestamps (INT96) reach beyond what nanoseconds can hold
+        return pq.ParquetFile(
+            path, metadata=metadata, filesystem=self._files, coerce_int96_timestamp_unit="ms"
+        )
 
 
-def _find_files(url: str) -> tuple[fsspec.AbstractFileSystem, list[str]]:
-    """Return the filesystem and the sorted paths that a URL matches."""
-    try:
-        files, path = fsspec.url_to_fs(url)
-        paths: list[str] = []
-        for match in [path] if files.exists(path) else files.glob(path):
-            if files.isdir(match):
-                paths += [found for found in files.find(match) if found.endswith(".parquet")]
-            else:
-                paths.append(match)
-        return files, sorted(paths)
-    except (OSError, ValueError, ImportError) as error:
-        raise SourceError(f"{url}: expected a file, folder, glob or fsspec URL, found: {error}") from error
+def _rows_before(footer: pq.FileMetaData, group: int) -> int:
+    return sum(footer.row_group(earlier).num_rows for earlier in range(group))
 
 
-def _common_schema(footers: dict[str, pq.FileMetaData]) -> pa.Schema:
-    """Return the schema that all files share.
-
-    Raises:
-        SourceError: Two files differ, or a column that every example has is missing; the message names the
-            file and the column.
-    """
-    first, *others = footers
-    schema = _plain(footers[first].schema.to_arrow_schema())
-    check_records(schema, where=first)
-    for path in others:
-        other = _plain(footers[path].schema.to_arrow_schema())
-        for name in [*schema.names, *other.names]:
-            expected, found = _type(schema, name), _type(other, name)
-            if expected != found:
-                raise SourceError(
-                    f"{path}: expected column '{name}' to be {expected or 'absent'} as in {first}, "
-                    f"found {found or 'none'}"
-                )
-    return schema.set(schema.get_field_index(TIME_MS), pa.field(TIME_MS, pa.int64()))
-
-
-def _plain(schema: pa.Schema) -> pa.Schema:
-    """Return the schema without metadata and with dictionaries decoded, which differ from file to file."""
-    types: list[Any] = [field.type for field in schema]
-    return pa.schema(
-        [
-            (name, kind.value_type if pa.types.is_dictionary(kind) else kind)
-            for name, kind in zip(schema.names, types, strict=True)
-        ]
-    )
-
-
-def _type(schema: pa.Schema, name: str) -> pa.DataType | None:
-    return schema.field(name).type if name in schema.names else None
+def _time_bounds(statistics: pq.Statistics | None, kind: Any) -> tuple[int, int] | None:
+    """The earliest and the latest time by a row group's statistics; None if they do not say."""
+    if statistics is None or not statistics.has_min_max:
+        return None
+    if pa.types.is_timestamp(kind):
+        bounds = pa.array([statistics.min_raw, statistics.max_raw], pa.int64()).cast(kind)
+        return tuple(event_ms(bounds).to_pylist())
+    return int(statistics.min), int(statistics.max)

@@ -1,9 +1,11 @@
 """The kinds of sources by name, and how one is recognised by `--data`."""
 
+import time
 from pathlib import Path
 from typing import Final
 
 from ranker.errors import SourceError
+from ranker.event_times import TimeRange
 from training.sources.base import Source, SourceKind
 from training.sources.kuairand.source import KuaiRandSource
 from training.sources.parquet import ParquetSource
@@ -15,15 +17,17 @@ SOURCES: Final[dict[str, type[SourceKind]]] = {
 """The kinds by name; the first kind that recognises `--data` opens it."""
 
 
-def open_source(data: str | None, source: str | None = None) -> Source:
+def open_source(data: str | None, source: str | None = None, times: TimeRange | None = None) -> Source:
     """Open the source that `--data` and `--source` name.
 
     Args:
         data: A folder, file, glob or fsspec URL; None for the simulated world.
         source: A key of `SOURCES`; None to recognise the kind by `data`.
+        times: The plausible times; None for those from 2000 to a day from now.
 
     Raises:
-        SourceError: No kind recognises the data, the kind does not fit it, or the source cannot be opened.
+        SourceError: No kind recognises the data, the kind does not fit it, the source cannot be opened, or a
+            time in it is not plausible.
     """
     if source is not None and source not in SOURCES:
         raise SourceError(f"--source: expected {', '.join(SOURCES)}, found '{source}'")
@@ -32,7 +36,7 @@ def open_source(data: str | None, source: str | None = None) -> Source:
         raise SourceError(f"--source {kind.kind} makes its own log: expected no --data, found '{data}'")
     if kind.layout is not None and data is None:
         raise SourceError(f"--source {kind.kind}: expected --data, found none")
-    return kind.open(data)
+    return kind.open(data, times or TimeRange.plausible(time.time_ns() // 1_000_000))
 
 
 def _recognised(data: str | None) -> str:

@@ -42,6 +42,11 @@ class StateFeature(Feature):
         """The other feature of the state that it is drawn towards, which is read first."""
         return None
 
+    @property
+    def longest_half_life_s(self) -> float | None:
+        """The time after which half of what it has learned is forgotten; None if it forgets nothing so."""
+        return None
+
     @abstractmethod
     def tracker(
         self, features: Features, labels: Sequence[Label], trackers: "Mapping[str, Tracker]"

@@ -65,6 +65,11 @@ class RateFeature(StateFeature):
         """`prior`."""
         return self.prior
 
+    @property
+    def longest_half_life_s(self) -> float:
+        """That of `half_lives`."""
+        return max(self.half_lives)
+
     def check(self, features: Features, labels: Collection[str]) -> None:
         """See `Feature`; the prior is a rate of a part of the key, with the same labels and half-lives."""
         check_key(self, self.of, features)

@@ -5,15 +5,16 @@ import numpy as np
 import pytest
 
 from load_tests.judging.comparison import calibrations, compare
-from load_tests.judging.contenders import OURS, SECOND, SINGLE, TREES, Contest
+from load_tests.judging.contenders import OURS, SECOND, SINGLE, TREES, UNDATED, Contest
 from load_tests.judging.log import Truth
 from load_tests.judging.one_pass import FROZEN, LEARNING, LIVE
 from load_tests.judging.plots import draw
 from load_tests.judging.report import markdown
+from load_tests.judging.variants import without_columns
 from tests.load_tests.judging.judged_log import DAYS, SPEC, small_log
 
 RANDOM = np.random.default_rng(0)
-CONTEST = Contest(SPEC, "no folder", DAYS, (0, 1))
+CONTEST = Contest(without_columns(SPEC, ["age"]), SPEC, "no folder", DAYS, (0, 1))
 TRUTH = Truth.of(small_log(), SPEC, DAYS)
 ROWS = len(TRUTH.labels)
 
@@ -29,6 +30,8 @@ def found(place: int) -> dict[str, dict[str, np.ndarray]]:
     return {
         OURS: guess(place, 2, every, strength=0.4),
         TREES: guess(place, 1, (FROZEN, LIVE)),
+        OURS + UNDATED: guess(place, 2, every, strength=0.8),
+        TREES + UNDATED: guess(place, 1, (FROZEN, LIVE), strength=0.8),
         SECOND: guess(place, 2, (FROZEN, LIVE)),
         **{name: guess(place, 2, every) for name in others},
     }
@@ -42,6 +45,7 @@ def report() -> dict[str, Any]:
         "source": "a log",
         "rows": ROWS,
         "spec": "judged",
+        "undated columns": ["age"],
         "kind": "mmoe",
         "days": [str(day) for day in DAYS],
         "seeds": [0, 1],
@@ -107,6 +111,31 @@ def test_the_page_says_what_was_found_and_marks_what_is_apart_from_zero(report: 
     positives = report["calibration"]["watch_time"]["positives"]
     assert positives >= 500
     assert f"| watch_time | {positives:,} | " in calibration
+
+
+def test_columns_of_an_undated_table_are_read_by_contenders_of_their_own() -> None:
+    undated = {name: spec for name, spec in CONTEST.networks.items() if name.endswith(UNDATED)}
+
+    assert undated == {OURS + UNDATED: SPEC}
+    assert CONTEST.trees == {TREES: CONTEST.spec, TREES + UNDATED: SPEC}
+    assert "age" not in {feature.name for feature in CONTEST.spec.features}
+    dated = Contest(SPEC, SPEC, "no folder", DAYS, (0,))
+    assert dated.trees == {TREES: SPEC}
+    assert OURS + UNDATED not in dated.networks
+
+
+def test_the_page_shows_what_undated_columns_bring(report: dict[str, Any]) -> None:
+    gains = report["heads"]["click"]["with undated columns"][LIVE]
+    assert gains[OURS]["gain"] > 0
+    assert gains[TREES]["gain"] > 0.1
+    assert gains["against trees"]["ours"] == gains[OURS]["ours"]
+    assert gains["against trees"]["theirs"] == gains[TREES]["ours"]
+
+    shown = markdown(report).split("## With undated columns")[1].split("##")[0]
+    assert "\nage are from a table without a date" in shown
+    assert f"| {gains[OURS]['ours']:.4f} | **{gains[OURS]['gain']:+.4f}" in shown
+    none = markdown(report | {"undated columns": []})
+    assert "undated" not in none
 
 
 def test_pictures_are_drawn(report: dict[str, Any], tmp_path: Path) -> None:

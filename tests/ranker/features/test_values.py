@@ -1,3 +1,4 @@
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,10 @@ ID, IDS, CATEGORY, NUMBER = (feature(kind) for kind in ("id", "ids", "category",
         (pa.array([2**64 - 1], pa.uint64()), ["18446744073709551615"]),
         (pa.array(["712", None, "", "日本"]), ["712", None, "", "日本"]),
         (pa.array(["a"], pa.large_string()), ["a"]),
+        (pa.array(["a", None], pa.string_view()), ["a", None]),
+        (pa.array([Decimal(712), None], pa.decimal128(20, 0)), ["712", None]),
+        (pa.array([Decimal("712.00"), None, Decimal("1.50")], pa.decimal128(20, 2)), ["712", None, "1.5"]),
+        (pa.array([Decimal(100), Decimal("-0.05")], pa.decimal256(50, 3)), ["100", "-0.05"]),
         (pa.array(["a", "b", None, "a"]).dictionary_encode(), ["a", "b", None, "a"]),
         (pa.array([712.0, np.nan, None, -0.0]), ["712", None, None, "0"]),
         (
@@ -54,6 +59,13 @@ def test_ids_and_categories_become_strings(one: Feature, column: pa.Array, expec
         (pa.array([[1], [2, 3], None, [4]]).slice(1), [["2", "3"], None, ["4"]]),
         (pa.array([[None], ["b", None], None, ["c"]]).slice(1), [["b"], None, ["c"]]),
         (pa.nulls(2), [None, None]),
+        (pa.array([[1, 2], None], pa.list_(pa.int64(), 2)), [["1", "2"], None]),
+        (pa.array([["a", None]], pa.list_(pa.string_view())), [["a"]]),
+        (
+            pa.array([["a"], ["b", "a"]], pa.list_(pa.dictionary(pa.int32(), pa.string()))),
+            [["a"], ["b", "a"]],
+        ),
+        (pa.array([[Decimal(7)]], pa.list_(pa.decimal128(9, 0))), [["7"]]),
     ],
 )
 def test_bags_become_lists_of_strings(column: pa.Array, expected: list[Any]) -> None:
@@ -66,6 +78,7 @@ def test_bags_become_lists_of_strings(column: pa.Array, expected: list[Any]) -> 
         (pa.array([1, None]), [1.0, None]),
         (pa.array([0.5, np.nan, None], pa.float32()), [0.5, None, None]),
         (pa.array([True, False]), [1.0, 0.0]),
+        (pa.array([Decimal("1.50"), None], pa.decimal128(9, 2)), [1.5, None]),
         (pa.nulls(1), [None]),
     ],
 )

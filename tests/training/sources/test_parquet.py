@@ -157,30 +157,6 @@ def test_a_file_that_is_not_parquet_is_named(tmp_path: Path) -> None:
         ParquetSource(str(tmp_path))
 
 
-@pytest.mark.parametrize(
-    ("second", "message"),
-    [
-        (
-            log([1], age=[1.5]),
-            r"2\.parquet: expected column 'age' to be int64 as in .*1\.parquet, found double",
-        ),
-        (log([1]), r"2\.parquet: expected column 'age' to be int64 as in .*1\.parquet, found none"),
-        (
-            log([1], age=[1], x=[1]),
-            r"2\.parquet: expected column 'x' to be absent as in .*1\.parquet, found int64",
-        ),
-    ],
-)
-def test_files_that_differ_are_refused_by_file_and_column(
-    tmp_path: Path, second: pa.Table, message: str
-) -> None:
-    write(tmp_path / "1.parquet", log([1], age=[1]))
-    write(tmp_path / "2.parquet", second)
-
-    with pytest.raises(SourceError, match=message):
-        ParquetSource(str(tmp_path))
-
-
 def test_a_log_without_times_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "log.parquet", log([1]).drop_columns(["time_ms"]))
 
@@ -217,6 +193,65 @@ def test_two_tables_of_users_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         SourceError, match=r"expected one users\.parquet, found .*a/users\.parquet, .*b/users"
     ):
+        list(ParquetSource(str(tmp_path)).users())
+
+
+def test_a_table_in_parts_is_one_table(tmp_path: Path) -> None:
+    """Spark writes a folder of that name."""
+    write(tmp_path / "log.parquet", log([1]))
+    write(tmp_path / "users.parquet" / "part-0.parquet", pa.table({"user_id": [1, 2], "age": [30, 40]}))
+    write(
+        tmp_path / "users.parquet" / "part-1.parquet",
+        pa.table({"user_id": ["x"], "age": pa.array([50], pa.int32())}),
+    )
+    source = ParquetSource(str(tmp_path))
+
+    assert times_of(source) == [1]
+    assert pa.Table.from_batches(source.users()).to_pydict() == {
+        "user_id": ["1", "2", "x"],
+        "age": [30, 40, 50],
+    }
+
+
+def test_hidden_files_are_no_part_of_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path / "part-0.parquet", log([1, 2]))
+    write(tmp_path / "_temporary" / "0" / "part-0.parquet", log([1, 2]))
+    write(tmp_path / "._part-0.parquet", log([1, 2]))
+
+    assert times_of(ParquetSource(str(tmp_path))) == [1, 2]
+    assert "_temporary" in caplog.text
+    assert "._part-0.parquet" in caplog.text
+
+
+@pytest.mark.parametrize("table", ["users.parquet", "videos.parquet"])
+def test_a_table_that_is_cut_off_is_named(tmp_path: Path, table: str) -> None:
+    write(tmp_path / "log.parquet", log([1]))
+    write(tmp_path / table, pa.table({"user_id": [1], "video_id": [1]}))
+    (tmp_path / table).write_bytes((tmp_path / table).read_bytes()[:-20])
+    source = ParquetSource(str(tmp_path))
+
+    with pytest.raises(SourceError, match=rf"{table}: expected Parquet, found: "):
+        list(source.users() if table == "users.parquet" else source.videos())
+
+
+def test_a_damaged_row_group_of_a_table_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "log.parquet", log([1]))
+    path = tmp_path / "videos.parquet"
+    write(path, pa.table({"video_id": list(range(1000))}), group_rows=1000)
+    damaged = bytearray(path.read_bytes())
+    damaged[4:1000] = b"\xff" * 996
+    path.write_bytes(damaged)
+
+    with pytest.raises(SourceError, match=r"videos\.parquet, row group 0: expected readable Parquet, found"):
+        list(ParquetSource(str(tmp_path)).videos())
+
+
+def test_a_table_with_a_column_twice_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "log.parquet", log([1]))
+    twice = pa.Table.from_arrays([pa.array([1])] * 3, names=["user_id", "age", "age"])
+    write(tmp_path / "users.parquet", twice)
+
+    with pytest.raises(SourceError, match=r"users\.parquet: expected each column once, found 2 .* 'age'"):
         list(ParquetSource(str(tmp_path)).users())
 
 

@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ranker.errors import SourceError
+from ranker.event_times import TimeRange
 from tests.training.sources.kuairand.small_kuairand import impression, write_kuairand
 from training.sources.kuairand.source import KuaiRandSource
 from training.sources.parquet import ParquetSource
@@ -16,7 +17,7 @@ from training.sources.simulated.source import SimulatedSource
 def parquet(tmp_path: Path) -> Path:
     path = tmp_path / "logs" / "day" / "x.parquet"
     path.parent.mkdir(parents=True)
-    pq.write_table(pa.table({"time_ms": [1], "user_id": [1], "video_id": [1]}), path)
+    pq.write_table(pa.table({"time_ms": [1_750_000_000_000], "user_id": [1], "video_id": [1]}), path)
     return path
 
 
@@ -33,6 +34,18 @@ def test_kuairands_layout_is_recognised(tmp_path: Path, source: str | None) -> N
 )
 def test_parquet_is_recognised(tmp_path: Path, parquet: Path, data: str, source: str | None) -> None:
     assert isinstance(open_source(data.format(tmp_path), source), ParquetSource)
+
+
+def test_the_plausible_times_are_those_since_2000_unless_others_are_given(tmp_path: Path) -> None:
+    ids = {"user_id": ["1"], "video_id": ["1"]}
+    pq.write_table(pa.table({"time_ms": [5], **ids}), tmp_path / "x.parquet")
+    write_kuairand(tmp_path / "kuairand", [impression(1, 10, 5)])
+
+    for data in (tmp_path / "x.parquet", tmp_path / "kuairand"):
+        with pytest.raises(SourceError, match="in milliseconds since 1970, from 2000-01-01T"):
+            list(open_source(str(data)).records(10))
+        [batch] = open_source(str(data), times=TimeRange(0, 10)).records(10)
+        assert batch.column("time_ms").to_pylist() == [5]
 
 
 @pytest.mark.parametrize("source", [None, "simulated"])

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ranker.errors import SourceError
+from ranker.event_times import TimeRange
 from ranker.events import TIME_MS, USER_ID, VIDEO_ID
 from training.sources.kuairand.csv_blocks import csv_blocks
 from training.sources.merge import Chunk, TimeMerge
@@ -38,7 +39,12 @@ _COLUMNS = dict.fromkeys((*_KEYS, "tab", *_TIMES), pa.int64()) | dict.fromkeys(_
 
 
 def read_log(
-    paths: list[Path], *, until_ms: int | None = None, run_rows: int = RUN_ROWS, group_rows: int = GROUP_ROWS
+    paths: list[Path],
+    *,
+    until_ms: int | None = None,
+    times: TimeRange | None = None,
+    run_rows: int = RUN_ROWS,
+    group_rows: int = GROUP_ROWS,
 ) -> Iterator[pa.Table]:
     """Read several logs as one in event-time order; ties keep the order of files and rows.
 
@@ -48,6 +54,7 @@ def read_log(
     Args:
         paths: CSV files in the official layout, plain or gzipped.
         until_ms: First time that is excluded.
+        times: The plausible times; None if all are.
         run_rows: Rows that are sorted in memory at once.
         group_rows: Rows of a run that are read back at once.
 
@@ -55,24 +62,27 @@ def read_log(
         Tables of `LOG_SCHEMA`; rows of the same time are in the same table.
 
     Raises:
-        SourceError: A file is unreadable; the message names it and, if one row is wrong, its line.
+        SourceError: A file is unreadable, or a time is not plausible; the message names the file and, if one
+            row is wrong, its line.
     """
     with TemporaryDirectory(prefix="watchnext-kuairand-") as folder:
         runs = [
             _write_run(run, Path(folder) / f"{number:06d}.parquet", group_rows)
-            for number, run in enumerate(_runs(paths, run_rows))
+            for number, run in enumerate(_runs(paths, run_rows, times))
         ]
         chunks = [chunk for run in runs for chunk in _chunks(run)]
         for table in TimeMerge(chunks, reorder_rows=None, until_ms=until_ms):
             yield _drop_repeats(table)
 
 
-def _runs(paths: list[Path], run_rows: int) -> Iterator[pa.Table]:
+def _runs(paths: list[Path], run_rows: int, times: TimeRange | None) -> Iterator[pa.Table]:
     for path in paths:
         file_rows = 0
         blocks: list[pa.RecordBatch] = []
         for block in csv_blocks(path, _COLUMNS):
             _check_keys(block, path, first_line=file_rows + 2)
+            if times is not None:
+                _check_times(block[TIME_MS], times, path, first_line=file_rows + 2)
             file_rows += block.num_rows
             blocks.append(block)
             if sum(block.num_rows for block in blocks) >= run_rows:
@@ -87,6 +97,14 @@ def _check_keys(block: pa.RecordBatch, path: Path, first_line: int) -> None:
         if block[name].null_count:
             line = first_line + pc.index(block[name].is_null(), True).as_py()
             raise SourceError(f"{path}, line {line}: expected a whole number as {name}, found none")
+
+
+def _check_times(time_ms: pa.Array, times: TimeRange, path: Path, first_line: int) -> None:
+    numbers = time_ms.to_numpy()
+    outside = (numbers < times.since_ms) | (numbers >= times.until_ms)
+    if outside.any():
+        row = int(outside.argmax())
+        raise SourceError(f"{path}, line {first_line + row}: {times.mistake(int(numbers[row]))}")
 
 
 def _convert(raw: pa.Table) -> pa.Table:

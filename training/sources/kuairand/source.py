@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ranker.errors import SourceError
+from ranker.event_times import TimeRange
 from ranker.events import QUERY_PREFIX, QUERY_VIDEO_ID, TIME_MS, USER_ID, VIDEO_ID
 from training.sources.base import Offset, SideTable, SourceBatch, SourceKind
 from training.sources.kuairand.history import ViewerHistory
@@ -76,18 +77,22 @@ class KuaiRandSource(SourceKind):
     )
     preset: ClassVar[str | None] = "kuairand"
 
-    def __init__(self, folder: str | Path, *, include_random: bool = False) -> None:
+    def __init__(
+        self, folder: str | Path, *, include_random: bool = False, times: TimeRange | None = None
+    ) -> None:
         """Find the files, and read the users and videos into memory.
 
         Args:
             folder: The folder with the CSV files, plain or gzipped, or the parent of a `data` folder with
                 them.
             include_random: Also read the impressions of the random policy.
+            times: The plausible times; `batches` refuses a row outside. None if all times are.
 
         Raises:
             SourceError: A file is missing or unreadable.
         """
         self.name = f"kuairand {folder}"
+        self._times = times
         found = kuairand_layout(Path(folder))
         if found is None:
             raise SourceError(
@@ -111,10 +116,10 @@ class KuaiRandSource(SourceKind):
         return data is not None and kuairand_layout(Path(data)) is not None
 
     @classmethod
-    def open(cls, data: str | None) -> Self:
+    def open(cls, data: str | None, times: TimeRange) -> Self:
         """Open a folder; see `SourceKind.open`."""
         assert data is not None
-        return cls(data)
+        return cls(data, times=times)
 
     @property
     def schema(self) -> pa.Schema:
@@ -158,7 +163,7 @@ class KuaiRandSource(SourceKind):
 
     def _followed(self, since_ms: int | None, until_ms: int | None) -> Iterator[pa.Table]:
         history = ViewerHistory()
-        for table in read_log(self._logs, until_ms=until_ms):
+        for table in read_log(self._logs, until_ms=until_ms, times=self._times):
             table = history.follow(table)
             yield table if since_ms is None else table.filter(pc.field(TIME_MS) >= since_ms)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from ranker.errors import SourceError
+from ranker.event_times import TimeRange
 from ranker.events import QUERY_PREFIX, QUERY_VIDEO_ID, TIME_MS, USER_ID, VIDEO_ID
 from training.sources.base import Offset, SourceBatch, SourceKind
 from training.sources.merge import rebatch
@@ -105,7 +106,7 @@ class SimulatedSource(SourceKind):
         return data is None
 
     @classmethod
-    def open(cls, data: str | None) -> Self:
+    def open(cls, data: str | None, times: TimeRange) -> Self:
         """Open the world of default length; see `SourceKind.open`."""
         return cls()
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from ranker.errors import SourceError
+from ranker.event_times import TimeRange
 from tests.training.sources.kuairand.small_kuairand import (
     EXCERPT,
     impression,
@@ -85,6 +86,16 @@ def test_damage_is_named_with_file_and_line(tmp_path: Path, damage: Any, message
 
     with pytest.raises(SourceError, match=rf"{EXCERPT}\.csv[:,] .*{message}"):
         table_of(KuaiRandSource(tmp_path))
+
+
+def test_an_implausible_time_is_named_with_file_and_line(tmp_path: Path) -> None:
+    now_ms = 1_651_363_200_000
+    write_kuairand(tmp_path, [impression(1, 10, time) for time in (now_ms, now_ms + 1, now_ms // 1000)])
+
+    times = TimeRange.plausible(now_ms)
+    with pytest.raises(SourceError, match=rf"{EXCERPT}\.csv, line 4: expected 'time_ms' .*, as seconds it "):
+        table_of(KuaiRandSource(tmp_path, times=times))
+    assert table_of(KuaiRandSource(tmp_path)).num_rows == 3
 
 
 def test_a_truncated_archive_is_refused(tmp_path: Path) -> None:
