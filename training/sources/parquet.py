@@ -13,8 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from fsspec.core import has_magic
 
-from ranker.errors import SourceError
+from ranker.errors import LocationError, SourceError
 from ranker.events import QUERY_PREFIX, TIME_MS, USER_ID, VIDEO_ID, check_records
+from ranker.files.location import locate
+from ranker.files.secrets import censored, shown
 from training.sources.base import Offset, SourceBatch, SourceKind
 from training.sources.last_known import last_known
 from training.sources.merge import DEFAULT_REORDER_ROWS, Chunk, Late, TimeMerge, rebatch
@@ -53,7 +55,7 @@ class ParquetSource(SourceKind):
         Raises:
             SourceError: No file matches, one is not Parquet, or two differ in a column.
         """
-        self.name = f"parquet {url}"
+        self.name = f"parquet {shown(url)}"
         self._late: Late = late
         self._reorder_rows = reorder_rows
         self._merge: TimeMerge | None = None
@@ -65,7 +67,7 @@ class ParquetSource(SourceKind):
         log = [path for path in matched if posixpath.basename(path) not in self._tables]
         if not log:
             raise SourceError(
-                f"{url}: expected a log in *.parquet, found {', '.join(matched) or 'no such file'}"
+                f"{shown(url)}: expected a log in *.parquet, found {', '.join(matched) or 'no such file'}"
             )
         self._footers = {path: self._footer(path) for path in log}
         self._schema = _common_schema(self._footers)
@@ -210,7 +212,7 @@ class ParquetSource(SourceKind):
 def _find_files(url: str) -> tuple[fsspec.AbstractFileSystem, list[str]]:
     """Return the filesystem and the sorted paths that a URL matches."""
     try:
-        files, path = fsspec.url_to_fs(url)
+        files, path = locate(url)
         paths: list[str] = []
         for match in [path] if files.exists(path) else files.glob(path):
             if files.isdir(match):
@@ -218,8 +220,13 @@ def _find_files(url: str) -> tuple[fsspec.AbstractFileSystem, list[str]]:
             else:
                 paths.append(match)
         return files, sorted(paths)
-    except (OSError, ValueError, ImportError) as error:
-        raise SourceError(f"{url}: expected a file, folder, glob or fsspec URL, found: {error}") from error
+    except LocationError as error:
+        raise SourceError(str(error)) from error
+    except Exception as error:  # every filesystem has errors of its own
+        found = censored(" ".join(str(error).split()), [url])
+        raise SourceError(
+            f"{shown(url)}: expected a file, folder, glob or fsspec URL, found: {found}"
+        ) from error
 
 
 def _common_schema(footers: dict[str, pq.FileMetaData]) -> pa.Schema:
