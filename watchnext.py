@@ -6,17 +6,22 @@
 first asked for.
 """
 
+import codecs
+import io
 import os
 import sys
+import traceback
 from importlib import import_module
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from importlib.metadata import entry_points, version
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
+from typer.core import TyperGroup
 
-from ranker.errors import UserError, WatchnextError
+from ranker.failures import DEBUG_VARIABLE, debugging, explained
+from ranker.files.secrets import censored
 
 if TYPE_CHECKING:
     from ranker.bundles.registry import Registry
@@ -35,6 +40,11 @@ HOMES = {
     "train": "training.api",
 }
 """Where what is offered to Python stands."""
+PREFIX = "WATCHNEXT"
+"""Begins the name of the environment variable of every option."""
+DEBUG = "--debug"
+ESCAPED = "watchnext.escaped"
+"""The error handler of output in an encoding that lacks a character."""
 
 
 def __getattr__(name: str) -> Any:
@@ -51,15 +61,39 @@ def __dir__() -> list[str]:
 def main() -> None:
     """Run the command line.
 
-    A user's mistake ends with status 2 and one line on standard error, any other refusal with status 1.
+    A user's mistake ends with status 2 and one line on standard error, any other failure with status 1. The
+    traceback is shown with `--debug`.
     """
+    codecs.register_error(ESCAPED, _escape)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ESCAPED)
+    try:
+        try:
+            if DEBUG in (arguments := sys.argv[1:]):  # after the subcommand, too
+                arguments.remove(DEBUG)
+                os.environ[DEBUG_VARIABLE] = "1"
+            command = typer.main.get_command(_app())
+            command(arguments, prog_name="watchnext", auto_envvar_prefix=PREFIX)
+        finally:
+            sys.stdout.flush()  # a full disk is found here, not when the interpreter ends
+    except (Exception, KeyboardInterrupt) as error:
+        sys.exit(_told(error))
+
+
+def _app() -> typer.Typer:
+    """The subcommands of every installed package."""
     app = typer.Typer(
         name="watchnext",
-        help="Rank videos by several goals at once: train on a log, serve over HTTP, evaluate.",
+        cls=_Commands,
+        help="Rank videos by several goals at once: train on a log, serve over HTTP, evaluate.\n\n"
+        f"Every option can also be given by an environment variable, which its help names: {PREFIX}_..., so "
+        "that no password need be in the list of processes.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
     )
+    app.callback()(_root)
     # Beside another busy process, spinning OpenMP threads make torch several times slower than waiting ones.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when an entry point imports torch
     missing = []
@@ -70,13 +104,79 @@ def main() -> None:
             if (error.name or "").split(".")[0] in OWN_PACKAGES:
                 raise
             missing.append(f"The commands of {entry.name} need its extra, for {error.name}.")
+    app.add_typer(import_module("ranker.bundles.commands").app, name="bundles")
     app.info.epilog = " ".join([*missing, "pip install 'watchnext\\[train,serve]'"]) if missing else None
+    return app
+
+
+class _Commands(TyperGroup):
+    """All subcommands; what they refuse is told without the passwords in the words that were given."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if isinstance(said := getattr(error, "message", None), str):
+                error.message = censored(said, sys.argv)  # type: ignore[attr-defined]
+            raise
+
+
+def _root(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version and end.",
+            is_eager=True,
+            allow_from_autoenv=False,
+            callback=lambda wanted: _print_version() if wanted else None,
+        ),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option(DEBUG, help="Show the traceback of an error; may stand after a command, too.")
+    ] = False,
+) -> None:
+    """Declare the options of all commands, for --help; `main` has read --debug before."""
+
+
+def _print_version() -> None:
+    typer.echo(f"watchnext {version('watchnext')}")
+    raise typer.Exit
+
+
+def _told(error: BaseException) -> int:
+    """Say what went wrong on standard error; return the exit status."""
+    if isinstance(error, BrokenPipeError):  # whoever read the output has read enough
+        return _stop_output() or 1
+    failure = explained(error)
+    secret = (*sys.argv, *(value for name, value in os.environ.items() if name.startswith(PREFIX)))
     try:
-        app()
-    except WatchnextError as error:
-        message = Text(" ".join(str(error).splitlines()))
-        Console(stderr=True, soft_wrap=True).print("[bold red]error:[/]", message, highlight=False)
-        sys.exit(2 if isinstance(error, UserError) else 1)
+        if debugging():
+            sys.stderr.write(censored("".join(traceback.format_exception(error)), secret))
+        if failure.line:
+            message = Text(censored(failure.line, secret))
+            Console(stderr=True, soft_wrap=True).print("[bold red]error:[/]", message, highlight=False)
+        sys.stdout.flush()
+    except OSError:
+        _stop_output()
+    return failure.status
+
+
+def _stop_output() -> None:
+    """Let what has not been written go nowhere: the interpreter would try it again, and complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(nowhere, stream.fileno())
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """Write what the terminal's encoding lacks as JSON writes it, so that JSON stays JSON."""
+    assert isinstance(error, UnicodeEncodeError)
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4)), error.end
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from ranker.events import TIME_MS
 from ranker.features.batch import Encoded
 from ranker.features.encoder import Encoder
 from ranker.features.sides import Group
+from ranker.files.whole import write_whole
 from ranker.labels.natural_units import natural_units
 from ranker.networks.inference import InferenceModel
 from ranker.networks.match_multiplications import with_kind
@@ -178,9 +179,8 @@ def main() -> None:
                 f"of a regression head {one.relative:.2e} of 1 + its size"
             )
     if not quick:
-        RESULTS.write_text(
-            json.dumps({"log": source.name.rsplit("/", 1)[-1], "found": found}, indent=2) + "\n"
-        )
+        report = {"log": source.name.rsplit("/", 1)[-1], "found": found}
+        write_whole(RESULTS, (json.dumps(report, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

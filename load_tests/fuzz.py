@@ -23,6 +23,7 @@ from load_tests.ranking.process import free_port, running
 from load_tests.ranking.reference import reference_spec
 from load_tests.ranking.world import CANDIDATES, World, make_world
 from ranker.features.sides import Side
+from ranker.files.whole import write_whole
 from ranker.spec import RankerSpec
 from ranker.spec_file import load_spec
 from serving.http.auth import ApiKey, fresh_key, hashed
@@ -192,7 +193,7 @@ def main() -> None:
     wrong = broken(report, given.min_cases)
     given.out.mkdir(parents=True, exist_ok=True)
     page = markdown(report, wrong, quick=quick)
-    (given.out / "fuzz.md").write_text(page)
+    write_whole(given.out / "fuzz.md", page.encode())
     print("\n" + page)
     sys.exit(1 if wrong else 0)
 

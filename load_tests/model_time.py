@@ -22,6 +22,7 @@ from load_tests.machine import machine
 from load_tests.ranking.reference import reference_spec
 from ranker.features.encoder import Encoder
 from ranker.features.sides import Group
+from ranker.files.whole import write_whole
 from ranker.networks.inference import InferenceModel
 from ranker.networks.layers import multiplications
 from ranker.networks.model import RankingModel
@@ -99,7 +100,9 @@ def main() -> None:
                 f"served / product {ratio:.2f} (aim at most {LIMIT})"
             )
     if not quick:
-        RESULTS.write_text(json.dumps({"machine": machine(), "results": results}, indent=2) + "\n")
+        write_whole(
+            RESULTS, (json.dumps({"machine": machine(), "results": results}, indent=2) + "\n").encode()
+        )
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from load_tests.judging.variants import KINDS, multiplications, without_columns
 from load_tests.kuairand import BESIDE, demand
 from load_tests.machine import machine
 from ranker.features.sides import Side
+from ranker.files.whole import write_whole
 from ranker.spec_file import load_spec
 from training.sources.registry import open_source
 
@@ -66,14 +67,14 @@ def main() -> None:
     if given.tune:
         tuned = tune(dated, str(given.data), [Day.parse(text) for text in TUNING_DAYS], _show)
         if given.out is not None:
-            (given.out / "quality_tuning.json").write_text(json.dumps(tuned, indent=2) + "\n")
+            write_whole(given.out / "quality_tuning.json", (json.dumps(tuned, indent=2) + "\n").encode())
         return
     contest = Contest(dated, spec, str(given.data), days, tuple(given.seeds))
     report = judge(contest, given.replicates)
     print("\n" + markdown(report))
     if given.out is not None:
-        (given.out / "quality.json").write_text(json.dumps(report, indent=2) + "\n")
-        (given.out / "quality.md").write_text(markdown(report))
+        write_whole(given.out / "quality.json", (json.dumps(report, indent=2) + "\n").encode())
+        write_whole(given.out / "quality.md", markdown(report).encode())
         draw(report, given.out)
 
 

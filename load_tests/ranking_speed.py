@@ -33,6 +33,7 @@ from load_tests.ranking.reference import reference_spec
 from load_tests.ranking.report import markdown
 from load_tests.ranking.resident import write_resident
 from load_tests.ranking.world import CANDIDATES, World, expected_predictions, make_world
+from ranker.files.whole import write_whole
 from ranker.private_redis.server import private_server
 
 CONNECTIONS = 4
@@ -228,8 +229,8 @@ def main() -> None:
                 if first:
                     report["growth"] = comparison.growth()
     given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "ranking_speed.json").write_text(json.dumps(report, indent=2) + "\n")
-    (given.out / "ranking_speed.md").write_text(markdown(report))
+    write_whole(given.out / "ranking_speed.json", (json.dumps(report, indent=2) + "\n").encode())
+    write_whole(given.out / "ranking_speed.md", markdown(report).encode())
     draw(report, given.out / "ranking_speed.png")
     print("\n" + markdown(report))
 

@@ -35,6 +35,7 @@ from load_tests.soaking.report import draw, markdown
 from load_tests.soaking.stream import Stream
 from load_tests.soaking.verify import verify
 from ranker.bundles.registry import Registry
+from ranker.files.whole import write_whole
 
 MINUTES, QUICK_MINUTES = 60.0, 2.25
 BUNDLES: Final = 3
@@ -158,8 +159,8 @@ def main() -> None:
     wrong = broken(report)
     given.out.mkdir(parents=True, exist_ok=True)
     page = markdown(report, wrong)
-    (given.out / "soak.json").write_text(json.dumps(report, indent=1) + "\n")
-    (given.out / "soak.md").write_text(page)
+    write_whole(given.out / "soak.json", (json.dumps(report, indent=1) + "\n").encode())
+    write_whole(given.out / "soak.md", page.encode())
     draw(report, given.out / "soak.png")
     print("\n" + page)
     sys.exit(1 if wrong else 0)

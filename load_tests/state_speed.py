@@ -28,6 +28,7 @@ from load_tests.states.measure import look_up_ms, memory, state_speed, training_
 from load_tests.states.plots import draw
 from load_tests.states.report import markdown
 from load_tests.states.rows import Rows
+from ranker.files.whole import write_whole
 from ranker.spec_file import load_spec
 from training.sources.kuairand.source import KuaiRandSource
 
@@ -67,8 +68,8 @@ def main() -> None:
     print(markdown(report))
     if given.out is not None:
         given.out.mkdir(parents=True, exist_ok=True)
-        (given.out / "state_speed.json").write_text(json.dumps(report, indent=2) + "\n")
-        (given.out / "state_speed.md").write_text(markdown(report))
+        write_whole(given.out / "state_speed.json", (json.dumps(report, indent=2) + "\n").encode())
+        write_whole(given.out / "state_speed.md", markdown(report).encode())
         draw(report, given.out / "state_speed.png")
 
 

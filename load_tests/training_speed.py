@@ -22,6 +22,7 @@ import torch
 from load_tests.environment import PYTHON, ROOT, install
 from load_tests.machine import processor
 from load_tests.peers.workload import BATCH, COLUMNS, DIM, EXPERT, EXPERTS, HEADS, IDS, TOWER
+from ranker.files.whole import replacing, write_whole
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -62,8 +63,8 @@ def main() -> None:
 
     report = summarise(measured, given.rows)
     given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "training_speed.json").write_text(json.dumps(report, indent=2) + "\n")
-    (given.out / "training_speed.md").write_text(markdown(report))
+    write_whole(given.out / "training_speed.json", (json.dumps(report, indent=2) + "\n").encode())
+    write_whole(given.out / "training_speed.md", markdown(report).encode())
     draw(report, given.out / "training_speed.png")
     print("\n" + markdown(report))
 
@@ -145,7 +146,8 @@ def draw(report: dict[str, Any], path: Path) -> None:
     )
     axes.set_xlim(0, 1.2 * max(f["most"] for f in found))
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+    with replacing(path) as fresh:
+        figure.savefig(fresh, dpi=150, format="png")
 
 
 if __name__ == "__main__":

@@ -5,13 +5,19 @@
     │   ├── SpecError          a ranker's description is wrong
     │   ├── SourceError        a log is missing, unreadable or lacks what the spec needs
     │   ├── FeatureError       a feature's value has the wrong type or range
-    │   ├── RegistryError      no such registry or bundle version
+    │   ├── RegistryError      no such registry or bundle version, or it cannot be read or written
+    │   │   └── UnansweredError    a registry does not answer in time
+    │   ├── FileError          a file or folder cannot be read or written
+    │   ├── LocationError      a path or URL leads nowhere
+    │   ├── LockedError        another process is writing the same
     │   ├── UnknownPolicyError   the bundle has no score policy of that name
     │   └── InvalidRequestError  a ranking request carries what the model cannot read
     ├── BundleError            a bundle is damaged, incomplete or of a newer format
     ├── CheckpointError        a checkpoint is damaged or belongs to another run
+    ├── StoppedError           a run was stopped by a signal; it can go on
     ├── NonFiniteLossError     training met a loss that is not a number
     ├── StoreError             Redis cannot be started or reached
+    │   ├── StoreUrlError      what was given as Redis's URL is none; a UserError, too
     │   └── DamagedStateError  a stored feature state is incomplete, changed or of another kind
     ├── ModelError             the model failed on a request that was valid
     ├── EvictedError           videos of a request left the catalogue while it waited
@@ -56,7 +62,23 @@ class FeatureError(UserError):
 
 
 class RegistryError(UserError):
-    """No such registry, or no such bundle version in it."""
+    """No such registry, no such bundle version in it, or a registry that cannot be read or written."""
+
+
+class UnansweredError(RegistryError):
+    """A registry does not answer in time, such as one on a stuck network mount."""
+
+
+class FileError(UserError):
+    """A file or folder cannot be read or written."""
+
+
+class LocationError(UserError):
+    """A path or URL leads nowhere: its scheme, its options or its user's home are unknown."""
+
+
+class LockedError(UserError):
+    """Another process is writing the same."""
 
 
 class UnknownPolicyError(UserError):
@@ -90,12 +112,28 @@ class CheckpointError(WatchnextError):
     """A checkpoint is damaged or belongs to another run."""
 
 
+class StoppedError(WatchnextError):
+    """A run was stopped by a signal and has written a checkpoint, from which it can go on.
+
+    Attributes:
+        signal: The signal's number.
+    """
+
+    def __init__(self, message: str, *, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal
+
+
 class NonFiniteLossError(WatchnextError):
     """Training met a loss that is not a finite number."""
 
 
 class StoreError(WatchnextError):
     """Redis cannot be started or reached."""
+
+
+class StoreUrlError(StoreError, UserError):
+    """What was given as Redis's URL is none, or has options that the client does not know."""
 
 
 class DamagedStateError(StoreError):

@@ -1,13 +1,14 @@
 """Specs at rest: presets and YAML files, with every mistake explained by its key."""
 
 from importlib import resources
-from pathlib import Path
 from typing import Any, Final
 
 import yaml
 from pydantic import ValidationError
 
-from ranker.errors import SpecError
+from ranker.errors import FileError, SpecError
+from ranker.files.location import local_path
+from ranker.files.regular import read_regular
 from ranker.networks.sharing.registry import DEFAULT_KIND
 from ranker.score.registry import DEFAULT_COMBINE
 from ranker.spec import RankerSpec
@@ -34,11 +35,15 @@ def load_spec(name_or_path: str) -> RankerSpec:
         SpecError: No such preset or file, not YAML, or a mistake in it; the message names the key.
     """
     if name_or_path.endswith((".yaml", ".yml")):
-        path = Path(name_or_path)
-        if not path.is_file():
-            raise SpecError(f"{path}: expected a spec, found no such file")
+        path = local_path(name_or_path)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_regular(path).decode()
+        except FileNotFoundError as error:
+            raise SpecError(f"{path}: expected a spec, found no such file") from error
+        except FileError as error:
+            raise SpecError(str(error)) from error
+        except OSError as error:
+            raise SpecError(f"{path}: expected a spec, found: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise SpecError(f"{path}: expected UTF-8, found {error}") from error
         return parse_spec(text, where=str(path))

@@ -13,6 +13,7 @@ import typer
 
 from ranker.device import choose_device
 from ranker.errors import UserError
+from ranker.files.location import local_path
 from ranker.private_redis.server import default_home, store_url
 from serving.app import create_app
 from serving.http.auth import ApiKey, fresh_key, hashed
@@ -33,33 +34,51 @@ app.add_typer(keys_app, name="keys")
 
 @app.command()
 def serve(
-    registry: Annotated[str, typer.Option(help="Folder or fsspec URL that `watchnext train` exported to.")],
+    registry: Annotated[
+        str,
+        typer.Option(
+            envvar="WATCHNEXT_REGISTRY", help="Folder or fsspec URL that `watchnext train` exported to."
+        ),
+    ],
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every one.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free one.")
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port to listen on; 0 for any free one.")
     ] = 8000,
     redis_url: Annotated[
         str | None,
-        typer.Option(help="Redis server with the features; by default a private one in the data folder."),
+        typer.Option(
+            envvar="WATCHNEXT_REDIS_URL",
+            help="Redis server with the features; by default a private one in the data folder.",
+        ),
     ] = None,
     home: Annotated[
         Path | None,
         typer.Option(
+            parser=local_path,
+            metavar="FOLDER",
             envvar="WATCHNEXT_HOME",
             help="Data folder of the private Redis.  [default: ~/.local/share/watchnext]",
         ),
     ] = None,
     api_keys: Annotated[
         Path | None,
-        typer.Option(help="File that `watchnext keys new` made; needed to listen beyond this machine."),
+        typer.Option(
+            parser=local_path,
+            metavar="FILE",
+            help="File that `watchnext keys new` made; needed to listen beyond this machine.",
+        ),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes behind the port.")] = 1,
+    workers: Annotated[
+        int, typer.Option(metavar="1..64", min=1, max=64, help="Processes behind the port.")
+    ] = 1,
     model_threads: Annotated[
         int | None,
-        typer.Option(min=1, help="Threads of the model in a process.  [default: its share of the cores]"),
+        typer.Option(
+            metavar="N", min=1, help="Threads of the model in a process.  [default: its share of the cores]"
+        ),
     ] = None,
     catalogue_mb: Annotated[
-        int, typer.Option(min=1, help="Memory for resident videos in a process, in MB.")
+        int, typer.Option(metavar="MB", min=1, help="Memory for resident videos in a process, in MB.")
     ] = 1024,
     device: Annotated[str, typer.Option(help="Where the model runs: auto, cpu or cuda.")] = "auto",
 ) -> None:
@@ -97,7 +116,12 @@ def new_key(
     name: Annotated[str, typer.Option(help="Whose key it is, such as the caller's name.")],
     role: Annotated[Role, typer.Option(help="What it is for; each role may do what those before it may.")],
     file: Annotated[
-        Path | None, typer.Option(help="Add the key's hash to this file; without it, print the line.")
+        Path | None,
+        typer.Option(
+            parser=local_path,
+            metavar="FILE",
+            help="Add the key's hash to this file; without it, print the line.",
+        ),
     ] = None,
 ) -> None:
     """Make a key: print it, this once, and what the service must know of it."""

@@ -44,6 +44,11 @@ class RankingService:
         """The model that ranks now."""
         return self._models.model
 
+    @property
+    def refused_version(self) -> str | None:
+        """The registry's current version, if another one ranks in its place."""
+        return self._models.refused
+
     async def rank(self, body: RankRequest, arrival: Arrival) -> dict[str, Any]:
         """Rank the candidates of one request; the whole answer is from one model.
 

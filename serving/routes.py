@@ -78,6 +78,7 @@ async def model(ranking: Ranking) -> ModelResponse:
     spec, manifest = served.spec, served.manifest
     return ModelResponse(
         model_version=manifest.model_version,
+        refused_version=ranking.refused_version,
         score_version=served.policies.default.version,
         spec=spec.name,
         watermark_ms=manifest.watermark_ms,

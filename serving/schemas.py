@@ -263,6 +263,11 @@ class ModelResponse(Schema):
     """The model that ranks, and how its predictions become a score."""
 
     model_version: str
+    refused_version: str | None = Field(
+        None,
+        description="The registry's current version, if it is damaged or cannot be prepared, and so another "
+        "one ranks in its place; null if the current one ranks.",
+    )
     score_version: str = Field(description="Of the default score policy.")
     spec: str = Field(description="The spec's name.")
     watermark_ms: int | None = Field(description="The model has seen events up to this time, UTC.")

@@ -52,7 +52,9 @@ def train(
         SpecError: The spec has a mistake.
         SourceError: The log is unreadable, has a time that is not plausible, has no rows within the bounds,
             or lacks a column of the spec.
-        RegistryError: The run's folder cannot be written.
+        RegistryError: The registry or the run's folder cannot be written.
+        LockedError: Another process trains in the run's folder.
+        FileError: A checkpoint or the metrics cannot be written, such as on a full disk.
         CheckpointError: The checkpoint to resume from is damaged or of another run.
         NonFiniteLossError: The loss became infinite or NaN.
     """

@@ -9,6 +9,8 @@ import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ranker.files.whole import replacing
+
 MIN_POSITIVES = 30
 """Windows with fewer positives are not drawn, because their AUC is too noisy."""
 
@@ -23,6 +25,9 @@ def auc_chart(windows: pa.Table, path: Path, title: str) -> None:
         windows: The result of `ProgressiveMetrics.rows`.
         path: The PNG file to write.
         title: Title of the chart.
+
+    Raises:
+        FileError: The file cannot be written.
     """
     figure = Figure(figsize=(9, 4.8), layout="constrained")
     axes = figure.subplots()
@@ -49,7 +54,8 @@ def auc_chart(windows: pa.Table, path: Path, title: str) -> None:
         start, end = _time(rows[0]["window_start_ms"]), _time(rows[-1]["window_end_ms"])
         axes.set_xlim(start, end + (end - start) / 8)  # type: ignore[arg-type]  # room for the names
         _name_lines(axes, end, ends)
-    figure.savefig(path, dpi=130)
+    with replacing(path) as fresh:
+        figure.savefig(fresh, dpi=130, format="png")
 
 
 def _name_lines(axes: Axes, end: datetime, ends: list[tuple[float, str, Any]]) -> None:

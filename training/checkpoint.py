@@ -7,7 +7,6 @@ the old one and then renamed.
 """
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 import torch
+import yaml
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
@@ -23,10 +23,12 @@ from torch import Tensor
 
 from ranker.errors import CheckpointError
 from ranker.features.encoder import EncoderState
+from ranker.files.whole import replacing
 from ranker.spec import RankerSpec
 from ranker.spec_file import dump_spec
 from training.loop import TrainingLoop
 from training.sources.base import Offset
+from training.spec_difference import differences
 
 FORMAT = 4
 """Raised whenever an older watchnext could not go on from what a newer one writes, or the reverse."""
@@ -82,6 +84,9 @@ def save(path: Path, loop: TrainingLoop, run: RunIdentity) -> None:
         path: The file.
         loop: What to save, with its trainer.
         run: Which run it is.
+
+    Raises:
+        FileError: It cannot be written, such as on a full disk; the one at `path` stays.
     """
     trainer = loop.trainer
     reached = Reached(rows=trainer.rows, watermark_ms=trainer.watermark_ms, offset=loop.offset)
@@ -92,12 +97,9 @@ def save(path: Path, loop: TrainingLoop, run: RunIdentity) -> None:
         "encoder": trainer.encoder.state().model_dump_json(),
     }
     tensors = {name: tensor.contiguous() for name, tensor in _tensors(loop).items()}
-    fresh = path.with_name(path.name + ".new")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, fresh, metadata={**header, "digest": _digest(header, tensors)})
-    sync(fresh)
-    os.replace(fresh, path)
-    sync(path.parent)
+    digest = _digest(header, tensors)
+    with replacing(path) as fresh:
+        save_file(tensors, fresh, metadata={**header, "digest": digest})
 
 
 def restore(path: Path, loop: TrainingLoop, run: RunIdentity) -> Reached:
@@ -126,9 +128,11 @@ def restore(path: Path, loop: TrainingLoop, run: RunIdentity) -> Reached:
     for field in RunIdentity.model_fields:
         expected, found = getattr(run, field), getattr(found_run, field)
         if expected != found:
+            differs = f"expected {field} {expected!r}, found {found!r}"
+            if field == "spec":
+                differs = "; ".join(map(str, differences(yaml.safe_load(expected), yaml.safe_load(found))))
             raise CheckpointError(
-                f"{path}: is of another run: expected {field} {expected!r:.120}, found {found!r:.120}; "
-                "train without --resume to start anew"
+                f"{path}: is of another run: {differs}; train without --resume to start anew"
             )
     trainer = loop.trainer
     trainer.encoder.load(encoder)
@@ -159,15 +163,6 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             f"{path}: expected digest {digest}, found {_digest(header, tensors)}: the file was changed"
         )
     return header, tensors
-
-
-def sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _tensors(loop: TrainingLoop) -> dict[str, Tensor]:

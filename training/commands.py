@@ -13,7 +13,9 @@ import typer
 from rich.console import Console
 
 from ranker.bundles.registry import Registry
-from ranker.errors import UserError
+from ranker.errors import StoppedError, UserError
+from ranker.files.location import local_path
+from ranker.files.secrets import shown
 from ranker.networks.match_multiplications import with_kind
 from ranker.networks.model import RankingModel
 from ranker.networks.sharing.registry import kind_names
@@ -46,6 +48,7 @@ from training.show import comparison_table, evaluation_table, sizes_table
 from training.sources.kuairand.download import download_kuairand
 from training.sources.registry import open_source
 from training.sources.simulated.write import write_simulation
+from training.stopping import StopSignals, resume_command
 
 app = typer.Typer()
 features = typer.Typer(help="Fill the feature store.")
@@ -58,7 +61,10 @@ app.add_typer(data, name="data")
 def train(
     registry: Annotated[
         str | None,
-        typer.Option(help="Folder or fsspec URL to publish the bundle in; only --dry-run needs none."),
+        typer.Option(
+            envvar="WATCHNEXT_REGISTRY",
+            help="Folder or fsspec URL to publish the bundle in; only --dry-run needs none.",
+        ),
     ] = None,
     spec: SpecOption = "simulated",
     data: DataOption = None,
@@ -104,7 +110,12 @@ def train(
         else:
             console.print(sizes_table(config.spec, kinds))
         return
-    result = run(config, console, live=not as_json)
+    try:
+        result = run(config, console, live=not as_json, stop=StopSignals())
+    except StoppedError as stopped:
+        said = f"{stopped}; go on with: {resume_command(sys.argv[1:])}"
+        Console(stderr=True, soft_wrap=True).print(said, markup=False, highlight=False)
+        raise typer.Exit(128 + stopped.signal) from None
     trainer = result.trainer
     if as_json:
         report = {
@@ -116,7 +127,7 @@ def train(
         return
     console.print(metrics_table(trainer))
     console.print(
-        f"published {result.model_version} in {registry} after {trainer.rows:,} rows",
+        f"published {result.model_version} in {shown(config.registry)} after {trainer.rows:,} rows",
         markup=False,
         soft_wrap=True,
     )
@@ -242,14 +253,21 @@ def state(
 
 
 @data.command()
-def kuairand(out: Annotated[Path, typer.Option(help="Where the folder KuaiRand-Pure is to be.")]) -> None:
+def kuairand(
+    out: Annotated[
+        Path,
+        typer.Option(parser=local_path, metavar="FOLDER", help="Where the folder KuaiRand-Pure is to be."),
+    ],
+) -> None:
     """Download KuaiRand-Pure from Zenodo, check its md5 and unpack it."""
     Console().print(f"KuaiRand-Pure is in {download_kuairand(out)}", markup=False, soft_wrap=True)
 
 
 @app.command()
 def simulate(
-    out: Annotated[Path, typer.Option(help="Folder for the Parquet files.")],
+    out: Annotated[
+        Path, typer.Option(parser=local_path, metavar="FOLDER", help="Folder for the Parquet files.")
+    ],
     days: Annotated[int, typer.Option(min=1, help="Days of the world.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the world.")] = 0,
 ) -> None:
@@ -261,14 +279,21 @@ def simulate(
 @app.command()
 def demo(
     data: Annotated[
-        str | None, typer.Option(help="A KuaiRand or Parquet folder; without it, the simulated world.")
+        str | None,
+        typer.Option(
+            envvar="WATCHNEXT_DATA", help="A KuaiRand or Parquet folder; without it, the simulated world."
+        ),
     ] = None,
-    spec: Annotated[str | None, typer.Option(help="The spec; the source's preset if left out.")] = None,
+    spec: Annotated[
+        str | None,
+        typer.Option(envvar="WATCHNEXT_SPEC", help="The spec; the source's preset if left out."),
+    ] = None,
     plausible_since: PlausibleSinceOption = None,
     plausible_until: PlausibleUntilOption = None,
-    out: Annotated[Path, typer.Option(help="Folder for the bundle, features and chart.")] = Path(
-        "watchnext-demo"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(parser=local_path, metavar="FOLDER", help="Folder for the bundle, features and chart."),
+    ] = Path("watchnext-demo"),
     port: Annotated[int, typer.Option(help="Port of the service; 0 for a free one.")] = 8000,
     once: Annotated[bool, typer.Option("--once", help="Stop after the first rankings.")] = False,
 ) -> None:

@@ -6,6 +6,7 @@ training, and nothing else.
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -176,7 +177,11 @@ def _requests(spec: RankerSpec, source: Source, result: RunResult) -> Iterator[d
 def _service(registry: Path, home: Path, port: int) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     command = [sys.executable, "-m", "watchnext", "serve", "--registry", str(registry), "--home", str(home)]
     log = (home / "service.log").open("wb")
-    process = subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=subprocess.STDOUT)
+    options = ("WATCHNEXT_SERVE_", "WATCHNEXT_REDIS_URL")  # what was meant for another service
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(options)}
+    process = subprocess.Popen(
+        [*command, "--port", str(port)], stdout=log, stderr=subprocess.STDOUT, env=environment
+    )
     url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + READY_TIMEOUT_S

@@ -24,7 +24,7 @@ class Every:
         rows: Interval in rows learned; None for no such interval.
         seconds: Interval in seconds; None for no such interval.
         event_ms: Interval in milliseconds of event time; None for no such interval.
-        at_end: Whether the action is also done when the source ends.
+        at_end: Whether the action is also done when the source ends, or the loop is stopped.
     """
 
     def __init__(
@@ -92,12 +92,19 @@ class TrainingLoop:
         self.offset: Offset | None = None
         self.recent: pa.RecordBatch | None = None
 
-    def run(self, batches: Iterable[SourceBatch], actions: Sequence[Every]) -> None:
-        """Learn every batch and do the actions that are due, until the source ends.
+    def run(
+        self,
+        batches: Iterable[SourceBatch],
+        actions: Sequence[Every],
+        *,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Learn every batch and do the actions that are due, until the source ends or the loop is to stop.
 
         Args:
             batches: The batches after `offset`.
             actions: The actions, in the order in which they are done.
+            stop: Asked after each step whether it was the last one.
 
         Raises:
             NonFiniteLossError: See `Trainer.step`; `offset` is still the one before the batch.
@@ -110,6 +117,8 @@ class TrainingLoop:
             self._remember(batch.records)
             for action in actions:
                 action.after_step(self.trainer)
+            if stop():
+                break
         for action in actions:
             action.finish(self.trainer)
 

@@ -9,16 +9,23 @@ import typer
 
 from ranker.errors import UserError
 from ranker.event_times import TimeRange
+from ranker.files.location import local_path
 
-SpecOption = Annotated[str, typer.Option(help="A preset (kuairand, simulated) or a .yaml file.")]
+SpecOption = Annotated[
+    str, typer.Option(envvar="WATCHNEXT_SPEC", help="A preset (kuairand, simulated) or a .yaml file.")
+]
 DataOption = Annotated[
     str | None,
-    typer.Option(help="A folder, file, glob or fsspec URL; without it, the simulated world."),
+    typer.Option(
+        envvar="WATCHNEXT_DATA", help="A folder, file, glob or fsspec URL; without it, the simulated world."
+    ),
 ]
 SourceOption = Annotated[
     str | None, typer.Option(help="kuairand, parquet or simulated; recognised from --data if left out.")
 ]
-RegistryOption = Annotated[str, typer.Option(help="Folder or fsspec URL where bundles are kept.")]
+RegistryOption = Annotated[
+    str, typer.Option(envvar="WATCHNEXT_REGISTRY", help="Folder or fsspec URL where bundles are kept.")
+]
 SinceOption = Annotated[str | None, typer.Option(help="First event time, ISO 8601 with an offset.")]
 UntilOption = Annotated[str | None, typer.Option(help="Event time to stop before, ISO 8601 with an offset.")]
 PlausibleSinceOption = Annotated[
@@ -36,12 +43,24 @@ PlausibleUntilOption = Annotated[
     ),
 ]
 RedisOption = Annotated[
-    str | None, typer.Option(help="A Redis server; without it, a private one with its data in --home.")
+    str | None,
+    typer.Option(
+        envvar="WATCHNEXT_REDIS_URL",
+        help="A Redis server; without it, a private one with its data in --home.",
+    ),
 ]
 HomeOption = Annotated[
-    Path | None, typer.Option(envvar="WATCHNEXT_HOME", help="The private Redis server's data folder.")
+    Path | None,
+    typer.Option(
+        parser=local_path,
+        metavar="FOLDER",
+        envvar="WATCHNEXT_HOME",
+        help="The private Redis server's data folder.",
+    ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", envvar="WATCHNEXT_JSON", help="Print JSON instead of tables.")
+]
 
 
 def plausible_times(since: str | None, until: str | None) -> TimeRange:

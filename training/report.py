@@ -1,6 +1,6 @@
 """What a run shows while it goes: a live table, TensorBoard events, and the metrics as Parquet."""
 
-import os
+import contextlib
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 from torch.utils.tensorboard import SummaryWriter
 
+from ranker.files.whole import naming, replacing
 from training.trainer import Trainer
 
 METRICS_FILE = "metrics.parquet"
@@ -37,7 +38,8 @@ class Report:
         self._folder = folder
         self._trainer = trainer
         self._written = trainer.metrics.closed
-        self._writer = SummaryWriter(str(folder), purge_step=self._written)
+        with naming(folder):
+            self._writer = SummaryWriter(str(folder), purge_step=self._written)
         self._live = Live(console=console, auto_refresh=False, transient=True) if live else None
         self._started, self._start_rows = time.monotonic(), trainer.rows
 
@@ -51,7 +53,8 @@ class Report:
     ) -> None:
         if self._live:
             self._live.stop()
-        self._writer.close()
+        with contextlib.suppress(OSError) if error else naming(self._folder):
+            self._writer.close()
 
     def update(self) -> None:
         """Show how far the trainer has come."""
@@ -60,7 +63,16 @@ class Report:
             self._live.update(Group(self._headline(now), metrics_table(self._trainer)), refresh=True)
 
     def write(self) -> None:
-        """Write the finished windows: the new ones for TensorBoard, those that are kept as Parquet."""
+        """Write the finished windows: the new ones for TensorBoard, those that are kept as Parquet.
+
+        Raises:
+            FileError: They cannot be written.
+        """
+        with naming(self._folder):
+            self._write_events()
+        write_table(self._folder / METRICS_FILE, self._trainer.metrics.rows(with_open=True))
+
+    def _write_events(self) -> None:
         metrics = self._trainer.metrics
         heads = len(metrics.heads)
         fresh = metrics.rows(since=self._written).to_pylist()
@@ -76,7 +88,6 @@ class Report:
                     )
         self._writer.flush()
         self._written = metrics.closed
-        write_table(self._folder / METRICS_FILE, metrics.rows(with_open=True))
 
     def _headline(self, now: float) -> Text:
         rows = self._trainer.rows
@@ -116,7 +127,10 @@ def number(value: float | None, *, digits: int = 4) -> str:
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Write Parquet beside the old file and rename it."""
-    fresh = path.with_name(path.name + ".new")
-    pq.write_table(table, fresh)
-    os.replace(fresh, path)
+    """Write Parquet whole or not at all.
+
+    Raises:
+        FileError: It cannot be written.
+    """
+    with replacing(path) as fresh:
+        pq.write_table(table, fresh)

@@ -1,6 +1,8 @@
 """A run: one pass over a source in temporal order, with checkpoints, ending in a published bundle."""
 
+import contextlib
 import logging
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -8,19 +10,24 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ranker.bundles.registry import Registry, is_local
+from ranker.bundles.registry import Registry
 from ranker.device import choose_device, fast_bfloat16
-from ranker.errors import RegistryError, SourceError
+from ranker.errors import RegistryError, SourceError, StoppedError
+from ranker.files.location import local_path, locate
+from ranker.files.lock import locked
+from ranker.files.whole import remove_leftovers
 from ranker.spec import RankerSpec
 from training.checkpoint import RunIdentity, restore, save
 from training.loop import Every, TrainingLoop
 from training.publish import publish
-from training.report import REFRESH_S, Report
+from training.report import METRICS_FILE, REFRESH_S, Report
 from training.sources.base import Source, SourceBatch
+from training.stopping import StopSignals
 from training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 CHECKPOINT_FILE = "checkpoint.safetensors"
+LOCK_FILE = "run.lock"
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ class RunConfig:
     @property
     def folder(self) -> Path:
         """The run's checkpoint and metrics: inside the registry if that is a folder, else in ./runs."""
-        base = Path(self.registry.removeprefix("file://")) if is_local(self.registry) else Path()
+        base = local_path(self.registry) if locate(self.registry).is_local else Path()
         return base / "runs" / self.spec.name
 
     @property
@@ -73,23 +80,49 @@ class RunResult:
     trainer: Trainer
 
 
-def run(config: RunConfig, console: Console, *, live: bool = True) -> RunResult:
+def run(
+    config: RunConfig, console: Console, *, live: bool = True, stop: StopSignals | None = None
+) -> RunResult:
     """Train and publish.
+
+    What could keep the bundle from being published is tried before the first row is read.
 
     Args:
         config: The run.
         console: Where progress is shown.
         live: Whether to show progress.
+        stop: Signals that end the run after a step, with a checkpoint; None to leave signals alone.
 
     Raises:
         SourceError: The source lacks what the spec needs, has no rows within the bounds, or no longer begins
             with what the checkpoint has learned.
-        RegistryError: The run's folder cannot be written.
+        RegistryError: The registry or the run's folder cannot be written.
+        LockedError: Another process trains in the run's folder.
         CheckpointError: The checkpoint to resume from is damaged or of another run.
+        FileError: A checkpoint or the metrics cannot be written, such as on a full disk.
+        StoppedError: A signal came; the checkpoint has everything up to then.
         NonFiniteLossError: The loss became infinite or NaN; the last good checkpoint stays.
     """
+    config.spec.check_schema(config.source.schema, where=config.source.name)
+    registry, folder = Registry(config.registry), config.folder
+    _check_identity(config.identity)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RegistryError(f"{folder}: expected a folder to write to, found: {error.strerror}") from error
+    with locked(folder / LOCK_FILE, str(folder)):
+        remove_leftovers(folder / CHECKPOINT_FILE)
+        remove_leftovers(folder / METRICS_FILE)
+        registry.check_writable()
+        loop = _learned(config, console, live, stop or contextlib.nullcontext())
+        return RunResult(publish(loop, registry, config.identity), loop.trainer)
+
+
+def _learned(
+    config: RunConfig, console: Console, live: bool, stop: "StopSignals | contextlib.nullcontext[None]"
+) -> TrainingLoop:
+    """Learn to the end of the source, from the checkpoint if the run is to be resumed."""
     spec, identity = config.spec, config.identity
-    spec.check_schema(config.source.schema, where=config.source.name)
     device = choose_device(config.device)
     trainer = Trainer(spec, seed=config.seed, device=device, bfloat16=fast_bfloat16(device))
     loop = TrainingLoop(trainer)
@@ -98,24 +131,35 @@ def run(config: RunConfig, console: Console, *, live: bool = True) -> RunResult:
         restore(path, loop, identity)
         logger.info("resumed %s after %d rows", path, trainer.rows)
     batches = _batches(config, loop)
+    with stop as signals:
+        with Report(config.folder, trainer, console, live=live) as report:
+
+            def checkpoint() -> None:
+                report.write()
+                save(path, loop, identity)
+
+            loop.run(
+                batches,
+                [
+                    Every(report.update, seconds=REFRESH_S),
+                    Every(checkpoint, rows=spec.training.checkpoint_rows, at_end=True),
+                ],
+                stop=signals.asked if signals else lambda: False,
+            )
+        if signals and signals.number is not None:
+            raise StoppedError(
+                f"{path}: stopped by {signal.Signals(signals.number).name} after {trainer.rows:,} rows",
+                signal=signals.number,
+            )
+    return loop
+
+
+def _check_identity(identity: RunIdentity) -> None:
+    """Refuse a source that no checkpoint and no bundle can name."""
     try:
-        config.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RegistryError(f"{config.folder}: expected a folder to write to, found: {error}") from error
-    with Report(config.folder, trainer, console, live=live) as report:
-
-        def checkpoint() -> None:
-            report.write()
-            save(path, loop, identity)
-
-        loop.run(
-            batches,
-            [
-                Every(report.update, seconds=REFRESH_S),
-                Every(checkpoint, rows=spec.training.checkpoint_rows, at_end=True),
-            ],
-        )
-    return RunResult(publish(loop, Registry(config.registry), identity), trainer)
+        identity.model_dump_json()
+    except ValueError as error:
+        raise SourceError(f"{identity.source!a}: expected the name of a log in UTF-8") from error
 
 
 def _batches(config: RunConfig, loop: TrainingLoop) -> Iterator[SourceBatch]:

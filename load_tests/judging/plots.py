@@ -10,6 +10,7 @@ import numpy as np
 from load_tests.judging.comparison import ALL_DAYS, MODES
 from load_tests.judging.contenders import TREES
 from load_tests.judging.one_pass import LIVE
+from ranker.files.whole import replacing
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -61,7 +62,8 @@ def _panels(
         axes.set_visible(False)
     grid[0, 0].invert_yaxis()
     figure.suptitle(title, fontsize=11)
-    figure.savefig(path, dpi=130)
+    with replacing(path) as fresh:
+        figure.savefig(fresh, dpi=130, format="png")
     plt.close(figure)
 
 

@@ -10,6 +10,8 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from ranker.files.whole import replacing
+
 OURS = "watchnext"
 BLUE, GRAY, LIGHT, RED = "tab:blue", "tab:gray", "lightgray", "tab:red"
 
@@ -29,7 +31,8 @@ def draw(report: dict[str, Any], path: Path) -> None:
         f"{report['candidates']} candidates, 6.1M multiplications each, on {on['cpu']}, {on['cores']} cores",
         fontsize=11,
     )
-    figure.savefig(path, dpi=130)
+    with replacing(path) as fresh:
+        figure.savefig(fresh, dpi=130, format="png")
     plt.close(figure)
 
 

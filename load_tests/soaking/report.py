@@ -9,6 +9,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 from load_tests.soaking.figures import BIN_S, MIN_MEMORY_RUN_S, WARM_UP
+from ranker.files.whole import replacing
 
 Report = dict[str, Any]
 COLOURS: Final = {
@@ -125,7 +126,8 @@ def draw(report: Report, path: Path) -> None:
         fontsize=10,
         loc="left",
     )
-    figure.savefig(path, dpi=130)
+    with replacing(path) as fresh:
+        figure.savefig(fresh, dpi=130, format="png")
     plt.close(figure)
 
 

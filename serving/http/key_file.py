@@ -9,14 +9,19 @@ keeps them, would be a dependency for this alone. The result is parsed before it
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ranker.errors import UserError
+from ranker.files.lock import locked
+from ranker.files.whole import write_whole
 from serving.http.auth import ApiKey
 from serving.http.validation_messages import validation_message
+
+LOCK_WAIT_S: Final = 10.0
+"""How long to wait while another process adds a key."""
 
 
 class _KeyFile(BaseModel):
@@ -47,26 +52,25 @@ def read_keys(path: Path) -> tuple[ApiKey, ...]:
 def append_key(path: Path, key: ApiKey) -> None:
     """Add a key to a file; create the file if it does not exist.
 
+    The file is written whole or not at all, and two processes that add a key at once both do.
+
     Raises:
         UserError: The file cannot be read or written, it has a key of this name, or it does not have one key
             a line, so that a line cannot be added.
     """
-    known = read_keys(path) if path.exists() else ()
-    if key.name in {other.name for other in known}:
-        raise UserError(f"{path}: expected a new name, found a key '{key.name}'; remove its line first")
-    before = path.read_text(encoding="utf-8").rstrip("\n") if known else "keys:"
-    after = f"{before}\n  {line(key)}\n"
-    try:
-        joined = _parsed(after, str(path))
-    except UserError:
-        joined = ()
-    if joined != (*known, key):
-        raise UserError(f"{path}: expected one key a line as '  {line(key)}'; add this one by hand")
-    try:
-        path.touch(mode=0o600)
-        path.write_text(after, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: expected a file that can be written, found: {error.strerror}") from error
+    with locked(path.with_name(f".{path.name}.lock"), str(path), wait_s=LOCK_WAIT_S):
+        known = read_keys(path) if path.exists() else ()
+        if key.name in {other.name for other in known}:
+            raise UserError(f"{path}: expected a new name, found a key '{key.name}'; remove its line first")
+        before = path.read_text(encoding="utf-8").rstrip("\n") if known else "keys:"
+        after = f"{before}\n  {line(key)}\n"
+        try:
+            joined = _parsed(after, str(path))
+        except UserError:
+            joined = ()
+        if joined != (*known, key):
+            raise UserError(f"{path}: expected one key a line as '  {line(key)}'; add this one by hand")
+        write_whole(path, after.encode(), mode=0o600)
 
 
 def line(key: ApiKey) -> str:

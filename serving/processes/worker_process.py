@@ -8,9 +8,11 @@ import asyncio
 import contextlib
 import logging
 import socket
+import traceback
 from multiprocessing.connection import Connection
 
 from ranker.errors import WatchnextError
+from ranker.failures import debugging, explained
 from serving.app import create_app
 from serving.processes.server import Server
 from serving.settings import ServingSettings
@@ -36,6 +38,11 @@ def serve_passed_connections(
         app = create_app(settings)
     except WatchnextError as error:
         status_pipe.send(error)
+        return
+    except Exception as error:
+        if debugging():
+            traceback.print_exc()
+        status_pipe.send(WatchnextError(explained(error).line))
         return
 
     def on_ready() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from time import monotonic
@@ -13,21 +13,28 @@ from typing import Final
 import redis.asyncio
 import torch
 
+from ranker.bundles.bundle import Bundle
 from ranker.bundles.registry import Registry
 from ranker.device import choose_device, fast_bfloat16
 from serving.http.metrics import Metrics
 from serving.model.memory import release_free_memory
 from serving.model.served_model import ServedModel
 from serving.model.worker import ModelWorker
+from serving.sync.bounded_call import BoundedCalls
 from serving.sync.cancellation import cancel_and_wait
 from serving.sync.catalogue_follower import CatalogueFollower, StreamCursor
 from serving.sync.feature_store import FeatureStore
+from serving.sync.opened_bundle import OpenedBundle, open_in_time
 from serving.sync.state_follower import RETRY_REFUSED_S, StateFollower
 
 logger = logging.getLogger(__name__)
 
 POLL_S: Final = 1.0
 """How often the registry is asked for its current version."""
+ASK_S: Final = 10.0
+"""How long the registry may take to say which version is current."""
+READ_S: Final = 300.0
+"""How long it may take to give a bundle."""
 VIDEOS_PER_COPY: Final = 10_000
 """Videos that are copied from the old model between two batches of requests: a few milliseconds."""
 SLOW_WARM_UP_S: Final = 3.0
@@ -41,7 +48,8 @@ COMPILING: Final = (
 class HotSwap:
     """Owns the model that ranks, and replaces it when the registry's current version changes.
 
-    A version that does not verify, or cannot be prepared, never replaces a model that ranks.
+    A version that does not verify, or cannot be prepared, never replaces a model that ranks. At the start,
+    another one stands in for it. A registry that hangs is waited for with a limit.
 
     Args:
         registry: Has the bundles.
@@ -55,10 +63,11 @@ class HotSwap:
 
     Attributes:
         model: The model that ranks now.
+        refused: The registry's current version, if it could not take the place of the one that ranks.
 
     Raises:
-        RegistryError: The registry has no bundle.
-        BundleError: Its current bundle does not verify.
+        RegistryError: The registry has no bundle, or cannot be read.
+        BundleError: None of its bundles verifies.
     """
 
     def __init__(
@@ -83,7 +92,15 @@ class HotSwap:
         self._device = choose_device(device)
         self._refused_at: dict[str, float] = {}
         self._watch_task: asyncio.Task[None] | None = None
-        self.model = self._prepare(None)
+        self._asking = BoundedCalls(registry.shown)
+        self._asked_at = monotonic()
+        self._silence: str | None = None
+        opened = open_in_time(registry, ask_s=ASK_S, read_s=READ_S)
+        self.refused = opened.in_place_of
+        if self.refused is not None:
+            self._refuse(self.refused)
+        self._hold = opened.hold
+        self.model = self._prepare(opened.bundle)
         self._follower = self._follower_of(self.model)
         metrics.model(self.model.manifest.model_version)
 
@@ -97,6 +114,7 @@ class HotSwap:
         """Stop watching and following."""
         await cancel_and_wait(self._watch_task)
         await self._follower.stop()
+        self._hold.close()
 
     async def _watch(self) -> None:
         may_trim = False
@@ -110,31 +128,50 @@ class HotSwap:
                 may_trim = await self._states.refresh(self.model)
             except Exception as error:
                 logger.warning("the feature state cannot be refreshed, it stays as it is: %r", error)
-            try:
-                version = await asyncio.to_thread(self._registry.current)
-            except Exception as error:
-                logger.warning("the registry cannot be asked for its current version: %s", error)
+            version = await self._ask()
+            if version is None:
                 continue
+            if version == self.model.manifest.model_version:
+                self.refused = None
             refused_at = self._refused_at.get(version)
             too_early = refused_at is not None and monotonic() - refused_at < RETRY_REFUSED_S
             if version != self.model.manifest.model_version and not too_early:
                 await self._swap(version)
                 may_trim = True
 
+    async def _ask(self) -> str | None:
+        """Ask the registry for its current version; None, and a line in the log, if it does not say."""
+        try:
+            version = await self._asking.call(self._registry.current, ASK_S)
+        except Exception as error:
+            if str(error) != self._silence:
+                logger.warning("the registry cannot be asked for its current version: %s", error)
+            self._silence = str(error)
+            self._metrics.registry_silence(monotonic() - self._asked_at)
+            return None
+        if self._silence is not None:
+            logger.info("the registry says again which version is current: %s", version)
+        self._asked_at, self._silence = monotonic(), None
+        self._metrics.registry_silence(0.0)
+        return version
+
     async def _swap(self, version: str) -> None:
         old, old_follower = self.model, self._follower
+        hold = ExitStack()
         try:
-            new = await asyncio.to_thread(self._prepare, version)
+            opened = await self._asking.call(partial(OpenedBundle.open, self._registry, version), READ_S)
+            hold = opened.hold
+            new = await asyncio.to_thread(self._prepare, opened.bundle)
             await self._states.hand_over(old, new)
             follower = self._follower_of(new)
             await follower.start(after=await self._copy_videos(old, new, old_follower.cursor))
         except Exception as error:  # whatever is wrong with the new model, the old one continues
-            if version not in self._refused_at:
-                self._metrics.swap("refused")
-            self._refused_at[version] = monotonic()
+            hold.close()
+            self._refuse(version)
             logger.error("%s is refused, %s goes on: %s", version, old.manifest.model_version, error)
             return
-        self.model, self._follower = new, follower
+        self._hold.close()
+        self.model, self._follower, self._hold, self.refused = new, follower, hold, None
         await old_follower.stop()
         self._metrics.model(version)
         self._metrics.swap("done")
@@ -162,13 +199,14 @@ class HotSwap:
             await asyncio.to_thread(new.put_videos, *copies)
         return cursor
 
-    def _prepare(self, version: str | None) -> ServedModel:
-        """Read and verify a bundle, prepare its network, and warm it up.
+    def _refuse(self, version: str) -> None:
+        """Note that a version cannot take over; it is tried again later."""
+        if version not in self._refused_at:
+            self._metrics.swap("refused")
+        self.refused, self._refused_at[version] = version, monotonic()
 
-        Args:
-            version: The bundle's version; None for the current one.
-        """
-        bundle = self._registry.read(version)
+    def _prepare(self, bundle: Bundle) -> ServedModel:
+        """Prepare a bundle's network, and warm it up."""
         bundle = replace(bundle, model=bundle.model.to(self._device))
         dtype = torch.bfloat16 if fast_bfloat16(self._device) else torch.float32
         model = ServedModel(bundle, self._catalogue_bytes, dtype)

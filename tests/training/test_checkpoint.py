@@ -5,10 +5,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from ranker.errors import CheckpointError
+from ranker.errors import CheckpointError, FileError
 from tests.ranker.small_spec import SMALL_SPEC, random_records, small_spec
 from training import checkpoint
 from training.checkpoint import FORMAT, RunIdentity, restore, save
@@ -83,7 +83,7 @@ def test_a_checkpoint_before_the_first_batch_is_a_fresh_run(tmp_path: Path) -> N
     assert ours == [whole.trainer.step(batch).loss for batch in BATCHES]
 
 
-@pytest.mark.parametrize("moment", ["save_file", "sync", "replace"])
+@pytest.mark.parametrize("moment", ["save_file", "fsync", "replace"])
 def test_a_crash_while_writing_leaves_the_old_one(
     saved: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
@@ -94,7 +94,7 @@ def test_a_crash_while_writing_leaves_the_old_one(
     def crash(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os if moment == "replace" else checkpoint, moment, crash)
+    monkeypatch.setattr(checkpoint if moment == "save_file" else os, moment, crash)
     with pytest.raises(KeyboardInterrupt):
         save(saved, loop, RUN)
     monkeypatch.undo()
@@ -103,6 +103,23 @@ def test_a_crash_while_writing_leaves_the_old_one(
     save(saved, loop, RUN)
     assert restore(saved, fresh(), RUN).rows == ROWS
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
+def test_a_full_disk_is_named_by_the_checkpoint_that_stays(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = saved.read_bytes()
+
+    def full(_: object, path: Path, **__: object) -> None:
+        path.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(FileError, match=rf"^{saved}: .*found: I/O error: No space left on device"):
+        save(saved, fresh(), RUN)
+
+    assert saved.read_bytes() == before
+    assert list(saved.parent.iterdir()) == [saved]
 
 
 def test_a_truncated_file_is_refused(saved: Path) -> None:
@@ -163,7 +180,8 @@ def test_a_checkpoint_from_before_formats_were_named_is_refused(tmp_path: Path) 
 def test_another_spec_is_refused(saved: Path) -> None:
     spec = small_spec(experts=2)
     run = RunIdentity.of(spec, source=RUN.source, since_ms=1, until_ms=None, seed=5)
-    with pytest.raises(CheckpointError, match="is of another run: expected spec"):
+    expected = r"is of another run: expected spec network > experts: 2, found 3; train without --resume"
+    with pytest.raises(CheckpointError, match=expected):
         restore(saved, TrainingLoop(Trainer(spec, seed=5)), run)
 
 

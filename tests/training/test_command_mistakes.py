@@ -17,6 +17,42 @@ MISTAKES = {
         "--spec: expected a .yaml file or a preset (kuairand, simulated), found 'youtube'",
     ),
     "no such spec": (["train", "--registry", "r", "--spec", "no.yaml"], "no.yaml: expected a spec, found no"),
+    "a spec that is a folder": (
+        ["train", "--registry", "r", "--spec", "folder.yaml"],
+        "folder.yaml: expected a spec, found: Is a directory",
+    ),
+    "a home of nobody": (
+        ["train", "--registry", "~nobody-of-this-name/reg", "--data", "LOG"],
+        "~nobody-of-this-name/reg: expected a user's home after '~', found no such user",
+    ),
+    "data at a home of nobody": (
+        ["train", "--registry", "r", "--data", "~nobody-of-this-name/log"],
+        "~nobody-of-this-name/log: expected a user's home after '~', found no such user",
+    ),
+    "a filesystem that lacks what it needs": (
+        ["train", "--registry", "github://x", "--data", "LOG"],
+        "github://x: expected a folder or an fsspec URL, found: ",
+    ),
+    "data in a filesystem that lacks what it needs": (
+        ["train", "--registry", "r", "--data", "github://x"],
+        "github://x: expected a folder or an fsspec URL, found: ",
+    ),
+    "a password in the registry": (
+        ["train", "--registry", "gopher://key:hunter2@x", "--data", "LOG"],
+        "gopher://x: expected a folder or an fsspec URL, found: Protocol not known: gopher",
+    ),
+    "a token in the data": (
+        ["train", "--registry", "r", "--data", "memory://absent?token=hunter2"],
+        "memory://absent: expected a log in *.parquet, found no such file",
+    ),
+    "options that Redis has not": (
+        ["features", "load", "--data", "LOG", "--redis-url", "redis://:hunter2@localhost?colour=red"],
+        "--redis-url: expected redis://HOST:PORT",
+    ),
+    "a data folder that is a URL": (
+        ["features", "load", "--data", "LOG", "--home", "s3://bucket"],
+        "s3://bucket: expected a path on this machine, found a URL",
+    ),
     "a mistake in the spec": (
         ["train", "--registry", "r", "--spec", "wrong.yaml"],
         "wrong.yaml: score term: expected a head out of click, found 'clik'",
@@ -138,6 +174,7 @@ def test_a_mistake_is_status_2_and_one_line(
     seconds = {"time_ms": [1_750_000_000], "user_id": ["u"], "video_id": ["v"], "click": [1]}
     pq.write_table(pa.table(seconds), "seconds.parquet")
     Path("empty").mkdir()
+    Path("folder.yaml").mkdir()
     named = {"LOG": log, "REGISTRY": registry}
 
     answer = command(*(named.get(argument, argument) for argument in arguments))
@@ -147,6 +184,7 @@ def test_a_mistake_is_status_2_and_one_line(
     assert len(answer.err.splitlines()) == 1
     assert answer.err.startswith("error: ")
     assert said in answer.err
+    assert "hunter2" not in answer.err
 
 
 @pytest.mark.parametrize(

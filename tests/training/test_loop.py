@@ -81,3 +81,18 @@ def test_the_last_examples_are_remembered_across_small_batches() -> None:
 
     assert loop.recent is not None
     assert loop.recent.column("time_ms").to_pylist() == list(range(40 - RECENT_ROWS, 40))
+
+
+def test_a_loop_that_is_to_stop_finishes_its_step_and_does_what_is_due_at_the_end() -> None:
+    loop = TrainingLoop(Trainer(TOY_SPEC, seed=0))
+    done: list[int] = []
+    batches = (SourceBatch(toy_batch(i), {"batch": i}) for i in range(5))
+
+    loop.run(
+        batches,
+        [Every(lambda: done.append(loop.trainer.rows), at_end=True)],
+        stop=lambda: loop.offset == {"batch": 1},
+    )
+
+    assert done == [2 * toy_batch(0).num_rows]
+    assert loop.offset == {"batch": 1}

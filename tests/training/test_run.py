@@ -1,4 +1,7 @@
+import errno
 import io
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +12,22 @@ import torch
 from rich.console import Console
 
 from ranker.bundles.registry import Registry
-from ranker.errors import CheckpointError, NonFiniteLossError, RegistryError, SourceError
+from ranker.errors import (
+    CheckpointError,
+    FileError,
+    LockedError,
+    NonFiniteLossError,
+    RegistryError,
+    SourceError,
+    StoppedError,
+    WatchnextError,
+)
+from ranker.files.lock import locked
 from tests.ranker.small_spec import SMALL_SPEC, random_records
 from tests.training.record_source import RecordSource
 from training.report import METRICS_FILE
-from training.run import CHECKPOINT_FILE, RunConfig, RunResult, run
+from training.run import CHECKPOINT_FILE, LOCK_FILE, RunConfig, RunResult, run
+from training.stopping import StopSignals
 from training.trainer import Trainer
 
 RECORDS = random_records(400)  # the spec saves every 64 rows and learns 32 at a time
@@ -129,6 +143,115 @@ def test_a_source_without_a_feature_is_refused_before_anything_is_written(tmp_pa
     with pytest.raises(SourceError, match="records: feature 'age' expects a column 'age'"):
         start(config(tmp_path, records))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_trainer_is_refused_before_it_touches_anything(tmp_path: Path) -> None:
+    start(config(tmp_path))
+    folder = config(tmp_path).folder
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    said = rf"^{folder}: process {os.getpid()} on .* since"
+    with locked(folder / LOCK_FILE, "the first"), pytest.raises(LockedError, match=said):
+        start(config(tmp_path, seed=1))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_trainer_of_another_spec_may_use_the_registry_meanwhile(tmp_path: Path) -> None:
+    other = tmp_path / "runs" / "other"
+    other.mkdir(parents=True)
+    with locked(other / LOCK_FILE, "the other"):
+        start(config(tmp_path))
+    assert not list(tmp_path.rglob("*.lock"))
+
+
+def test_a_run_that_is_stopped_goes_on_to_the_bundle_of_one_never_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = start(config(tmp_path / "whole"))
+    step = Trainer.step
+
+    def told_to_stop(trainer: Trainer, batch: pa.RecordBatch) -> object:
+        if trainer.rows == 96:  # between two checkpoints, which come every 64 rows
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(trainer, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", told_to_stop)
+        with pytest.raises(StoppedError, match="stopped by SIGTERM after 128 rows") as caught:
+            run(config(tmp_path / "other"), Console(file=io.StringIO()), stop=StopSignals())
+    assert caught.value.signal == signal.SIGTERM
+    assert not (tmp_path / "other" / "current.json").exists()
+
+    resumed = start(config(tmp_path / "other", resume=True))
+    assert weights(resumed) == weights(whole)
+    assert resumed.model_version == whole.model_version
+
+
+@pytest.mark.parametrize("damage", ["current.json", "bundles"])
+def test_a_registry_that_could_not_take_the_bundle_is_refused_before_the_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    if damage == "bundles":
+        (tmp_path / "bundles").write_text("no folder")
+    else:
+        (tmp_path / "current.json").write_text("no JSON")
+
+    def fail(*_: object) -> None:
+        pytest.fail("a row was learned")
+
+    monkeypatch.setattr(Trainer, "step", fail)
+    with pytest.raises(WatchnextError, match=f"{tmp_path}.*expected"):
+        start(config(tmp_path))
+
+
+def test_a_filesystem_without_its_package_is_refused_before_the_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking(url: str) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", lacking)
+    with pytest.raises(RegistryError, match=r"^s3://bucket/x: .*found: Install s3fs"):
+        start(RunConfig(SMALL_SPEC, RecordSource(RECORDS), "s3://key:hunter2@bucket/x"))
+
+
+@pytest.mark.parametrize(
+    "spelling", ["~/reg", "file:{0}/reg", "file://{0}/reg", "local:{0}/reg", "local://{0}/reg"]
+)
+def test_the_runs_folder_is_in_the_registry_however_it_is_spelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    named = RunConfig(SMALL_SPEC, RecordSource(RECORDS), spelling.format(tmp_path))
+    assert named.folder == tmp_path / "reg" / "runs" / "small"
+
+
+def test_a_source_that_no_file_can_name_is_refused_before_the_pass(tmp_path: Path) -> None:
+    source = RecordSource(RECORDS)
+    source.name = "log \udcff"
+    with pytest.raises(SourceError, match=r"'log \\udcff': expected the name of a log in UTF-8"):
+        start(RunConfig(SMALL_SPEC, source, str(tmp_path)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
+    start(config(tmp_path))
+    folder = config(tmp_path).folder
+    half = folder / f".{CHECKPOINT_FILE}.0123.new"
+    half.write_bytes(b"half")
+    start(config(tmp_path))
+    assert not half.exists()
+
+
+def test_a_full_disk_ends_the_run_with_the_name_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.flush", full)
+    with pytest.raises(FileError, match=r"runs/small: .*found: No space left on device"):
+        start(config(tmp_path))
 
 
 def test_a_registry_that_is_a_file_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,9 @@ import fsspec
 from fsspec.core import has_magic
 from fsspec.implementations.local import LocalFileSystem
 
-from ranker.errors import SourceError
+from ranker.errors import LocationError, SourceError
+from ranker.files.location import locate
+from ranker.files.secrets import censored, shown
 
 SUFFIX = ".parquet"
 _SHOWN = 3
@@ -68,7 +70,7 @@ def find_files(url: str) -> FoundFiles:
         SourceError: The URL cannot be read.
     """
     try:
-        filesystem, path = fsspec.url_to_fs(url)
+        filesystem, path = locate(url)
         if filesystem.exists(path):
             found = FoundFiles(filesystem, path if filesystem.isdir(path) else posixpath.dirname(path))
             matches = [path]
@@ -80,8 +82,13 @@ def find_files(url: str) -> FoundFiles:
             if match not in found.hidden:
                 found.paths += _below(found, match) if filesystem.isdir(match) else [match]
         _drop_doubles(found)
-    except (OSError, ValueError, ImportError) as error:
-        raise SourceError(f"{url}: expected a file, folder, glob or fsspec URL, found: {error}") from error
+    except LocationError as error:
+        raise SourceError(str(error)) from error
+    except Exception as error:  # every filesystem has errors of its own
+        what = censored(" ".join(str(error).split()), [url])
+        raise SourceError(
+            f"{shown(url)}: expected a file, folder, glob or fsspec URL, found: {what}"
+        ) from error
     return found
 
 

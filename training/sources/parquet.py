@@ -15,6 +15,7 @@ from fsspec.core import has_magic
 from ranker.errors import SourceError
 from ranker.event_times import TimeRange
 from ranker.events import QUERY_PREFIX, REQUIRED, TIME_MS, USER_ID, VIDEO_ID
+from ranker.files.secrets import shown
 from training.sources.base import Offset, SourceBatch, SourceKind
 from training.sources.discovery import find_files, has_files
 from training.sources.last_known import last_known
@@ -70,7 +71,7 @@ class ParquetSource(SourceKind):
             SourceError: No file matches, one is not Parquet, two differ in a column, or a time is not
                 plausible.
         """
-        self.name = f"parquet {url}"
+        self.name = f"parquet {shown(url)}"
         self._late: Late = late
         self._reorder_rows = reorder_rows
         self._times = times
@@ -84,7 +85,7 @@ class ParquetSource(SourceKind):
             (log if table is None else self._tables[table]).append(path)
         if not log:
             matched = ", ".join(found.paths) or found.left_out or "no such file"
-            raise SourceError(f"{url}: expected a log in *.parquet, found {matched}")
+            raise SourceError(f"{shown(url)}: expected a log in *.parquet, found {matched}")
         if found.left_out:
             logger.warning("%s: %s", self.name, found.left_out)
         self._footers = {path: self._footer(path) for path in log}

@@ -6,6 +6,8 @@ from typing import Final
 
 from ranker.errors import SourceError
 from ranker.event_times import TimeRange
+from ranker.files.location import plain
+from ranker.files.secrets import shown
 from training.sources.base import Source, SourceKind
 from training.sources.kuairand.source import KuaiRandSource
 from training.sources.parquet import ParquetSource
@@ -28,12 +30,16 @@ def open_source(data: str | None, source: str | None = None, times: TimeRange | 
     Raises:
         SourceError: No kind recognises the data, the kind does not fit it, the source cannot be opened, or a
             time in it is not plausible.
+        LocationError: The data has a home's `~` of a user who is not there.
     """
     if source is not None and source not in SOURCES:
         raise SourceError(f"--source: expected {', '.join(SOURCES)}, found '{source}'")
+    data = data and plain(data)
     kind = SOURCES[source or _recognised(data)]
     if kind.layout is None and data is not None:
-        raise SourceError(f"--source {kind.kind} makes its own log: expected no --data, found '{data}'")
+        raise SourceError(
+            f"--source {kind.kind} makes its own log: expected no --data, found '{shown(data)}'"
+        )
     if kind.layout is not None and data is None:
         raise SourceError(f"--source {kind.kind}: expected --data, found none")
     return kind.open(data, times or TimeRange.plausible(time.time_ns() // 1_000_000))

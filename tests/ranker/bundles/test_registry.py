@@ -1,3 +1,4 @@
+import os
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from ranker.bundles.bundle import FILES, GOLDEN, MANIFEST, MODEL, predict
-from ranker.bundles.registry import Registry, is_local
+from ranker.bundles.registry import Registry
 from ranker.errors import BundleError, RegistryError
 from tests.ranker.bundles.small_bundle import CANDIDATES, REQUEST, packed, publish, ranker, version_of
 
@@ -191,13 +192,13 @@ def test_losing_a_race_for_the_same_version_is_no_error(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loser = Registry(url)
-    write = loser._write
+    write = loser._files.add_folder
 
-    def write_too_late(folder: str, contents: dict[str, bytes]) -> None:
+    def write_too_late(folder: str, contents: dict[str, bytes], *, last: str) -> None:
         publish(Registry(url), FIRST)
-        write(folder, contents)
+        write(folder, contents, last=last)
 
-    monkeypatch.setattr(loser, "_write", write_too_late)
+    monkeypatch.setattr(loser._files, "add_folder", write_too_late)
 
     assert publish(loser, FIRST) == FIRST_VERSION
     assert loser.versions() == [FIRST_VERSION]
@@ -215,6 +216,110 @@ def test_golden_predictions_are_checked_on_every_reading(url: str, monkeypatch: 
 
 
 def test_a_folder_is_local_and_memory_is_not(tmp_path: Path) -> None:
-    assert is_local(str(tmp_path))
-    assert is_local(tmp_path.as_uri())
-    assert not is_local("memory://registry")
+    assert Registry(str(tmp_path)).is_local
+    assert Registry(tmp_path.as_uri()).is_local
+    assert not Registry("memory://registry").is_local
+
+
+@pytest.mark.parametrize("name", ["current.json", f"bundles/{FIRST_VERSION}/{MODEL}"])
+def test_a_pipe_in_place_of_a_file_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    registry = Registry(str(tmp_path))
+    publish(registry, FIRST)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(RegistryError, match=f"{name}: expected a regular file, found a pipe"):
+        registry.read()
+
+
+def test_a_version_is_no_path(url: str) -> None:
+    registry = Registry(url)
+    publish(registry, FIRST)
+    for version in (f"../bundles/{FIRST_VERSION}", ".", "..", f"{FIRST_VERSION}/"):
+        with pytest.raises(RegistryError, match=f"expected a bundle '{version}', found {FIRST_VERSION}"):
+            registry.make_current(version)
+
+
+def test_a_damaged_manifest_hides_no_other_version(url: str) -> None:
+    registry = Registry(url)
+    publish(registry, FIRST)
+    publish(registry, SECOND)
+    system, folder = files(url)
+    system.pipe_file(f"{folder}/{MANIFEST}", b"{}")
+
+    assert registry.versions() == [SECOND_VERSION]
+    damaged, whole = registry.entries()
+    assert (damaged.version, damaged.manifest) == (FIRST_VERSION, None)
+    assert f"{FIRST_VERSION}/{MANIFEST}: expected a manifest" in str(damaged.problem)
+    assert (whole.version, whole.problem) == (SECOND_VERSION, None)
+
+
+def test_what_is_in_use_is_not_removed_and_the_rest_is(url: str) -> None:
+    registry = Registry(url)
+    publish(registry, FIRST)
+    with pytest.raises(RegistryError, match=f"found '{FIRST_VERSION}' in use"):
+        registry.remove(FIRST_VERSION)
+    publish(registry, SECOND)
+    registry.remove(FIRST_VERSION)
+    assert registry.versions() == [SECOND_VERSION]
+    assert not files(url)[0].exists(files(url)[1])
+    with pytest.raises(RegistryError, match=f"expected a bundle '{FIRST_VERSION}'"):
+        registry.remove(FIRST_VERSION)
+
+
+def test_a_version_is_held_as_long_as_the_context_lasts(tmp_path: Path) -> None:
+    registry = Registry(str(tmp_path))
+    publish(registry, FIRST)
+    publish(registry, SECOND)
+    with registry.held(FIRST_VERSION), Registry(str(tmp_path)).held(FIRST_VERSION):
+        assert registry.is_held(FIRST_VERSION)
+        assert not registry.is_held(SECOND_VERSION)
+        with pytest.raises(RegistryError, match="in use"):
+            registry.remove(FIRST_VERSION)
+    assert not registry.is_held(FIRST_VERSION)
+    assert not registry.is_held("absent")
+    with registry.held("absent"):
+        pass
+
+
+def test_trying_whether_a_registry_can_be_written_leaves_nothing(tmp_path: Path) -> None:
+    Registry(str(tmp_path / "new" / "registry")).check_writable()
+    assert list(tmp_path.iterdir()) == []
+    Registry("memory://tried").check_writable()
+    assert not fsspec.filesystem("memory").exists("/tried/.writable")
+
+
+@pytest.mark.parametrize("name", ["", "bundles"])
+def test_a_registry_that_cannot_be_written_is_named(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "registry"
+    if name:
+        folder.mkdir()
+    (folder / name).write_text("no folder")
+    with pytest.raises(RegistryError, match=f"^{folder}.*: expected a registry that can be read and written"):
+        Registry(str(folder)).check_writable()
+
+
+def test_errors_of_a_filesystem_name_the_file_and_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    class ServerError(Exception):
+        """As a filesystem's own errors are."""
+
+    def refuse(path: str) -> bytes:
+        raise ServerError("hunter2 is refused\nby the server")
+
+    memory = fsspec.filesystem("memory")
+    monkeypatch.setattr(memory, "cat_file", refuse)
+    monkeypatch.setattr("fsspec.core.url_to_fs", lambda url: (memory, "/x"))
+    registry = Registry("s3://key:hunter2@bucket/x")
+    with pytest.raises(
+        RegistryError, match=r"^s3://bucket/x/current\.json: .*found: \*\*\* is refused by the"
+    ):
+        registry.current()
+
+
+def test_what_a_killed_process_left_is_removed_once_it_is_old(tmp_path: Path) -> None:
+    registry = Registry(str(tmp_path))
+    publish(registry, FIRST)
+    for name in ("old", "new"):
+        (tmp_path / f".fresh-{name}").mkdir()
+    os.utime(tmp_path / ".fresh-old", (0, 0))
+    registry.remove_leftovers()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".fresh-new", "bundles", "current.json"]

@@ -4,15 +4,16 @@ import os
 import signal
 import socket
 import tempfile
+import traceback
 
 import pytest
 import redis
 
 from load_tests.ranking.process import free_port
 from load_tests.soaking.redis_server import RedisServer
-from ranker.errors import StoreError
+from ranker.errors import StoreError, StoreUrlError, UserError
 from ranker.private_redis.server import private_server
-from ranker.store.connection import connect, connect_async, without_password
+from ranker.store.connection import connect, connect_async, unreachable, without_password
 
 NOWHERE = "redis://reader:secret@127.0.0.1:1/0?socket_timeout=1"
 
@@ -31,6 +32,56 @@ def test_what_is_no_url_of_redis_is_refused(url):
         connect(url).__enter__()
     with pytest.raises(StoreError, match=r"--redis-url: expected redis://HOST:PORT"):
         connect_async(url, timeout_s=1)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(f"redis://:hunter2{mark}rest@127.0.0.1:1" for mark in "/?#"),
+        *(f"redis://user:hunter2{mark}rest@127.0.0.1:1" for mark in "/?#"),
+        "redis://:2017/rest@127.0.0.1:1",  # the password's beginning looks like a port
+        "unix://user:hunter2/rest@/run/redis.sock",
+        "redis://:hunter2@127.0.0.1:99999",
+        "redis://:hunter2@[::1",
+        "redis://:hunter2@127.0.0.1:1?database=1",
+        "redis://127.0.0.1:1?password=hunter2&socket_timeout=soon",
+        "rediss://:hunter2@127.0.0.1:1?ssl_cert_reqs=hunter2",
+    ],
+)
+@pytest.mark.parametrize(
+    "client", [lambda url: connect(url).__enter__(), lambda url: connect_async(url, timeout_s=1)]
+)
+def test_a_url_that_is_refused_is_not_quoted(url, client):
+    with pytest.raises(StoreUrlError, match=r"^--redis-url: expected ") as caught:
+        client(url)
+    told = "".join(traceback.format_exception(caught.value))
+    message = str(caught.value)
+    for part in ("hunter2", "2017", "127.0.0.1"):
+        assert part not in message
+        assert caught.value.__suppress_context__ or part not in told
+    assert isinstance(caught.value, UserError)
+
+
+def test_a_server_that_is_gone_in_the_middle_is_named(tmp_path):
+    with pytest.raises(StoreError, match="expected a Redis server"), connect_to_killed(tmp_path) as client:
+        client.ping()
+
+
+@contextlib.contextmanager
+def connect_to_killed(folder):
+    server = RedisServer(folder, free_port())
+    server.start()
+    try:
+        with connect(server.url) as client:
+            server.kill()
+            yield client
+    finally:
+        server.kill()
+
+
+def test_a_message_of_the_server_is_told_without_the_password():
+    quoted = redis.ResponseError("unknown command 'HELLO', with args beginning with: 'AUTH' 'hunter2'")
+    assert "hunter2" not in str(unreachable("redis://:hunter2@127.0.0.1:1", quoted))
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,13 @@
+import errno
+import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
-from ranker.errors import UserError
+from ranker.errors import LockedError, UserError
+from ranker.files.lock import locked
 from serving.http.auth import ApiKey, hashed
 from serving.http.key_file import append_key, read_keys
 from serving.http.roles import Role
@@ -103,3 +108,58 @@ def test_a_hash_of_digits_alone_is_written_so_that_it_is_read_as_text(tmp_path):
     digits = ApiKey(name="digits", role=Role.RANK, sha256="1" * 64)
     append_key(tmp_path / "keys.yaml", digits)
     assert read_keys(tmp_path / "keys.yaml") == (digits,)
+
+
+def test_a_full_disk_leaves_the_keys_as_they_were(tmp_path, monkeypatch):
+    path = tmp_path / "keys.yaml"
+    append_key(path, FEED)
+    before = path.read_text()
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=rf"^{path}: .*found: No space left on device"):
+        append_key(path, JOB)
+
+    assert path.read_text() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+ADDS = """
+import sys
+from pathlib import Path
+from serving.http.auth import ApiKey, hashed
+from serving.http.key_file import append_key
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(20):
+    name = f"{sys.argv[2]}{number}"
+    append_key(Path(sys.argv[1]), ApiKey(name=name, role="rank", sha256=hashed(name)))
+"""
+
+
+def test_two_processes_that_add_keys_at_once_both_do(tmp_path):
+    path = tmp_path / "keys.yaml"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    both = [subprocess.Popen([sys.executable, "-c", ADDS, path, name], text=True, **pipes) for name in "ab"]
+    for process in both:
+        assert process.stdout.readline() == "ready\n"
+    for process in both:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in both:
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    assert {key.name for key in read_keys(path)} == {f"{name}{n}" for name in "ab" for n in range(20)}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_key_file_that_another_process_keeps_busy_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("serving.http.key_file.LOCK_WAIT_S", 0.0)
+    path = tmp_path / "keys.yaml"
+    with (
+        locked(tmp_path / ".keys.yaml.lock", str(path)),
+        pytest.raises(LockedError, match=f"^{path}: process"),
+    ):
+        append_key(path, FEED)

@@ -2,6 +2,7 @@ import asyncio
 import gc
 import json
 import logging
+import os
 import threading
 import weakref
 from time import monotonic, sleep
@@ -236,6 +237,81 @@ def test_without_a_good_bundle_nothing_starts(tmp_path, server):
     spoil(tmp_path, Registry(str(tmp_path)).current(), MODEL, flipped)
     with pytest.raises(BundleError, match="the file was changed"):
         Service(tmp_path, server.url)
+
+
+def test_a_damaged_current_bundle_is_stood_in_for_until_it_is_whole_again(
+    folder, server, caplog, monkeypatch
+):
+    monkeypatch.setattr(module, "RETRY_REFUSED_S", 0.1)
+    first = Registry(str(folder)).current()
+    second = publish_small_ranker(folder, seed=2)
+    whole = (folder / "bundles" / second / MODEL).read_bytes()
+    spoil(folder, second, MODEL, flipped)
+
+    async def use(service):
+        assert (service.version, service.models.refused) == (first, second)
+        assert f"{first} ranks in its place" in caplog.text
+        assert f"{second}/{MODEL}: expected sha256" in caplog.text
+        spoil(folder, second, MODEL, lambda _: whole)
+        await service.until_it_ranks(second)
+        assert service.models.refused is None
+
+    serving(folder, server, use)
+
+
+def test_a_pipe_in_the_registry_stops_neither_the_service_nor_its_end(folder, server, caplog):
+    current = folder / "current.json"
+
+    async def use(service):
+        first = service.version
+        current.unlink()
+        os.mkfifo(current)
+        await until(lambda: "cannot be asked for its current version" in caplog.text)
+        assert service.version == first
+        assert service.metric("watchnext_registry_silence_seconds") > 0
+        current.unlink()
+        await service.until_it_ranks(publish_small_ranker(folder, seed=2))
+        assert service.metric("watchnext_registry_silence_seconds") == 0
+        assert caplog.text.count("cannot be asked") == 1
+
+    serving(folder, server, use)
+
+
+def test_a_registry_that_hangs_is_not_waited_for(folder, server, caplog, monkeypatch):
+    released = threading.Event()
+    asked = Registry.current
+
+    def hang(self):
+        released.wait(60)
+        return asked(self)
+
+    async def use(service):
+        monkeypatch.setattr(module, "ASK_S", 0.05)
+        monkeypatch.setattr(Registry, "current", hang)
+        await until(lambda: "expected an answer within 0.05 s, found none" in caplog.text)
+        await service.rank(service.models.model)
+        monkeypatch.setattr(Registry, "current", asked)
+        released.set()
+        await service.until_it_ranks(publish_small_ranker(folder, seed=2))
+
+    try:
+        serving(folder, server, use)
+    finally:
+        released.set()
+
+
+def test_the_bundle_that_ranks_is_held_and_the_one_before_is_not(folder, server):
+    registry = Registry(str(folder))
+
+    async def use(service):
+        first = service.version
+        assert registry.is_held(first)
+        second = publish_small_ranker(folder, seed=2)
+        await service.until_it_ranks(second)
+        assert (registry.is_held(first), registry.is_held(second)) == (False, True)
+
+    serving(folder, server, use)
+    assert not registry.is_held(registry.current())
 
 
 def test_while_redis_is_away_a_bundle_takes_over_all_the_same(folder, server, caplog):

@@ -135,5 +135,5 @@ def test_names_below_the_root_begin_where_a_glob_does(tmp_path: Path) -> None:
 
 
 def test_a_url_of_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(SourceError, match="nowhere://log: expected a file, folder, glob or fsspec URL"):
+    with pytest.raises(SourceError, match="nowhere://log: expected a folder or an fsspec URL"):
         find_files("nowhere://log")

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from ranker.errors import SourceError
 from ranker.event_times import TimeRange
 from ranker.events import TIME_MS, USER_ID, VIDEO_ID
+from ranker.files.whole import naming
 from training.sources.kuairand.csv_blocks import csv_blocks
 from training.sources.merge import Chunk, TimeMerge
 
@@ -128,7 +129,8 @@ LOG_SCHEMA = _convert(pa.schema(list(_COLUMNS.items())).empty_table()).schema
 
 def _write_run(run: pa.Table, path: Path, group_rows: int) -> Path:
     by_time = run.sort_by(TIME_MS)  # stable, so ties keep the file's order
-    pq.write_table(by_time, path, row_group_size=group_rows, compression="lz4")
+    with naming(path):
+        pq.write_table(by_time, path, row_group_size=group_rows, compression="lz4")
     return path
 
 

@@ -1,0 +1,164 @@
+"""The commands `watchnext bundles`: what a registry has, which one is served, and its housekeeping.
+
+They are part of every installation: whoever serves without a trainer has to roll back, too.
+"""
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ranker.bundles.prune import prune as prune_registry
+from ranker.bundles.registry import Entry, Registry
+from ranker.errors import RegistryError
+
+app = typer.Typer(help="Bundles of a registry: list, show, roll back, remove old ones.", no_args_is_help=True)
+
+RegistryOption = Annotated[
+    str, typer.Option(envvar="WATCHNEXT_REGISTRY", help="Folder or fsspec URL where bundles are kept.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", envvar="WATCHNEXT_JSON", help="Print JSON.")]
+
+
+@app.command("list")
+def list_bundles(registry: RegistryOption, as_json: JsonOption = False) -> None:
+    """List all bundles, the newest first, and mark the one that is served."""
+    opened = Registry(registry)
+    current = opened.current_or_none()
+    entries = opened.entries()[::-1]
+    if as_json:
+        _print_json([_summary(entry, current) for entry in entries])
+        return
+    table = Table()
+    for name in ("version", "created (UTC)", "learned up to (UTC)", "rows", "parent", ""):
+        table.add_column(name, overflow="fold")
+    for entry in entries:
+        mark = "current" if entry.version == current else ""
+        if entry.manifest is None:
+            table.add_row(entry.version, "", "", "", "", f"{mark} unreadable: {entry.problem}".strip())
+            continue
+        manifest = entry.manifest
+        table.add_row(
+            entry.version,
+            _time(manifest.created_ms),
+            _time(manifest.watermark_ms),
+            f"{manifest.rows:,}",
+            manifest.parent or "",
+            mark,
+        )
+    Console().print(table, markup=False)
+
+
+@app.command()
+def show(
+    registry: RegistryOption,
+    version: Annotated[str | None, typer.Argument(help="A version; the current one if left out.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify a bundle and show its manifest: what it has learned, from what, and how well."""
+    opened = Registry(registry)
+    bundle = opened.read(version)
+    is_current = bundle.manifest.model_version == opened.current_or_none()
+    document = {**bundle.manifest.model_dump(mode="json"), "current": is_current}
+    if as_json:
+        _print_json(document)
+        return
+    table = Table(show_header=False)
+    for key, value in document.items():
+        if key == "metrics":
+            for head, metrics in value.items():
+                table.add_row(f"{key}, {head}", ", ".join(f"{name} {metrics[name]}" for name in metrics))
+        elif key == "files":
+            table.add_row(key, f"{len(value)}, as the manifest says; golden predictions are reproduced")
+        elif key.endswith("_ms"):
+            table.add_row(key.removesuffix("_ms"), _time(value) and f"{_time(value)} UTC")
+        else:
+            table.add_row(key, "" if value is None else str(value))
+    Console().print(table, markup=False)
+
+
+@app.command()
+def current(registry: RegistryOption, as_json: JsonOption = False) -> None:
+    """Print the version that is served."""
+    version = Registry(registry).current()
+    if as_json:
+        _print_json({"version": version})
+    else:
+        typer.echo(version)
+
+
+@app.command()
+def rollback(
+    registry: RegistryOption,
+    version: Annotated[
+        str | None, typer.Argument(help="An earlier version; the current one's parent if left out.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Serve an earlier bundle again, if it verifies; running services take it up within seconds."""
+    opened = Registry(registry)
+    chosen = version or _parent(opened)
+    opened.read(chosen)
+    replaced = opened.make_current(chosen)
+    if as_json:
+        _print_json({"version": chosen, "replaced": replaced})
+    else:
+        typer.echo(f"{chosen} is current in place of {replaced or 'a damaged current.json'}")
+
+
+@app.command()
+def prune(
+    registry: RegistryOption,
+    keep: Annotated[int, typer.Option(min=1, help="So many of the newest bundles stay.")] = 5,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove old bundles; the current one, its parent and what a service on this machine has stay."""
+    pruned = prune_registry(Registry(registry), keep=keep, dry_run=dry_run)
+    if as_json:
+        _print_json({"removed": pruned.removed, "kept": pruned.kept, "dry_run": dry_run})
+        return
+    for removed in pruned.removed:
+        typer.echo(f"{'would remove' if dry_run else 'removed'} {removed}")
+    for kept, reason in pruned.kept.items():
+        typer.echo(f"kept {kept}: {reason}")
+
+
+def _parent(registry: Registry) -> str:
+    """The version before the current one.
+
+    Raises:
+        RegistryError: The current one has none.
+    """
+    now = registry.current()
+    parent = registry.manifest(now).parent
+    if parent is None:
+        raise RegistryError(
+            f"{registry.shown}: expected '{now}' to have a parent, found none; name a version to roll back to"
+        )
+    return parent
+
+
+def _summary(entry: Entry, current_version: str | None) -> dict[str, Any]:
+    manifest = entry.manifest
+    return {
+        "version": entry.version,
+        "current": entry.version == current_version,
+        "name": manifest and manifest.name,
+        "created_ms": manifest and manifest.created_ms,
+        "watermark_ms": manifest and manifest.watermark_ms,
+        "rows": manifest and manifest.rows,
+        "parent": manifest and manifest.parent,
+        "problem": entry.problem,
+    }
+
+
+def _time(time_ms: int | None) -> str:
+    return "" if time_ms is None else f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _print_json(document: object) -> None:
+    Console().print_json(json.dumps(document))
