@@ -7,10 +7,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from fsspec.core import has_magic
+from numpy.typing import NDArray
 
 from ranker.errors import SourceError
 from ranker.event_times import TimeRange
@@ -19,6 +21,7 @@ from training.sources.base import Offset, SourceBatch, SourceKind
 from training.sources.discovery import find_files, has_files
 from training.sources.last_known import last_known
 from training.sources.log_columns import common_schema, conform, event_ms, file_schema
+from training.sources.lone_times import Part, lone_rows
 from training.sources.merge import DEFAULT_REORDER_ROWS, Chunk, Late, TimeMerge, rebatch
 from training.sources.parquet_offset import Cursor, FileMark, with_cursors
 
@@ -64,7 +67,8 @@ class ParquetSource(SourceKind):
             url: A file, a folder (searched through all its folders for *.parquet), a glob or an fsspec URL.
             late: Whether rows that are late by more than the buffer are dropped or refused.
             reorder_rows: Capacity of the reorder buffer.
-            times: The plausible times; a row outside is refused. None if all times are.
+            times: The plausible times; a row outside is refused, and so are a few rows that are far after
+                all others if nobody has said up to when times are plausible. None if all times are.
 
         Raises:
             SourceError: No file matches, one is not Parquet, two differ in a column, or a time is not
@@ -95,6 +99,8 @@ class ParquetSource(SourceKind):
         self._time_types = {path: schema.field(TIME_MS).type for path, schema in schemas.items()}
         self._schema = common_schema(schemas)
         self._chunks = {path: list(self._chunks_of(path, footer)) for path, footer in self._footers.items()}
+        if times is not None and times.until_now:
+            self._refuse_lone_rows()
 
     @classmethod
     def recognises(cls, data: str | None) -> bool:
@@ -195,9 +201,7 @@ class ParquetSource(SourceKind):
             SourceError: A row has no time or no video, or its time is not plausible.
         """
         paths = [footer.schema.column(i).path for i in range(footer.num_columns)]
-        for group in range(footer.num_row_groups):
-            if not footer.row_group(group).num_rows:
-                continue
+        for group in _filled(footer):
             read = partial(self._read_group, path, group, footer, identified=_IN_EVERY_ROW)
             statistics = {
                 name: footer.row_group(group).column(paths.index(name)).statistics for name in _IN_EVERY_ROW
@@ -215,6 +219,30 @@ class ParquetSource(SourceKind):
             if self._times is not None and not (bounds[0] in self._times and bounds[1] in self._times):
                 self._refuse_time(path, group, read(self._part(TIME_MS))[TIME_MS])
             yield Chunk(where, *bounds, partial(read, self._schema))
+
+    def _refuse_lone_rows(self) -> None:
+        groups = [
+            (path, group, chunk)
+            for path, chunks in self._chunks.items()
+            for group, chunk in zip(_filled(self._footers[path]), chunks, strict=True)
+        ]
+        parts = []
+        for path, group, chunk in groups:
+            rows = self._footers[path].row_group(group).num_rows
+            parts.append(Part(chunk.last_ms, rows, partial(self._times_of, path, group)))
+        lone = lone_rows(parts)
+        for path, group, chunk in groups:
+            if lone is None or chunk.last_ms < lone.first_ms:
+                continue
+            late = self._times_of(path, group) >= lone.first_ms
+            if late.any():
+                row = _rows_before(self._footers[path], group) + int(late.argmax())
+                raise SourceError(f"{path}, row {row}: {lone.mistake}")
+
+    def _times_of(self, path: str, group: int) -> NDArray[np.int64]:
+        times = self._read_group(path, group, self._footers[path], self._part(TIME_MS))[TIME_MS]
+        found: NDArray[np.int64] = times.to_numpy()
+        return found
 
     def _part(self, name: str) -> pa.Schema:
         return pa.schema([self._schema.field(name)])
@@ -280,6 +308,10 @@ class ParquetSource(SourceKind):
         return pq.ParquetFile(
             path, metadata=metadata, filesystem=self._files, coerce_int96_timestamp_unit="ms"
         )
+
+
+def _filled(footer: pq.FileMetaData) -> list[int]:
+    return [group for group in range(footer.num_row_groups) if footer.row_group(group).num_rows]
 
 
 def _rows_before(footer: pq.FileMetaData, group: int) -> int:
