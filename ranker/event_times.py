@@ -1,6 +1,6 @@
 """Which event times are plausible, and which unit was probably meant by one that is not."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
@@ -28,10 +28,13 @@ class TimeRange:
     Attributes:
         since_ms: The first.
         until_ms: The first that is not any more.
+        until_now: Whether nobody has said where the end is, so that it follows the clock. Then rows that are
+            far after all others are not plausible either.
     """
 
     since_ms: int
     until_ms: int
+    until_now: bool = False
 
     @classmethod
     def plausible(cls, now_ms: int, *, since_ms: int | None = None, until_ms: int | None = None) -> Self:
@@ -45,11 +48,16 @@ class TimeRange:
         return cls(
             EARLIEST_MS if since_ms is None else since_ms,
             now_ms + CLOCK_SKEW_MS + 1 if until_ms is None else until_ms,
+            until_now=until_ms is None,
         )
 
     def including(self, time_ms: int) -> Self:
         """The range, widened so that a time that is known to be right is in it, and what follows in a day."""
-        return type(self)(min(self.since_ms, time_ms), max(self.until_ms, time_ms + CLOCK_SKEW_MS + 1))
+        return replace(
+            self,
+            since_ms=min(self.since_ms, time_ms),
+            until_ms=max(self.until_ms, time_ms + CLOCK_SKEW_MS + 1),
+        )
 
     def __contains__(self, time_ms: int) -> bool:
         """Whether a time is plausible."""

@@ -143,8 +143,8 @@ class RankRequest(Schema):
         strict=True,
         ge=1,
         lt=2**63,
-        description="When the request was made, Unix epoch in milliseconds, from 2000 to a day from now; now "
-        "by default. Rates and ages are read as of then.",
+        description="When the request was made, Unix epoch in milliseconds; now by default. Rates and ages "
+        "are read as of then. It lies between 2000 and a day from now.",
     )
     limit: int | None = Field(
         None,

@@ -20,7 +20,7 @@ def test_times_from_2000_to_a_day_from_now_are_plausible(time_ms: int, plausible
 
 
 def test_a_bound_that_is_given_replaces_its_own_default_alone() -> None:
-    assert TimeRange.plausible(NOW_MS, since_ms=0) == TimeRange(0, TIMES.until_ms)
+    assert TimeRange.plausible(NOW_MS, since_ms=0) == TimeRange(0, TIMES.until_ms, until_now=True)
     assert TimeRange.plausible(NOW_MS, until_ms=9) == TimeRange(TIMES.since_ms, 9)
 
 
@@ -28,7 +28,7 @@ def test_a_time_that_is_known_to_be_right_widens_the_range() -> None:
     assert TIMES.including(NOW_MS) == TIMES
     assert TIMES.including(5).since_ms == 5
     later = NOW_MS + 10**12
-    assert TIMES.including(later) == TimeRange(TIMES.since_ms, later + 86_400_001)
+    assert TIMES.including(later) == TimeRange(TIMES.since_ms, later + 86_400_001, until_now=True)
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,10 @@ import logging
 from collections.abc import Iterator
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from fsspec.core import has_magic
 
 from ranker.errors import SourceError
@@ -19,8 +18,9 @@ from ranker.files.secrets import shown
 from training.sources.base import Offset, SourceBatch, SourceKind
 from training.sources.discovery import find_files, has_files
 from training.sources.last_known import last_known
-from training.sources.log_columns import common_schema, conform, event_ms, file_schema
+from training.sources.lone_times import Part, lone_rows
 from training.sources.merge import DEFAULT_REORDER_ROWS, Chunk, Late, TimeMerge, rebatch
+from training.sources.parquet_files import ParquetFiles, RowGroup
 from training.sources.parquet_offset import Cursor, FileMark, with_cursors
 
 USER_TABLE = "users.parquet"
@@ -65,7 +65,8 @@ class ParquetSource(SourceKind):
             url: A file, a folder (searched through all its folders for *.parquet), a glob or an fsspec URL.
             late: Whether rows that are late by more than the buffer are dropped or refused.
             reorder_rows: Capacity of the reorder buffer.
-            times: The plausible times; a row outside is refused. None if all times are.
+            times: The plausible times; a row outside is refused, and so are a few rows that are far after
+                all others if nobody has said up to when times are plausible. None if all times are.
 
         Raises:
             SourceError: No file matches, one is not Parquet, two differ in a column, or a time is not
@@ -88,14 +89,10 @@ class ParquetSource(SourceKind):
             raise SourceError(f"{shown(url)}: expected a log in *.parquet, found {matched}")
         if found.left_out:
             logger.warning("%s: %s", self.name, found.left_out)
-        self._footers = {path: self._footer(path) for path in log}
-        schemas = {
-            path: file_schema(footer.schema.to_arrow_schema(), required=REQUIRED, where=path)
-            for path, footer in self._footers.items()
-        }
-        self._time_types = {path: schema.field(TIME_MS).type for path, schema in schemas.items()}
-        self._schema = common_schema(schemas)
-        self._chunks = {path: list(self._chunks_of(path, footer)) for path, footer in self._footers.items()}
+        self._log = ParquetFiles(found.filesystem, log, required=REQUIRED)
+        self._chunks = {path: [self._chunk(group) for group in self._log.row_groups(path)] for path in log}
+        if times is not None and times.until_now:
+            self._refuse_lone_rows()
 
     @classmethod
     def recognises(cls, data: str | None) -> bool:
@@ -114,7 +111,7 @@ class ParquetSource(SourceKind):
     @property
     def schema(self) -> pa.Schema:
         """Schema of the batches: the files' columns in types that hold the values of all of them."""
-        return self._schema
+        return self._log.schema
 
     @property
     def late_rows(self) -> int:
@@ -167,58 +164,61 @@ class ParquetSource(SourceKind):
         if not paths:
             columns = [
                 name
-                for name in self._schema.names
+                for name in self._log.schema.names
                 if name not in (TIME_MS, unrelated) and not name.startswith(QUERY_PREFIX)
             ]
             log = (pa.Table.from_batches([batch]).select(columns) for batch in self.records(_SCAN_ROWS))
-            empty = self._schema.empty_table().select(columns)
+            empty = self._log.schema.empty_table().select(columns)
             yield from last_known(empty, log, key).to_batches(max_chunksize=_SCAN_ROWS)
             return
         tables = {f"{path[: path.rindex(table)]}{table}" for path in paths}
         if len(tables) > 1:
             raise SourceError(f"{self.name}: expected one {table}, found {', '.join(sorted(tables))}")
-        footers = {path: self._footer(path) for path in paths}
-        schema = common_schema(
-            {
-                path: file_schema(footer.schema.to_arrow_schema(), required=(key,), where=path)
-                for path, footer in footers.items()
-            }
-        )
-        for path, footer in footers.items():
-            for group in range(footer.num_row_groups):
-                rows = self._read_group(path, group, footer, schema)
-                yield from rows.to_batches(max_chunksize=_SCAN_ROWS)
+        files = ParquetFiles(self._files, paths, required=(key,))
+        for path in paths:
+            for group in files.row_groups(path):
+                yield from group.read().to_batches(max_chunksize=_SCAN_ROWS)
 
-    def _chunks_of(self, path: str, footer: pq.FileMetaData) -> Iterator[Chunk]:
-        """The row groups of a file that are not empty.
+    def _chunk(self, group: RowGroup) -> Chunk:
+        """Check the times of a row group, by the footer's statistics if they are there.
 
         Raises:
             SourceError: A row has no time or no video, or its time is not plausible.
         """
-        paths = [footer.schema.column(i).path for i in range(footer.num_columns)]
-        for group in range(footer.num_row_groups):
-            if not footer.row_group(group).num_rows:
-                continue
-            read = partial(self._read_group, path, group, footer, identified=_IN_EVERY_ROW)
-            statistics = {
-                name: footer.row_group(group).column(paths.index(name)).statistics for name in _IN_EVERY_ROW
-            }
-            where = f"{path}, row group {group}"
-            bounds = _time_bounds(statistics[TIME_MS], self._time_types[path])
-            if bounds is None:
-                times = self._read_group(path, group, footer, self._part(TIME_MS))[TIME_MS]
-                bounds = tuple(pc.min_max(times).as_py().values())
-                if bounds[0] is None:
-                    raise SourceError(f"{where}: expected '{TIME_MS}' in every row, found none")
-            for name, column in statistics.items():
-                if column is not None and column.null_count:
-                    read(self._part(name))  # says which row it is
-            if self._times is not None and not (bounds[0] in self._times and bounds[1] in self._times):
-                self._refuse_time(path, group, read(self._part(TIME_MS))[TIME_MS])
-            yield Chunk(where, *bounds, partial(read, self._schema))
+        bounds = group.time_bounds()
+        if bounds is None:
+            bounds = tuple(pc.min_max(group.read(TIME_MS)[TIME_MS]).as_py().values())
+            if bounds[0] is None:
+                raise SourceError(f"{group.where}: expected '{TIME_MS}' in every row, found none")
+        for name in _IN_EVERY_ROW:
+            statistics = group.statistics(name)
+            if statistics is not None and statistics.null_count:
+                group.read(name, identified=_IN_EVERY_ROW)  # says which row it is
+        times = self._times
+        if times is not None and not (bounds[0] in times and bounds[1] in times):
+            found = group.times()
+            outside = (found < times.since_ms) | (found >= times.until_ms)
+            if outside.any():
+                row = int(outside.argmax())
+                raise SourceError(
+                    f"{group.path}, row {group.first_row + row}: {times.mistake(int(found[row]))}"
+                )
+        return Chunk(group.where, *bounds, partial(group.read, identified=_IN_EVERY_ROW))
 
-    def _part(self, name: str) -> pa.Schema:
-        return pa.schema([self._schema.field(name)])
+    def _refuse_lone_rows(self) -> None:
+        """Raise an error if the newest rows are few and far after all others."""
+        groups = [group for path in self._chunks for group in self._log.row_groups(path)]
+        chunks = [chunk for chunks in self._chunks.values() for chunk in chunks]
+        parts = [
+            Part(chunk.last_ms, group.rows, group.times) for chunk, group in zip(chunks, groups, strict=True)
+        ]
+        lone = lone_rows(parts)
+        for part, group in zip(parts, groups, strict=True):
+            if lone is None or part.last_ms < lone.first_ms:
+                continue
+            late = part.times() >= lone.first_ms
+            if late.any():
+                raise SourceError(f"{group.path}, row {group.first_row + int(late.argmax())}: {lone.mistake}")
 
     @cached_property
     def _marks(self) -> dict[str, FileMark]:
@@ -229,7 +229,7 @@ class ParquetSource(SourceKind):
         try:
             size = self._files.size(path)
             end = size - 8  # the last 8 bytes are the footer's length and the magic number
-            footer = self._files.cat_file(path, start=end - self._footers[path].serialized_size, end=end)
+            footer = self._files.cat_file(path, start=end - self._log.footers[path].serialized_size, end=end)
         except OSError as error:
             raise SourceError(f"{path}: expected readable Parquet, found: {error}") from error
         return FileMark(
@@ -238,60 +238,3 @@ class ParquetSource(SourceKind):
             first_ms=min(chunk.first_ms for chunk in chunks),
             last_ms=max(chunk.last_ms for chunk in chunks),
         )
-
-    def _read_group(
-        self,
-        path: str,
-        group: int,
-        footer: pq.FileMetaData,
-        schema: pa.Schema,
-        *,
-        identified: tuple[str, ...] = (),
-    ) -> pa.Table:
-        """Columns of a row group in the common schema; see `conform`."""
-        there = set(footer.schema.to_arrow_schema().names)
-        try:
-            with self._open(path, metadata=footer) as file:
-                table = file.read_row_group(group, columns=[name for name in schema.names if name in there])
-        except (pa.ArrowException, OSError) as error:
-            raise SourceError(
-                f"{path}, row group {group}: expected readable Parquet, found: {error}"
-            ) from error
-        first_row = _rows_before(footer, group)
-        return conform(table, schema, identified=identified, path=path, first_row=first_row)
-
-    def _refuse_time(self, path: str, group: int, time_ms: pa.ChunkedArray) -> None:
-        assert self._times is not None
-        early = pc.less(time_ms, self._times.since_ms)
-        outside = pc.or_(early, pc.greater_equal(time_ms, self._times.until_ms))
-        row = pc.index(outside, True).as_py()
-        if row >= 0:
-            number = _rows_before(self._footers[path], group) + row
-            raise SourceError(f"{path}, row {number}: {self._times.mistake(time_ms[row].as_py())}")
-
-    def _footer(self, path: str) -> pq.FileMetaData:
-        try:
-            with self._open(path) as file:
-                return file.metadata
-        except (pa.ArrowException, OSError) as error:
-            raise SourceError(f"{path}: expected Parquet, found: {error}") from error
-
-    def _open(self, path: str, *, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
-        # Spark's old timestamps (INT96) reach beyond what nanoseconds can hold
-        return pq.ParquetFile(
-            path, metadata=metadata, filesystem=self._files, coerce_int96_timestamp_unit="ms"
-        )
-
-
-def _rows_before(footer: pq.FileMetaData, group: int) -> int:
-    return sum(footer.row_group(earlier).num_rows for earlier in range(group))
-
-
-def _time_bounds(statistics: pq.Statistics | None, kind: Any) -> tuple[int, int] | None:
-    """The earliest and the latest time by a row group's statistics; None if they do not say."""
-    if statistics is None or not statistics.has_min_max:
-        return None
-    if pa.types.is_timestamp(kind):
-        bounds = pa.array([statistics.min_raw, statistics.max_raw], pa.int64()).cast(kind)
-        return tuple(event_ms(bounds).to_pylist())
-    return int(statistics.min), int(statistics.max)

@@ -264,6 +264,23 @@ def test_an_implausible_time_is_refused_where_the_log_opens(
         source(tmp_path, columns(), columns(time_ms=times), row_group_size=1, write_statistics=statistics)
 
 
+def test_a_row_far_after_all_others_is_refused_unless_times_are_said_to_be_right(tmp_path: Path) -> None:
+    """A year ahead of a log of a year ago is no future; it would make the days that follow look learned."""
+    times = [NOW_MS - 400 * 86_400_000 + row for row in range(300)]
+    times[7] += 365 * 86_400_000
+    ids = {"user_id": ["u"] * 300, "video_id": ["v"] * 300}
+    pq.write_table(pa.table({"time_ms": times, **ids}), tmp_path / "1.parquet", row_group_size=5)
+
+    with pytest.raises(
+        SourceError,
+        match=r"1\.parquet, row 7: expected 'time_ms' within 30 days of all others, of which the latest is "
+        r"2024-05-11T15:06:40Z, found 1746976000007 \(2025-05-11T15:06:40Z\) in the first of 1 such rows",
+    ):
+        ParquetSource(str(tmp_path), times=TIMES)
+    said = TimeRange.plausible(NOW_MS, until_ms=NOW_MS)
+    assert values(ParquetSource(str(tmp_path), times=said), "time_ms") == sorted(times)
+
+
 def test_who_opens_a_log_says_which_times_are_plausible(tmp_path: Path) -> None:
     source(tmp_path, columns())
     times = [0, 86_400_000 * 10**6]
