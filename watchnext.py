@@ -10,6 +10,7 @@ import codecs
 import io
 import os
 import sys
+import threading
 import traceback
 from importlib import import_module
 from importlib.metadata import entry_points, version
@@ -64,6 +65,7 @@ def main() -> None:
     A user's mistake ends with status 2 and one line on standard error, any other failure with status 1. The
     traceback is shown with `--debug`.
     """
+    of_threads, threading.excepthook = threading.excepthook, _told_of_thread
     codecs.register_error(ESCAPED, _escape)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -79,6 +81,8 @@ def main() -> None:
             sys.stdout.flush()  # a full disk is found here, not when the interpreter ends
     except (Exception, KeyboardInterrupt) as error:
         sys.exit(_told(error))
+    finally:
+        threading.excepthook = of_threads
 
 
 def _app() -> typer.Typer:
@@ -160,6 +164,15 @@ def _told(error: BaseException) -> int:
     except OSError:
         _stop_output()
     return failure.status
+
+
+def _told_of_thread(failed: threading.ExceptHookArgs) -> None:
+    """Say that a thread has ended by an error, unless TensorBoard does, which raises it where it is used."""
+    if debugging():
+        threading.__excepthook__(failed)
+    elif failed.exc_value is not None and not type(failed.thread).__module__.startswith("tensorboard"):
+        name = failed.thread.name if failed.thread else "?"
+        sys.stderr.write(f"error: in thread {name}: {explained(failed.exc_value).line}\n")
 
 
 def _stop_output() -> None:

@@ -3,6 +3,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -141,6 +142,23 @@ def test_its_traceback_is_shown_to_who_asks(
     assert "Traceback" in said
     assert "in command" in said
     assert "hunter2" not in said
+
+
+def test_a_thread_that_ends_by_an_error_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work() -> None:
+        thread = threading.Thread(target=lambda: 1 / 0, name="beside")
+        thread.start()
+        thread.join()
+
+    before = threading.excepthook
+    install(monkeypatch, work=work, other=lambda: None)
+    assert run(monkeypatch, "work") == 0
+    assert threading.excepthook is before
+    said = capsys.readouterr().err
+    assert said.startswith("error: in thread beside: unexpected ZeroDivisionError: division by zero")
+    assert len(said.splitlines()) == 1
 
 
 def test_ctrl_c_is_status_130_without_a_word(

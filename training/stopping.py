@@ -5,9 +5,10 @@ import os
 import shlex
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from types import FrameType, TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self, TextIO
 
 from ranker.files.secrets import shown
 
@@ -19,42 +20,62 @@ SHOW_CURSOR: Final = "\x1b[?25h"
 class StopSignals:
     """A context in which Ctrl-C, SIGTERM and SIGHUP are noted instead of ending the process.
 
-    After the first signal the system's own handling is back, so that the second one ends the process even
-    while it waits for a disk. Only the main thread can use it. A SIGHUP that is ignored, as under nohup,
-    stays so.
+    A second signal ends the process at once, even while the main thread waits for a disk: a thread of its own
+    waits for it. Only the main thread can enter the context. A SIGHUP that is ignored, as under nohup, stays
+    so.
 
     Attributes:
-        number: The signal that came; None before.
+        number: The first signal that came; None before.
     """
 
     def __init__(self) -> None:
         self.number: int | None = None
-        self._before: dict[int, Any] = {}
+        self._left = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        watcher = threading.Thread(target=_watch, args=(reader,), name="watchnext-stop", daemon=True)
+        watcher.start()
+        self._left.callback(os.close, reader)
+        self._left.callback(watcher.join)
+        self._left.callback(os.close, writer)  # which ends the watcher
+        # The system's handler writes each signal's number, whatever the main thread is doing.
+        self._left.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(writer, warn_on_full_buffer=False))
         for number in SIGNALS:
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._note)
+                self._left.callback(signal.signal, number, signal.signal(number, self._note))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._left.close()
 
     def asked(self) -> bool:
         """Whether a signal came."""
         return self.number is not None
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        self.number = number
-        for each in self._before:
-            signal.signal(each, signal.SIG_DFL)
-        with contextlib.suppress(OSError, ValueError):  # there may be no terminal any more
-            if sys.stdout.isatty():  # the second signal would leave it as the live table has it
-                os.write(sys.stdout.fileno(), SHOW_CURSOR.encode())
-            os.write(sys.stderr.fileno(), SAID.encode())
+        self.number = self.number or number
+
+
+def _watch(reader: int) -> None:
+    """Say that a first signal was heard, and end the process at a second one."""
+    heard = False
+    while received := os.read(reader, 1):
+        if received[0] in SIGNALS:
+            if heard:
+                _say(sys.stdout, SHOW_CURSOR)  # the live table hides it
+                os._exit(128 + received[0])
+            heard = True
+            _say(sys.stderr, SAID)
+
+
+def _say(stream: TextIO, text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # there may be no terminal any more
+        if text != SHOW_CURSOR or stream.isatty():
+            os.write(stream.fileno(), text.encode())
 
 
 def resume_command(arguments: Sequence[str]) -> str:
