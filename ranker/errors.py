@@ -96,12 +96,15 @@ class InvalidRequestError(UserError):
     """A ranking request carries what the model cannot read.
 
     Attributes:
-        mistakes: Every mistake and where it is; at least one.
+        mistakes: The first mistakes and where they are; at least one.
+        more: How many there are besides.
     """
 
-    def __init__(self, mistakes: Sequence[Mistake]) -> None:
-        super().__init__("; ".join(f"{m.pointer or 'the request'}: {m.detail}" for m in mistakes))
+    def __init__(self, mistakes: Sequence[Mistake], *, more: int = 0) -> None:
+        named = "; ".join(f"{m.pointer or 'the request'}: {m.detail}" for m in mistakes)
+        super().__init__(named + (f"; and {more} more" if more else ""))
         self.mistakes = mistakes
+        self.more = more
 
 
 class BundleError(WatchnextError):

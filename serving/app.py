@@ -52,8 +52,9 @@ def create_app(settings: ServingSettings) -> FastAPI:
         description="Ranks candidate videos for one viewer by several predicted goals at once.",
         version=version("watchnext"),
         lifespan=lifespan,
+        docs_url=None,  # its page loads from another site; `docs_route` has one that does not
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
+        redirect_slashes=False,  # a redirect would lead to whatever Host the client named
     )
     middleware.install(app, settings)
     metrics = app.state.metrics
@@ -70,6 +71,6 @@ def create_app(settings: ServingSettings) -> FastAPI:
         catalogue_bytes=settings.catalogue_mb * 1_000_000,
         device=settings.device,
     )
-    app.state.ranking = RankingService(models, worker, store, metrics)
+    app.state.ranking = RankingService(models, worker, store, metrics, app.state.turns)
     app.include_router(router)
     return app

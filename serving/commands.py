@@ -17,6 +17,7 @@ from ranker.files.location import local_path
 from ranker.private_redis.server import default_home, store_url
 from serving.app import create_app
 from serving.http.auth import ApiKey, fresh_key, hashed
+from serving.http.hosts import without_port
 from serving.http.key_file import append_key, line, read_keys
 from serving.http.roles import Role
 from serving.processes.cores import usable_cores
@@ -68,6 +69,13 @@ def serve(
             help="File that `watchnext keys new` made; needed to listen beyond this machine.",
         ),
     ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Name in the header Host to accept; may be repeated.  [default: every one with API keys, "
+            "without them those of this machine]",
+        ),
+    ] = None,
     workers: Annotated[
         int, typer.Option(metavar="1..64", min=1, max=64, help="Processes behind the port.")
     ] = 1,
@@ -93,6 +101,7 @@ def serve(
             registry=registry,
             redis_url=url,
             api_keys=keys,
+            allowed_hosts=_allowed_hosts(allowed_host or [], host, bool(keys)),
             model_threads=model_threads or max(1, usable_cores() // workers),
             catalogue_mb=catalogue_mb,
             device=device,
@@ -149,6 +158,14 @@ def _run_alone(settings: ServingSettings, listener: socket.socket, announce: Cal
         shutdown_timeout_s=settings.shutdown_timeout_s,
         on_ready=lambda: announce(version),
     ).run([listener])
+
+
+def _allowed_hosts(names: list[str], host: str, has_keys: bool) -> tuple[str, ...]:
+    """Names to accept besides this machine's: without keys also the one that was given to listen on."""
+    wrong = next((name for name in names if without_port(name) != name or not name), None)
+    if wrong is not None:
+        raise UserError(f"--allowed-host {wrong}: expected a name without a port, such as ranker.example.org")
+    return tuple(names) if has_keys else (*names, host)
 
 
 def _check_access(host: str, listener: socket.socket, has_keys: bool) -> None:

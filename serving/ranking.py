@@ -1,9 +1,10 @@
 """Ranking one request: check, fetch features, predict, score, list."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 from ranker.errors import EvictedError, FeatureError, InvalidRequestError, Mistake, StoreError
 from ranker.events import USER_ID, VIDEO_ID
@@ -11,8 +12,10 @@ from ranker.features.record import RecordLayout, Words
 from serving.http.deadline import Arrival
 from serving.http.json_pointer import json_pointer
 from serving.http.metrics import Metrics, Phase
+from serving.http.mistakes import Mistakes
+from serving.http.turns import Turns
 from serving.model.encoded_request import EncodedRequest, FetchedRecords
-from serving.model.request_features import without_location
+from serving.model.request_features import expected_columns, without_location
 from serving.model.request_time import StateAges, request_time
 from serving.model.served_model import ServedModel
 from serving.model.worker import ModelWorker
@@ -20,6 +23,11 @@ from serving.ranked_list import chosen_policy, ranked_items
 from serving.schemas import RankRequest, RecordInput
 from serving.sync.feature_store import FeatureStore
 from serving.sync.hot_swap import HotSwap
+
+READY_S: Final = 1.0
+"""A thread that ranks begins something new within milliseconds."""
+READ_FRACTION: Final = 0.5
+"""Fraction of the time left to a request that it waits for the store; the rest is for ranking without."""
 
 
 class RankingService:
@@ -30,14 +38,23 @@ class RankingService:
         worker: Runs it.
         store: Has the stored features.
         metrics: Records the time of every phase.
+        turns: Given to one request after the other while the event loop works on what it carries.
     """
 
-    def __init__(self, models: HotSwap, worker: ModelWorker, store: FeatureStore, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        models: HotSwap,
+        worker: ModelWorker,
+        store: FeatureStore,
+        metrics: Metrics,
+        turns: Turns | None = None,
+    ) -> None:
         self._models = models
         self._worker = worker
         self._store = store
         self._metrics = metrics
         self._state_ages = StateAges()
+        self._turns = turns or Turns()
 
     @property
     def model(self) -> ServedModel:
@@ -54,7 +71,7 @@ class RankingService:
 
         Args:
             body: The request.
-            arrival: When it arrived, and its deadline.
+            arrival: When it arrived, its deadline and its place.
 
         Returns:
             A `RankResponse` as plain values.
@@ -62,13 +79,14 @@ class RankingService:
         Raises:
             InvalidRequestError: It names a score policy or carries columns that the model does not have,
                 values of the wrong type, a candidate twice, or a time that is not plausible.
-            DeadlinePassedError: It could not be ranked in time, and was not begun.
+            DeadlinePassedError: It could not be ranked in time.
             ModelError: The model failed.
         """
+        arrival.check()
         model = self.model
         policy = chosen_policy(model.policies, body)
-        features = model.reader.read(body)
         time_ms = request_time(body.time_ms, model)
+        features = await self._turns.take(arrival.place, model.reader.steps(body))
         checked = self._phase("validate", arrival.started)
         request = EncodedRequest(
             body.query_video_id,
@@ -79,21 +97,20 @@ class RankingService:
         )
         missing = model.catalogue.missing(request.video_ids)
         self._metrics.catalogue(len(request.video_ids) - len(missing), len(missing))
-        fetched, degraded = await self._fetch(model, body.user.id, missing)
+        fetched, degraded = await self._fetch(model, body.user.id, missing, arrival)
         submitted = self._phase("features", checked)
-        deadline = arrival.deadline_with(body.timeout_ms)
         first_attempt_s = 0.0
         try:
             predictions, waited_s = await self._worker.predict(
-                model, replace(request, fetched=fetched), deadline
+                model, replace(request, fetched=fetched), arrival.deadline, arrival.place
             )
         except EvictedError:
             evicted = perf_counter()
             first_attempt_s = evicted - submitted
-            fetched, degraded = await self._fetch(model, body.user.id, request.video_ids)
+            fetched, degraded = await self._fetch(model, body.user.id, request.video_ids, arrival)
             submitted = self._phase("features", evicted)
             predictions, waited_s = await self._worker.predict(
-                model, replace(request, fetched=fetched), deadline
+                model, replace(request, fetched=fetched), arrival.deadline, arrival.place
             )
         self._metrics.phase("queue", first_attempt_s + waited_s)
         predicted = self._phase("model", submitted + waited_s)
@@ -136,22 +153,33 @@ class RankingService:
         words = _record(layout, record, VIDEO_ID, frozenset(self.model.spec.video_columns))
         await self._store.write_video(layout, record.id, words)
 
-    async def ready(self) -> None:
-        """Check that requests can be ranked with stored features.
+    async def ready(self) -> bool:
+        """Whether the model's thread ranks: it does what it is given within a bounded time."""
+        try:
+            async with asyncio.timeout(READY_S):
+                await self._worker.call(lambda: None)
+        except TimeoutError:
+            return False
+        return True
 
-        Raises:
-            StoreError: Redis does not answer.
-        """
-        await self._store.ping()
+    async def store_answers(self) -> bool:
+        """Whether the feature store answers."""
+        try:
+            await self._store.ping()
+        except StoreError:
+            return False
+        return True
 
     async def _fetch(
-        self, model: ServedModel, user_id: str | None, video_ids: Sequence[str]
+        self, model: ServedModel, user_id: str | None, video_ids: Sequence[str], arrival: Arrival
     ) -> tuple[FetchedRecords, list[str]]:
         """Read a viewer and some videos from the store; also return the answer's `degraded`."""
+        arrival.check()
         asked_ids = frozenset(video_ids)
+        time_s = (arrival.deadline - perf_counter()) * READ_FRACTION
         try:
             user, videos, complete = await self._store.read(
-                model.user_records, user_id, model.catalogue.layout, asked_ids
+                model.user_records, user_id, model.catalogue.layout, asked_ids, within_s=time_s
             )
         except StoreError:
             return FetchedRecords(asked_ids=asked_ids), ["feature_store"]
@@ -164,15 +192,12 @@ class RankingService:
 
 
 def _record(layout: RecordLayout, record: RecordInput, id_column: str, columns: frozenset[str]) -> Words:
-    unknown = [name for name in record.features if name not in columns]
-    if unknown:
-        expected = ", ".join(sorted(columns)) or "none: the model uses no such feature"
-        raise InvalidRequestError(
-            [
-                Mistake(json_pointer(("features", name)), f"expected one of the model's columns ({expected})")
-                for name in unknown
-            ]
-        )
+    mistakes = Mistakes()
+    if unknown := [name for name in record.features if name not in columns]:
+        detail = expected_columns(columns)
+        for name in unknown:
+            mistakes.add(("features", name), detail)
+        raise mistakes.error()
     try:
         return layout.of_rows([{**record.features, id_column: record.id}])
     except FeatureError as error:

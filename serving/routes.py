@@ -1,12 +1,12 @@
 """The paths of the HTTP interface."""
 
+from dataclasses import replace
 from time import perf_counter
 from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
-from ranker.errors import StoreError
 from ranker.features.kinds.cross import CrossFeature
 from ranker.features.kinds.learned import StateFeature
 from ranker.features.sides import Side
@@ -50,7 +50,10 @@ async def rank(body: RankRequest, request: Request, ranking: Ranking) -> Respons
     says how long the answer is of use: work that has not begun by then is not done.
     """
     state = request.state
-    answer = await ranking.rank(body, Arrival(state.request_id, state.started, state.deadline))
+    arrival = Arrival(state.request_id, state.started, state.deadline).within(body.timeout_ms)
+    body_bytes, candidates = len(await request.body()), len(body.candidates)
+    request.app.state.admission.confirm(state.ticket, body_bytes, candidates, arrival.deadline)
+    answer = await ranking.rank(body, replace(arrival, place=state.ticket.place))
     content = orjson.dumps(answer)
     state.scored = perf_counter()
     return Response(content, media_type="application/json")
@@ -112,12 +115,15 @@ async def healthz() -> Health:
 
 @router.get(READINESS.path, responses=described(503))
 async def readyz(ranking: Ranking) -> Readiness:
-    """Whether requests are ranked with a model and stored features; the process starts only with a model."""
-    try:
-        await ranking.ready()
-    except StoreError as error:
-        raise problems.not_ready(str(error)) from error
-    return Readiness(model_version=ranking.model.manifest.model_version)
+    """Whether requests are ranked, and whether the feature store answers.
+
+    Without the feature store ranking goes on with what is resident and what requests carry, so it does not
+    make the service unready.
+    """
+    if not await ranking.ready():
+        raise problems.not_ready("expected the model to rank, found that its thread does not answer")
+    store = "available" if await ranking.store_answers() else "unavailable"
+    return Readiness(model_version=ranking.model.manifest.model_version, feature_store=store)
 
 
 def _state_feature(feature: StateFeature) -> StateFeatureInfo:

@@ -1,19 +1,23 @@
 """Requests and responses of the HTTP interface."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, NotRequired
+from typing import Annotated, Any, Final, Literal, NotRequired, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
     GetPydanticSchema,
     StrictInt,
+    TypeAdapter,
+    ValidationError,
     WithJsonSchema,
+    model_validator,
 )
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from typing_extensions import TypedDict
 
 from ranker.features.entity_ids import ID_EXPECTED, id_text
@@ -21,10 +25,16 @@ from ranker.features.hashing import MAX_BYTES
 from ranker.features.sides import Side
 from ranker.score.registry import KINDS, AnyScoreSpec, combine_of
 from serving.http.deadline import MAX_TIMEOUT_MS
+from serving.http.mistakes import Mistakes
+from serving.http.turns import Steps
 
 MAX_CANDIDATES: Final = 1_000
 _SHORT_ID: Final = MAX_BYTES // 4
 """Characters of an id that take no more than `MAX_BYTES`, whichever they are."""
+MAX_FIELDS: Final = 50
+"""Fields of an object; pydantic would describe each unknown one."""
+MAX_COLUMNS: Final = 1_000
+"""Columns of one viewer, video or request."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +49,32 @@ class _Expects:
         )
 
 
+@dataclass(frozen=True)
+class _AtMost:
+    """Refuses an object of more keys before its values are looked at."""
+
+    keys: int
+
+    def __call__(self, value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > self.keys:
+            raise PydanticCustomError(
+                "too_many_keys",
+                "expected at most {most} keys, found {found}",
+                {"most": self.keys, "found": len(value)},
+            )
+        return value
+
+
 Value = Annotated[
-    str | int | Annotated[float, Field(allow_inf_nan=False)] | bool | list[str | StrictInt] | None,
+    str
+    | int
+    | Annotated[float, Field(allow_inf_nan=False)]
+    | bool
+    | Annotated[list[str | StrictInt], Field(fail_fast=True)]
+    | None,
     _Expects("text, a finite number, true, false, a list of ids, or null"),
 ]
-Features = dict[str, Value]
+Features = Annotated[dict[str, Value], BeforeValidator(_AtMost(MAX_COLUMNS))]
 # Short text first and no Python on the way: a request has hundreds of ids.
 _TextOrInteger = Annotated[
     Annotated[str, Field(min_length=1, max_length=_SHORT_ID)]
@@ -67,7 +98,16 @@ class Schema(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class UserInput(Schema):
+class Input(Schema):
+    """A part of a request."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_fields(cls, value: Any) -> Any:
+        return _AtMost(MAX_FIELDS)(value)
+
+
+class UserInput(Input):
     """The viewer."""
 
     id: Id | None = Field(
@@ -104,7 +144,13 @@ class Candidate(TypedDict):
     ]
 
 
-class RankRequest(Schema):
+_CANDIDATE: Final = TypeAdapter(Annotated[Candidate, BeforeValidator(_AtMost(MAX_FIELDS))])
+CANDIDATES_PER_STEP: Final = 20
+_STAND_IN: Final = {"id": "1"}
+"""In place of the candidates while the other fields are validated."""
+
+
+class RankRequest(Input):
     """One viewer asks what to watch next."""
 
     model_config = ConfigDict(
@@ -169,8 +215,38 @@ class RankRequest(Schema):
         description="How long the answer is of use, from when the request came; X-Timeout-Ms says the same.",
     )
 
+    @classmethod
+    def in_steps(cls, document: Any) -> Steps[Self]:
+        """Validate a parsed body, some candidates a step.
 
-class RecordInput(Schema):
+        Raises:
+            InvalidRequestError: It names the mistakes.
+        """
+        candidates = document.get("candidates") if isinstance(document, dict) else None
+        mistakes, validated = Mistakes(), list[Candidate]()
+        if isinstance(candidates, list) and candidates:
+            document = {**document, "candidates": [_STAND_IN]}
+        try:
+            request = cls.model_validate(document)
+        except ValidationError as error:
+            mistakes.add_all((), error)
+        if isinstance(candidates, list) and len(candidates) > MAX_CANDIDATES:
+            most = f"expected at most {MAX_CANDIDATES} items, found {len(candidates)}"
+            mistakes.add(("candidates",), most)
+        elif isinstance(candidates, list):
+            for index, candidate in enumerate(candidates):
+                if index % CANDIDATES_PER_STEP == 0:
+                    yield
+                try:
+                    validated.append(_CANDIDATE.validate_python(candidate))
+                except ValidationError as error:
+                    mistakes.add_all(("candidates", index), error)
+        if mistakes:
+            raise mistakes.error()
+        return request.model_copy(update={"candidates": validated})
+
+
+class RecordInput(Input):
     """What is known of one viewer or video."""
 
     id: Id = Field(description='712 and "712" are the same.', examples=["17"])
@@ -295,7 +371,10 @@ class Health(Schema):
 
 
 class Readiness(Schema):
-    """The service can rank, with stored features."""
+    """The service ranks."""
 
     status: str = "ready"
     model_version: str
+    feature_store: Literal["available", "unavailable"] = Field(
+        description="Whether Redis answers; without it rankings lack stored features that are not resident."
+    )

@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from serving.http.auth import ApiKey
+from serving.http.hosts import LOOPBACK_NAME
 
 
 class ServingSettings(BaseModel):
@@ -18,11 +19,16 @@ class ServingSettings(BaseModel):
     api_keys: tuple[ApiKey, ...] = Field(
         (), description="Who may call. None: everyone who can reach the address, so only loopback is bound."
     )
-    max_waiting: PositiveInt = Field(
-        32,
-        description="Ranking requests that one process accepts at a time; further ones are refused with 503. "
-        "It bounds the wait to so many requests, a tenth of a second where one takes 3 ms, and fills the "
-        "largest batch of the model twice.",
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description="Names in the header Host that are accepted. None: every one with keys; without keys "
+        "those of this machine alone, because another site's name may lead to this machine's address.",
+    )
+    max_waiting_candidates: PositiveInt = Field(
+        20_000,
+        description="Candidates, and a hundred more for each request, that may be ahead of a ranking request "
+        "in one process; further requests are refused with 503. It bounds the wait to that of some 30 "
+        "requests of 500 candidates, a tenth of a second where one takes 3 ms.",
     )
     max_body_bytes: PositiveInt = Field(2 * 1024 * 1024, description="Maximum size of a request's body.")
     body_timeout_s: PositiveFloat = Field(10.0, description="How long a request's body may take to come.")
@@ -43,3 +49,10 @@ class ServingSettings(BaseModel):
     catalogue_mb: PositiveInt = Field(
         1024, description="Memory for resident videos in one process, in MB of 10^6 bytes."
     )
+
+    @property
+    def names(self) -> frozenset[str] | None:
+        """Names that the service answers to; addresses of this machine always are. None for any."""
+        if self.api_keys and not self.allowed_hosts:
+            return None
+        return frozenset(name.lower() for name in (LOOPBACK_NAME, *self.allowed_hosts))

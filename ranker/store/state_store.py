@@ -29,6 +29,10 @@ PART_BYTES: Final = 32 * 2**20
 """Bytes of one part, which bound how long one command keeps Redis busy."""
 UNFINISHED_S: Final = 3_600
 """Time until parts expire that no pointer refers to yet."""
+MAX_PARTS: Final = 65_536
+"""Two terabytes, which no pointer that makes sense exceeds."""
+MAX_TIME_MS: Final = 253_402_300_800_000
+"""Ten thousand years: what a calendar can show."""
 GRACE_S: Final = 120
 """Time until the parts of a replaced version expire."""
 
@@ -50,9 +54,9 @@ class StatePointer(BaseModel):
     format_version: int = FORMAT
     digest: str
     version: str
-    watermark_ms: int
-    parts: int = Field(ge=1)
-    size: int
+    watermark_ms: int = Field(ge=0, lt=MAX_TIME_MS)
+    parts: int = Field(ge=1, le=MAX_PARTS)
+    size: int = Field(ge=0)
     sha256: str
 
     @property

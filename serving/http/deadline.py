@@ -2,14 +2,19 @@
 
 A deadline is a `time.perf_counter()` value, in seconds, after which nobody waits for the answer to a ranking
 request: its arrival plus the smaller one of the header X-Timeout-Ms and `timeout_ms` in its body, infinity if
-it has neither. A request that would be late is refused in two places: on arrival, if those in flight take too
-long (`Admission.is_full`), and when its turn comes, if the model takes too long (`ModelWorker`).
+it has neither. A request that would be late is refused on arrival, if those ahead of it take too long
+(`Admission`), and when its turn comes, if the model takes too long (`ModelWorker`). One whose deadline has
+passed is given up at each step on the way (`Arrival.check`), and the feature store is not waited for longer
+than leaves time to rank (`RankingService`).
 """
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Final, Self
+
+from ranker.errors import DeadlinePassedError
 
 TIMEOUT_HEADER: Final = "X-Timeout-Ms"
 MAX_TIMEOUT_MS: Final = 60_000
@@ -39,18 +44,31 @@ def timeout_of(headers: Iterable[tuple[bytes, bytes]]) -> float:
 
 @dataclass(frozen=True)
 class Arrival:
-    """When a request arrived, and by when its answer is needed.
+    """When a request arrived, by when its answer is needed, and who goes before it.
 
     Attributes:
         request_id: Names the request in the log.
         started: `perf_counter()` at its arrival.
-        deadline: Its arrival plus the header's timeout.
+        deadline: Its arrival plus its timeout.
+        place: Requests with a lower one go first; see `fair_shares.py`.
     """
 
     request_id: str
     started: float
     deadline: float
+    place: float = 0.0
 
-    def deadline_with(self, timeout_ms: int | None) -> float:
-        """The earlier one of this deadline and the one that `timeout_ms` in the body sets."""
-        return self.deadline if timeout_ms is None else min(self.deadline, self.started + timeout_ms / 1000)
+    def within(self, timeout_ms: int | None) -> Self:
+        """This arrival, with the deadline that `timeout_ms` in the body sets if that is earlier."""
+        if timeout_ms is None:
+            return self
+        return replace(self, deadline=min(self.deadline, self.started + timeout_ms / 1000))
+
+    def check(self) -> None:
+        """Check that there is time left.
+
+        Raises:
+            DeadlinePassedError: The deadline has passed.
+        """
+        if (late_s := perf_counter() - self.deadline) > 0:
+            raise DeadlinePassedError(f"the request was {late_s * 1000:.0f} ms late before its turn came")

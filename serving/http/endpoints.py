@@ -1,7 +1,7 @@
 """The one list of the service's paths, and of the role that each needs.
 
-`serving/routes.py` and `metrics_route.py` serve them, `auth` checks the roles, `admission` bounds and times
-the requests of `RANK`, and `metrics` counts requests by these paths.
+`serving/routes.py`, `metrics_route.py` and `docs_route.py` serve them, `auth` checks the roles, `admission`
+bounds and times the requests of `RANK`, and `metrics` counts requests by these paths.
 """
 
 from collections.abc import Mapping
@@ -32,11 +32,16 @@ USERS: Final = Endpoint("/v1/users", Role.WRITE)
 HEALTH: Final = Endpoint("/healthz", None)
 READINESS: Final = Endpoint("/readyz", None)
 DOCS: Final = Endpoint("/docs", None)
+DOCS_SCRIPT: Final = Endpoint("/docs/swagger-ui.js", None)
+DOCS_STYLE: Final = Endpoint("/docs/swagger-ui.css", None)
 OPENAPI: Final = Endpoint("/openapi.json", None)
 
 ENDPOINTS: Final[Mapping[str, Endpoint]] = {
     endpoint.path: endpoint
-    for endpoint in (RANK, MODEL, METRICS, VIDEOS, USERS, HEALTH, READINESS, DOCS, OPENAPI)
+    for endpoint in (
+        *(RANK, MODEL, METRICS, VIDEOS, USERS, HEALTH, READINESS),
+        *(DOCS, DOCS_SCRIPT, DOCS_STYLE, OPENAPI),
+    )
 }
 """By path."""
 

@@ -72,6 +72,17 @@ class Metrics:
         self._store_errors = Counter(
             "watchnext_feature_store_errors_total", "Failed calls of the feature store.", registry=registry
         )
+        self._store_answers = Gauge(
+            "watchnext_feature_store_answers",
+            "1 while Redis answers, in the process that is the worst off.",
+            multiprocess_mode="livemin",
+            registry=registry,
+        )
+        self._undecodable = Counter(
+            "watchnext_undecodable_total",
+            "Stored records, states and announcements that could not be read and were left out.",
+            registry=registry,
+        )
         self._degraded = Counter(
             "watchnext_degraded_seconds_total",
             "Time spent without something that a ranking should have.",
@@ -154,6 +165,14 @@ class Metrics:
     def feature_store_error(self) -> None:
         """Count a failed call of the feature store."""
         self._store_errors.inc()
+
+    def feature_store(self, answers: bool) -> None:
+        """Set whether the feature store answers."""
+        self._store_answers.set(answers)
+
+    def undecodable(self) -> None:
+        """Count something stored that could not be read."""
+        self._undecodable.inc()
 
     def degraded(self, reason: DegradedReason, seconds: float) -> None:
         """Add seconds during which rankings lacked something that they should have."""

@@ -4,24 +4,27 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from serving.http import metrics_route, problem_handlers
+from serving.http import docs_route, metrics_route, problem_handlers
 from serving.http.admission import Admission, AdmissionMiddleware
 from serving.http.auth import ApiKeyMiddleware
+from serving.http.bodies import Bodies
 from serving.http.deadline import MAX_TIMEOUT_MS, TIMEOUT_HEADER
 from serving.http.endpoints import ENDPOINTS, RANK, needed_role
+from serving.http.hosts import HostMiddleware
 from serving.http.metrics import Metrics
 from serving.http.metrics_middleware import MetricsMiddleware
 from serving.http.problem_documents import described
 from serving.http.request_id import RequestIdMiddleware
 from serving.http.service_time import ServiceTime
+from serving.http.turns import Turns
 from serving.http.unhandled_errors import UnhandledErrorMiddleware
 from serving.settings import ServingSettings
 
 
 def install(app: FastAPI, settings: ServingSettings) -> None:
-    """Install request ids, metrics, keys and admission, and answer errors with problem documents.
+    """Install request ids, metrics, names, keys and admission, and answer errors with problem documents.
 
-    Sets `app.state.settings`, `app.state.metrics`, `app.state.service_time` and `app.state.admission`.
+    Sets `app.state.settings`, `metrics`, `service_time`, `admission`, `bodies` and `turns`.
 
     Args:
         app: Its routes may be added before or after.
@@ -30,20 +33,27 @@ def install(app: FastAPI, settings: ServingSettings) -> None:
     app.state.settings = settings
     app.state.metrics = metrics = Metrics(frozenset(ENDPOINTS))
     app.state.service_time = ServiceTime()
-    app.state.admission = Admission(settings.max_waiting, metrics, app.state.service_time)
+    app.state.admission = Admission(
+        settings.max_waiting_candidates, metrics, app.state.service_time, by_key=bool(settings.api_keys)
+    )
+    app.state.bodies = Bodies(settings.max_body_bytes, settings.body_timeout_s)
+    app.state.turns = Turns()
     # from the innermost to the outermost
-    app.add_middleware(AdmissionMiddleware, admission=app.state.admission)
+    app.add_middleware(AdmissionMiddleware, admission=app.state.admission, bodies=app.state.bodies)
     if settings.api_keys:
         app.add_middleware(ApiKeyMiddleware, keys=settings.api_keys, metrics=metrics)
+    if settings.names is not None:
+        app.add_middleware(HostMiddleware, names=settings.names)
     app.add_middleware(UnhandledErrorMiddleware)
     app.add_middleware(MetricsMiddleware, metrics=metrics)
     app.add_middleware(RequestIdMiddleware)
     problem_handlers.install(app)
     app.include_router(metrics_route.router)
-    _describe_middlewares(app, has_keys=bool(settings.api_keys))
+    app.include_router(docs_route.router)
+    _describe_middlewares(app, has_keys=bool(settings.api_keys), has_names=settings.names is not None)
 
 
-def _describe_middlewares(app: FastAPI, *, has_keys: bool) -> None:
+def _describe_middlewares(app: FastAPI, *, has_keys: bool, has_names: bool) -> None:
     """Add to the application's OpenAPI document what the middlewares ask for and answer."""
     undescribed = app.openapi
 
@@ -55,7 +65,7 @@ def _describe_middlewares(app: FastAPI, *, has_keys: bool) -> None:
                 schemes["key"] = {"type": "http", "scheme": "bearer"}
             for path, operations in document["paths"].items():
                 for operation in operations.values():
-                    statuses: list[int] = []
+                    statuses = [421] if has_names else []
                     if has_keys and needed_role(path) is not None:
                         operation["security"] = [{"key": []}]
                         statuses += 401, 403

@@ -22,6 +22,7 @@ KINDS: Final[Mapping[str, tuple[int, str]]] = {
     "body-too-slow": (408, "The body took too long to come"),
     "body-too-large": (413, "The body is too large"),
     "not-declared-as-json": (415, "The body is not declared as JSON"),
+    "misdirected": (421, "The service does not answer to this Host"),
     "invalid-request": (422, "The request is invalid"),
     "headers-too-large": (431, "The headers are too large"),
     "internal-error": (500, "The service failed"),

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -11,14 +11,12 @@ from starlette.exceptions import HTTPException
 
 from ranker.errors import DeadlinePassedError, InvalidRequestError, Mistake, StoreError
 from serving.http.json_pointer import json_pointer
+from serving.http.mistakes import MAX_MISTAKES
 from serving.http.problem_documents import MEDIA_TYPE, other_document
 from serving.http.problems import RETRY_AFTER, Problem, response
 from serving.http.validation_messages import validation_message
 
 logger = logging.getLogger(__name__)
-
-MAX_MISTAKES: Final = 50
-"""Mistakes that one document names; a body can hold thousands."""
 
 
 def install(app: FastAPI) -> None:
@@ -52,7 +50,7 @@ async def _shape_problem(request: Request, error: Exception) -> Response:
 
 async def _invalid_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, InvalidRequestError)
-    return _invalid(request, error.mistakes)
+    return _invalid(request, error.mistakes, error.more)
 
 
 async def _deadline_problem(request: Request, error: Exception) -> Response:
@@ -74,7 +72,7 @@ def _mistake(detail: Mapping[str, Any]) -> Mistake:
     return Mistake(json_pointer(detail["loc"][1:]), validation_message(detail))
 
 
-def _invalid(request: Request, mistakes: Sequence[Mistake]) -> Response:
-    first, more = mistakes[0], len(mistakes) - 1
+def _invalid(request: Request, mistakes: Sequence[Mistake], more: int = 0) -> Response:
+    first, more = mistakes[0], len(mistakes) - 1 + more
     detail = f"{first.pointer or 'the body'}: {first.detail}" + (f"; and {more} more" if more else "")
     return response(request.state.request_id, "invalid-request", detail, mistakes=mistakes[:MAX_MISTAKES])

@@ -26,6 +26,10 @@ class Problem(HTTPException):
         super().__init__(KINDS[kind][0], detail, headers)
         self.kind = kind
 
+    def response(self, request_id: str) -> Response:
+        """The answer to the request of this id."""
+        return response(request_id, self.kind, self.detail, headers=self.headers)
+
 
 def body_too_large(limit: int) -> Problem:
     """The answer to a body of more than `limit` bytes."""
@@ -37,6 +41,11 @@ def body_too_slow(limit_s: float) -> Problem:
     return Problem("body-too-slow", f"expected the whole body within {limit_s:g} s", {"Connection": "close"})
 
 
+def too_many_values(limit: int) -> Problem:
+    """The answer to a body that holds more than `limit` values."""
+    return Problem("body-too-large", f"expected at most {limit} values, counted by commas and brackets")
+
+
 def not_declared_as_json(content_type: str | None) -> Problem:
     """The answer to a body of another media type."""
     detail = f"expected Content-Type: application/json, found {content_type or 'none'}"
@@ -46,6 +55,16 @@ def not_declared_as_json(content_type: str | None) -> Problem:
 def not_json(reason: str) -> Problem:
     """The answer to a body that cannot be parsed."""
     return Problem("not-json", f"expected JSON in UTF-8, found: {reason}")
+
+
+def overloaded(detail: str) -> Problem:
+    """The answer while there is no room for a request."""
+    return Problem("overloaded", detail, RETRY_AFTER)
+
+
+def deadline_passed(detail: str) -> Problem:
+    """The answer to a request that came too late to be worked on."""
+    return Problem("deadline-passed", detail, RETRY_AFTER)
 
 
 def not_ready(reason: str) -> Problem:

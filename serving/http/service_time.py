@@ -1,35 +1,42 @@
-"""An estimate of how long the model takes, so that work that would finish too late is not begun."""
+"""An estimate of how long the model takes, so that work that would finish too late is not begun.
 
+Work is counted in candidates: a request costs as much as its candidates and `REQUEST_COST` more.
+"""
+
+from time import perf_counter
 from typing import Final
 
+REQUEST_COST: Final = 100
+"""Candidates that take as long as what a request costs whatever the number of its candidates."""
 NEWEST_WEIGHT: Final = 0.1
-"""Weight of the newest batch in the running means."""
-DISCOUNT: Final = 0.9
-"""Factor by which the estimate shrinks when a request is refused because of it.
+"""Weight of the newest batch in the running mean."""
+STALE_S: Final = 2.0
+"""Age from which a measurement says nothing.
 
-Refused requests bring no new measurement, so an estimate that is too high would otherwise stay.
+Requests that are refused bring no new measurement, so an estimate that is too high would otherwise stay. What
+is refused teaches nothing by itself: a timeout that nobody could keep is no evidence of the model's pace.
 """
 
 
-class ServiceTime:
-    """Running means of the time of batches in one process; 0 before the first batch.
+def cost_of(candidates: float, requests: int = 1) -> float:
+    """What requests with these candidates together cost, in candidates."""
+    return requests * REQUEST_COST + candidates
 
-    Attributes:
-        request_s: Seconds a request.
-        candidate_s: Seconds a candidate.
-    """
+
+class ServiceTime:
+    """The running mean of the model's time for a cost of 1, in one process."""
 
     def __init__(self) -> None:
-        self.request_s = 0.0
-        self.candidate_s = 0.0
+        self._unit_s = 0.0
+        self._measured_at = 0.0
 
     def record(self, requests: int, candidates: int, seconds: float) -> None:
-        """Take the time of a batch into the means."""
-        weight = NEWEST_WEIGHT if self.request_s else 1.0
-        self.request_s += weight * (seconds / requests - self.request_s)
-        self.candidate_s += weight * (seconds / candidates - self.candidate_s)
+        """Take the time of a batch into the mean."""
+        weight = NEWEST_WEIGHT if self._unit_s else 1.0
+        self._unit_s += weight * (seconds / cost_of(candidates, requests) - self._unit_s)
+        self._measured_at = perf_counter()
 
-    def discount(self) -> None:
-        """Shrink the means, after a request was refused because of them."""
-        self.request_s *= DISCOUNT
-        self.candidate_s *= DISCOUNT
+    def expected_s(self, cost: float) -> float:
+        """Seconds that work of this cost is expected to take; 0 if nothing was measured of late."""
+        fresh = perf_counter() - self._measured_at < STALE_S
+        return cost * self._unit_s if fresh else 0.0

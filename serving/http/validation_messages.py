@@ -53,6 +53,6 @@ def validation_message(detail: Mapping[str, Any]) -> str:
     return MESSAGES[detail["type"]].format(
         **context,
         s="" if context.get("min_length", context.get("max_length")) == 1 else "s",
-        input=str(found),
+        input=str(found) if isinstance(found, int | float | str) else "",  # all that is compared with a bound
         length=len(found) if isinstance(found, str) else "",
     )

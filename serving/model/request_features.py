@@ -18,10 +18,11 @@ from ranker.features.record import RecordLayout, Words
 from ranker.features.sides import SIDES, Group, Side
 from ranker.features.values import FeatureValue
 from serving.http.json_pointer import json_pointer
+from serving.http.mistakes import Mistakes, Path
+from serving.http.turns import Steps, at_once
 from serving.schemas import RankRequest
 
 Columns = Mapping[str, FeatureValue]
-Path = Sequence[str | int]
 MAX_CACHED_LAYOUTS: Final = 256
 """Sets of carried columns whose layouts are cached; callers send the same few again and again."""
 
@@ -84,13 +85,17 @@ class RequestReader:
         self._layouts: dict[tuple[Group, frozenset[str]], tuple[RecordLayout, NDArray[np.int64]]] = {}
 
     def read(self, body: RankRequest) -> RequestFeatures:
+        """Check a request and encode what it carries, without interruption; see `steps`."""
+        return at_once(self.steps(body))
+
+    def steps(self, body: RankRequest) -> Steps[RequestFeatures]:
         """Check a request and encode what it carries.
 
         Raises:
             InvalidRequestError: It carries columns that the model does not have, values of the wrong type, or
                 a candidate twice; the error points at every mistake.
         """
-        self._check(body)
+        yield from self._check(body)
         request = {
             **body.user.features,
             **{QUERY_PREFIX + name: value for name, value in body.query_features.items()},
@@ -108,6 +113,7 @@ class RequestReader:
         candidates: list[WordOverride] = []
         pairs: list[WordOverride] = []
         for columns, indices in _by_columns(body, carrying).items():
+            yield
             features = [body.candidates[index]["features"] for index in indices]
             try:
                 if columns & self._own[Group.CANDIDATE]:
@@ -119,20 +125,20 @@ class RequestReader:
                 raise InvalidRequestError([Mistake(pointer, without_location(error))]) from error
         return RequestFeatures(own, tuple(candidates), tuple(pairs))
 
-    def _check(self, body: RankRequest) -> None:
-        mistakes = [
-            *_unknown_columns(body.user.features, self._user, ("user", "features")),
-            *_unknown_columns(body.query_features, self._query, ("query_features",)),
-            *_unknown_columns(body.context, self._context, ("context",)),
-        ]
+    def _check(self, body: RankRequest) -> Steps[None]:
+        mistakes = Mistakes()
+        _unknown_columns(mistakes, body.user.features, self._user, ("user", "features"))
+        _unknown_columns(mistakes, body.query_features, self._query, ("query_features",))
+        _unknown_columns(mistakes, body.context, self._context, ("context",))
         for index, candidate in enumerate(body.candidates):
             if "features" in candidate:
                 path = ("candidates", index, "features")
-                mistakes += _unknown_columns(candidate["features"], self._of_candidate, path)
+                _unknown_columns(mistakes, candidate["features"], self._of_candidate, path)
+                yield
         if len({candidate["id"] for candidate in body.candidates}) < len(body.candidates):
-            mistakes += _duplicates(body)
+            _duplicates(mistakes, body)
         if mistakes:
-            raise InvalidRequestError(mistakes)
+            raise mistakes.error()
 
     def _overrides(
         self, group: Group, features: Sequence[Columns], rows: list[int]
@@ -165,20 +171,28 @@ def _by_columns(body: RankRequest, carrying: Iterable[int]) -> dict[frozenset[st
     return groups
 
 
-def _duplicates(body: RankRequest) -> Iterable[Mistake]:
+def _duplicates(mistakes: Mistakes, body: RankRequest) -> None:
     first: dict[str, int] = {}
     for index, candidate in enumerate(body.candidates):
         before = first.setdefault(candidate["id"], index)
         if before != index:
-            pointer = json_pointer(("candidates", index, "id"))
-            yield Mistake(pointer, f"expected each video once, found /candidates/{before}/id again")
+            path = ("candidates", index, "id")
+            mistakes.add(path, f"expected each video once, found /candidates/{before}/id again")
 
 
-def _unknown_columns(features: Columns, known: frozenset[str], path: Path) -> Iterable[Mistake]:
+def _unknown_columns(mistakes: Mistakes, features: Columns, known: frozenset[str], path: Path) -> None:
+    if features.keys() <= known:
+        return
+    detail = expected_columns(known)
     for name in features:
         if name not in known:
-            expected = ", ".join(sorted(known)) or "none: the model uses no such feature"
-            yield Mistake(json_pointer((*path, name)), f"expected one of the model's columns ({expected})")
+            mistakes.add((*path, name), detail)
+
+
+def expected_columns(known: Iterable[str]) -> str:
+    """What a mistake says of a column that the model does not have."""
+    columns = ", ".join(sorted(known)) or "none: the model uses no such feature"
+    return f"expected one of the model's columns ({columns})"
 
 
 def _request_mistake(body: RankRequest, error: FeatureError) -> Mistake:

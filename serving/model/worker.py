@@ -1,25 +1,27 @@
 """The one thread that runs models, so that the event loop stays free and a batch has one model version.
 
 Waiting requests for the same model are ranked together, up to a number of candidates, as soon as the thread
-is free: no request waits for a batch to fill.
+is free: no request waits for a batch to fill. Who has the lowest place is first; see `http/fair_shares.py`.
 """
 
 import asyncio
+import heapq
 import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import count
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import torch
 
 from ranker.errors import DeadlinePassedError, ModelError
 from ranker.score.terms import Floats
 from serving.http.metrics import Metrics
-from serving.http.service_time import ServiceTime
+from serving.http.service_time import ServiceTime, cost_of
 from serving.model.encoded_request import EncodedRequest
 from serving.model.served_model import ServedModel
 
@@ -69,7 +71,8 @@ class ModelWorker:
         self._batch_candidates = batch_candidates
         self._metrics = metrics
         self._service_time = service_time
-        self._rank_jobs: deque[_RankJob] = deque()
+        self._rank_jobs: list[tuple[float, int, _RankJob]] = []  # a heap, by place and arrival
+        self._number: Final = count()
         self._call_jobs: deque[_CallJob] = deque()
         self._changed = threading.Condition()
         self._closing = False
@@ -77,7 +80,7 @@ class ModelWorker:
         self._thread.start()
 
     async def predict(
-        self, model: ServedModel, request: EncodedRequest, deadline: float
+        self, model: ServedModel, request: EncodedRequest, deadline: float, place: float = 0.0
     ) -> tuple[Floats, float]:
         """Predict for one request's candidates.
 
@@ -85,6 +88,7 @@ class ModelWorker:
             model: Predicts.
             request: The request.
             deadline: It is not begun if it would be done later; see `serving/http/deadline.py`.
+            place: It goes before those that wait with a higher one.
 
         Returns:
             (C, T) predictions in natural units, and the seconds that the request waited for its turn.
@@ -96,7 +100,7 @@ class ModelWorker:
         """
         job = _RankJob(model, request, deadline)
         with self._changed:
-            self._rank_jobs.append(job)
+            heapq.heappush(self._rank_jobs, (place, next(self._number), job))
             self._changed.notify()
         return await asyncio.wrap_future(job.future)
 
@@ -132,36 +136,36 @@ class ModelWorker:
                 self._rank(batch)
 
     def _next_batch(self) -> list[_RankJob]:
-        """The oldest request and those after it of the same model, as far as there is room."""
+        """The next request and those after it of the same model, as far as there is room."""
         batch: list[_RankJob] = []
         room = self._batch_candidates
         while self._rank_jobs:
-            job = self._rank_jobs[0]
+            _, _, job = self._rank_jobs[0]
             if batch and (job.model is not batch[0].model or len(job.request.candidate_ids) > room):
                 break
-            batch.append(self._rank_jobs.popleft())
+            heapq.heappop(self._rank_jobs)
+            batch.append(job)
             room -= len(job.request.candidate_ids)
         return batch
 
     def _rank(self, batch: list[_RankJob]) -> None:
         now = perf_counter()
         punctual: list[_RankJob] = []
-        candidates = 0
+        candidates, cost = 0, 0.0
         for job in batch:
             if not job.future.set_running_or_notify_cancel():
                 continue  # the client has disconnected
-            count = len(job.request.candidate_ids)
-            done = now + (candidates + count) * self._service_time.candidate_s
-            if done > job.deadline:
-                self._metrics.reject("deadline")
-                self._service_time.discount()
+            job_candidates = len(job.request.candidate_ids)
+            job_cost = cost_of(job_candidates)
+            if now + self._service_time.expected_s(cost + job_cost) > job.deadline:
                 waited = (now - job.submitted) * 1000
                 job.future.set_exception(
                     DeadlinePassedError(f"the request waited {waited:.0f} ms for its turn")
                 )
                 continue
             punctual.append(job)
-            candidates += count
+            candidates += job_candidates
+            cost += job_cost
         if punctual:
             self._metrics.batch(len(punctual), candidates)
             self._attempt(punctual, now)

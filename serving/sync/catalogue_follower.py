@@ -1,7 +1,6 @@
 """Keeping a model's catalogue up to date: all stored videos at first, then every announced change."""
 
 import asyncio
-import json
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 import redis
 import redis.asyncio
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from ranker.errors import StoreError
 from ranker.features.record import Words
@@ -33,6 +33,7 @@ ENTRIES_PER_READ: Final = 20
 VIDEOS_PER_CALL: Final = 1_000
 """Videos that change between two batches of requests, which takes a few milliseconds."""
 FIRST_ENTRY: Final = b"0-0"
+_IDS: Final = TypeAdapter(list[str], config=ConfigDict(strict=True))
 
 
 @dataclass(frozen=True)
@@ -141,10 +142,19 @@ class CatalogueFollower:
         assert entry_id is not None
         answer: Any = await self._client.xread({self._key: entry_id}, count=ENTRIES_PER_READ, block=BLOCK_MS)
         for _, entries in answer:
-            changed = [json.loads(fields[IDS_FIELD.encode()]) for _, fields in entries]
+            changed = [self._changed_ids(*entry) for entry in entries]
             await self._refresh(list(dict.fromkeys(chain.from_iterable(changed))))
             entry_id = entries[-1][0]
         self.cursor = StreamCursor(entry_id, self.cursor.run_id, monotonic())
+
+    def _changed_ids(self, entry_id: bytes, fields: Mapping[bytes, bytes]) -> list[str]:
+        """The videos that an entry of the stream announces; none if it cannot be read."""
+        try:
+            return _IDS.validate_json(fields.get(IDS_FIELD.encode(), b""))
+        except ValidationError:
+            found = f"expected {IDS_FIELD} with a list of ids in JSON, found {fields!r:.80}"
+            self._store.report_undecodable(self._key, entry_id.decode(), found)
+            return []
 
     async def _refresh(self, ids: list[str]) -> None:
         for start in range(0, len(ids), VIDEOS_PER_CALL):

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
+import math
+from collections.abc import AsyncIterator, Awaitable, Collection, Coroutine, Mapping, Sequence
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
@@ -25,13 +26,16 @@ SCAN_COUNT: Final = 1_000
 """Videos that one step of a scan asks for."""
 BULK_TIMEOUT_S: Final = 10.0
 """How long one step of a scan, or one read of changed videos, may take."""
+MAX_LEFT_READS: Final = 64
+"""Reads that Redis may still owe an answer after their requests went on without it."""
 
 
 class FeatureStore:
     """Reads and writes stored records.
 
     While Redis does not answer, requests do not wait for it: after the first failure every call fails at once
-    until a probe is answered. Connections from before the failure are not used again.
+    until a probe is answered. Connections from before the failure are not used again. A stored value that
+    cannot be read is left out, named in the log and counted.
 
     Args:
         client: A client of the service's event loop; the store closes it.
@@ -44,9 +48,17 @@ class FeatureStore:
         self._timeout_s = timeout_s
         self._metrics = metrics
         self._probing: asyncio.Task[None] | None = None
+        self._left_reads: set[asyncio.Task[Any]] = set()
+        metrics.feature_store(True)
 
     async def read(
-        self, users: RecordLayout, user_id: str | None, videos: RecordLayout, video_ids: Collection[str]
+        self,
+        users: RecordLayout,
+        user_id: str | None,
+        videos: RecordLayout,
+        video_ids: Collection[str],
+        *,
+        within_s: float = math.inf,
     ) -> tuple[Words | None, dict[str, Words], bool]:
         """Read a viewer and some videos in one call.
 
@@ -55,6 +67,8 @@ class FeatureStore:
             user_id: The viewer; None for one who is unknown.
             videos: Layout of the videos' records.
             video_ids: The videos.
+            within_s: How long to wait. A Redis that answers later than that, but within the store's own
+                timeout, is not taken for away.
 
         Returns:
             The viewer's record, (W,), or None if none is stored; the records, (W,) each, of those videos that
@@ -63,6 +77,8 @@ class FeatureStore:
         Raises:
             StoreError: Redis did not answer in time, or has not answered a probe since it last failed to.
         """
+        if len(self._left_reads) >= MAX_LEFT_READS:
+            raise StoreError(f"expected Redis to answer, found that it owes {MAX_LEFT_READS} answers")
         user_ids = [] if user_id is None else [user_id]
         pipeline = self._client.pipeline(transaction=False)
         asked = [
@@ -72,9 +88,10 @@ class FeatureStore:
         for key, _, ids in asked:
             if ids:
                 pipeline.hmget(key, ids)
-        answers = iter(await self._call(pipeline.execute(raise_on_error=False), self._timeout_s))
+        call = self._call(pipeline.execute(raise_on_error=False), self._timeout_s)
+        answers = iter(await (call if within_s >= self._timeout_s else self._within(within_s, call)))
         (user, user_readable), (stored, videos_readable) = (
-            _decode(key, layout, ids, next(answers) if ids else []) for key, layout, ids in asked
+            self._decode(key, layout, ids, next(answers) if ids else []) for key, layout, ids in asked
         )
         return next(iter(user.values()), None), stored, user_readable and videos_readable
 
@@ -88,7 +105,7 @@ class FeatureStore:
             StoreError: Redis does not answer.
         """
         values = await self._call(self._client.hmget(videos_key(layout.digest), list(ids)), BULK_TIMEOUT_S)
-        return _decode(videos_key(layout.digest), layout, ids, values)[0]
+        return self._decode(videos_key(layout.digest), layout, ids, values)[0]
 
     async def scan_videos(self, layout: RecordLayout) -> AsyncIterator[dict[str, Words]]:
         """Read all stored videos, a page at a time; a video that changes meanwhile may come twice.
@@ -106,8 +123,8 @@ class FeatureStore:
             )
             cursor, page = step
             if page:
-                ids = [name.decode() for name in page]
-                yield _decode(key, layout, ids, list(page.values()))[0]
+                named = self._with_ids(key, page)
+                yield self._decode(key, layout, list(named), list(named.values()))[0]
             if cursor == 0:
                 return
 
@@ -142,7 +159,35 @@ class FeatureStore:
     async def close(self) -> None:
         """Close the connections."""
         await cancel_and_wait(self._probing)
+        for task in list(self._left_reads):
+            await cancel_and_wait(task)
         await self._client.aclose()
+
+    def report_undecodable(self, key: str, name: str | bytes, reason: object) -> None:
+        """Log and count something stored that cannot be read.
+
+        Args:
+            key: The key in Redis.
+            name: The field or entry under the key.
+            reason: What was expected, and found.
+        """
+        logger.error("%s: %.80r is left out: %s", key, name, reason)
+        self._metrics.undecodable()
+
+    async def _within(self, seconds: float, call: Coroutine[Any, Any, T]) -> T:
+        """Wait for a call for so long; then it goes on alone, and may find that Redis is away."""
+        task = asyncio.ensure_future(call)
+        self._left_reads.add(task)
+        task.add_done_callback(self._forget)
+        done, _ = await asyncio.wait([task], timeout=max(0.0, seconds))
+        if not done:
+            raise StoreError(f"expected Redis to answer within {seconds * 1000:.0f} ms")
+        return task.result()
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._left_reads.discard(task)
+        if not task.cancelled():
+            task.exception()  # or asyncio complains that nobody looked
 
     async def _call(self, command: Awaitable[T], timeout_s: float) -> T:
         if self._probing is not None:
@@ -163,6 +208,7 @@ class FeatureStore:
                     "Redis is away, ranking with what is resident: %s %s", type(error).__name__, error
                 )
                 self._probing = asyncio.create_task(self._probe())
+                self._metrics.feature_store(False)
             raise StoreError(f"expected Redis to answer, found {type(error).__name__}") from error
 
     async def _probe(self) -> None:
@@ -182,29 +228,43 @@ class FeatureStore:
             except (redis.RedisError, OSError):
                 continue
             logger.info("Redis answers again")
+            self._metrics.feature_store(True)
             self._probing = None
             return
 
+    def _with_ids(self, key: str, page: Mapping[bytes, bytes]) -> dict[str, bytes]:
+        """The stored values by their ids, without those whose name is no text."""
+        named: dict[str, bytes] = {}
+        for name, value in page.items():
+            try:
+                named[name.decode()] = value
+            except UnicodeDecodeError as error:
+                self.report_undecodable(key, name, error)
+        return named
 
-def _decode(key: str, layout: RecordLayout, ids: Sequence[str], values: Any) -> tuple[dict[str, Words], bool]:
-    """Decode the stored values of some ids.
+    def _decode(
+        self, key: str, layout: RecordLayout, ids: Sequence[str], values: Any
+    ) -> tuple[dict[str, Words], bool]:
+        """Decode the stored values of some ids.
 
-    Args:
-        key: Named in the log.
-        layout: Of the records.
-        ids: The ids.
-        values: For each id its bytes or None; or the error with which Redis answered.
+        Args:
+            key: Named in the log.
+            layout: Of the records.
+            ids: The ids.
+            values: For each id its bytes or None; or the error with which Redis answered.
 
-    Returns:
-        Records, (W,) each, of those that are stored in this layout; and whether all that are stored are.
-    """
-    if isinstance(values, Exception):
-        logger.error("%s: expected stored records, found %s", key, values)
-        return {}, False
-    stored = {name: value for name, value in zip(ids, values, strict=True) if value is not None}
-    try:
-        return dict(zip(stored, from_bytes(list(stored.values()), layout.words), strict=True)), True
-    except StoreError as error:
-        logger.error("%s: %s", key, error)
-    intact = {name: value for name, value in stored.items() if len(value) == layout.words * 8}
-    return dict(zip(intact, from_bytes(list(intact.values()), layout.words), strict=True)), False
+        Returns:
+            Records, (W,) each, of those that are stored in this layout; and whether all that are stored are.
+        """
+        if isinstance(values, Exception):
+            self.report_undecodable(key, "the whole key", f"expected stored records, found {values}")
+            return {}, False
+        stored = {name: value for name, value in zip(ids, values, strict=True) if value is not None}
+        intact = {name: value for name, value in stored.items() if len(value) == layout.words * 8}
+        for name in stored.keys() - intact.keys():
+            found = len(stored[name])
+            self.report_undecodable(
+                key, name, f"expected stored records of {layout.words * 8} bytes, found one of {found}"
+            )
+        records = from_bytes(list(intact.values()), layout.words)
+        return dict(zip(intact, records, strict=True)), len(intact) == len(stored)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from time import monotonic
@@ -16,6 +16,7 @@ import torch
 from ranker.bundles.bundle import Bundle
 from ranker.bundles.registry import Registry
 from ranker.device import choose_device, fast_bfloat16
+from ranker.errors import StoreError
 from serving.http.metrics import Metrics
 from serving.model.memory import release_free_memory
 from serving.model.served_model import ServedModel
@@ -107,7 +108,7 @@ class HotSwap:
     async def start(self) -> None:
         """Read the catalogue and the newest feature state, then watch for newer ones in the background."""
         await self._follower.start()
-        await self._states.refresh(self.model)
+        await self._refresh_state()
         self._watch_task = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
@@ -124,10 +125,9 @@ class HotSwap:
                 await asyncio.to_thread(release_free_memory)
                 may_trim = False
             self._metrics.resident_videos(len(self.model.catalogue))
-            try:
-                may_trim = await self._states.refresh(self.model)
-            except Exception as error:
-                logger.warning("the feature state cannot be refreshed, it stays as it is: %r", error)
+            may_trim = await self._refresh_state()
+            with suppress(StoreError):
+                await self._store.ping()  # so that an absence is noticed where nobody asks for features
             version = await self._ask()
             if version is None:
                 continue
@@ -154,6 +154,14 @@ class HotSwap:
         self._asked_at, self._silence = monotonic(), None
         self._metrics.registry_silence(0.0)
         return version
+
+    async def _refresh_state(self) -> bool:
+        """Take up a newer feature state; return whether the model has another one than before."""
+        try:
+            return await self._states.refresh(self.model)
+        except Exception as error:
+            logger.warning("the feature state cannot be refreshed, it stays as it is: %r", error)
+            return False
 
     async def _swap(self, version: str) -> None:
         old, old_follower = self.model, self._follower

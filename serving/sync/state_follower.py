@@ -116,6 +116,8 @@ class StateFollower:
         except StoreError as error:
             if str(error) != self._last_error:
                 logger.warning("the feature state stays as it is: %s", error)
+                if isinstance(error, DamagedStateError):
+                    self._metrics.undecodable()
             self._last_error = str(error)
         else:
             self._last_error = ""

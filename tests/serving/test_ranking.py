@@ -1,5 +1,6 @@
 import asyncio
 import math
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import redis
 
 from ranker.bundles.registry import Registry
-from ranker.errors import EvictedError
+from ranker.errors import DeadlinePassedError, EvictedError, StoreError
 from ranker.features.stored import user_records, video_records
 from ranker.store.keys import users_key, videos_key
 from serving.http.deadline import NO_DEADLINE, Arrival
@@ -224,13 +225,13 @@ def test_an_evicted_request_books_its_first_attempt_as_waiting_and_both_fetches_
     asked, requests = [], []
 
     class SlowStore:
-        async def read(self, users, user_id, videos, video_ids):
+        async def read(self, users, user_id, videos, video_ids, *, within_s):
             clock.now_s += 10
             asked.append(set(video_ids))
             return None, {}, True
 
     class EvictingWorker:
-        async def predict(self, model, request, deadline):
+        async def predict(self, model, request, deadline, place):
             requests.append(request)
             if len(requests) == 1:
                 clock.now_s += 1
@@ -245,6 +246,7 @@ def test_an_evicted_request_books_its_first_attempt_as_waiting_and_both_fetches_
     asyncio.run(service.rank(body, Arrival("id", clock.now_s, NO_DEADLINE)))
 
     assert asked == [{"r2"}, {"r1", "r2"}]
+    assert [set(request.fetched.asked_ids) for request in requests] == asked  # what was read again is used
     assert {
         name: metric_value(metrics, f'watchnext_phase_seconds_sum{{phase="{name}"}}') for name in PHASES
     } == {
@@ -254,6 +256,51 @@ def test_an_evicted_request_books_its_first_attempt_as_waiting_and_both_fetches_
         "model": 5.0 - 2.0,
         "score": 0.0,
     }
+
+
+@pytest.fixture
+def rank_within(bundle):
+    """Rank with a deadline and a slow store; give the answer and how long the store might have taken."""
+
+    def rank_within(timeout_s, store_s):
+        class SlowStore:
+            async def read(self, users, user_id, videos, video_ids, *, within_s):
+                waits.append(within_s)
+                if store_s > within_s:
+                    await asyncio.sleep(within_s)
+                    raise StoreError("late")
+                await asyncio.sleep(store_s)
+                return None, {}, True
+
+        class Worker:
+            async def predict(self, model, request, deadline, place):
+                return np.full((1, 3), 0.5), 0.0
+
+        waits = []
+        models = SimpleNamespace(model=ServedModel(bundle, 1))
+        service = RankingService(models, Worker(), SlowStore(), Metrics(frozenset()))
+        now = time.perf_counter()
+        body = RankRequest.model_validate(request(ids=["r1"]))
+        return asyncio.run(service.rank(body, Arrival("id", now, now + timeout_s))), waits
+
+    return rank_within
+
+
+def test_a_request_waits_for_the_store_as_long_as_leaves_time_to_rank(rank_within):
+    answer, [wait_s] = rank_within(timeout_s=0.4, store_s=60.0)
+    assert answer["degraded"] == ["feature_store"]
+    assert 0 < wait_s < 0.3
+
+
+def test_without_a_deadline_the_stores_own_limit_is_in_force(rank_within):
+    answer, [wait_s] = rank_within(timeout_s=math.inf, store_s=0.0)
+    assert answer["degraded"] == []
+    assert wait_s == math.inf
+
+
+def test_after_its_deadline_nothing_is_done_for_a_request(rank_within):
+    with pytest.raises(DeadlinePassedError, match="late before its turn came"):
+        rank_within(timeout_s=-0.001, store_s=0.0)
 
 
 def test_a_viewer_without_features_is_known(client):

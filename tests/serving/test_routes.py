@@ -1,3 +1,4 @@
+import re
 import threading
 import time
 from contextlib import contextmanager
@@ -217,14 +218,48 @@ def test_the_service_is_ready_with_redis(client):
     answer = client.get("/readyz")
     assert answer.status_code == 200
     assert answer.json()["status"] == "ready"
+    assert answer.json()["feature_store"] == "available"
 
 
-def test_the_service_lives_but_is_not_ready_without_redis(client_without_redis):
+def test_the_service_is_ready_without_redis_too_and_says_so(client_without_redis):
+    """Or one Redis would take every replica out of the balancer, though they would go on ranking."""
     assert client_without_redis.get("/healthz").json() == {"status": "ok"}
     answer = client_without_redis.get("/readyz")
-    assert answer.status_code == 503
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    assert "Redis" in answer.json()["detail"]
+    assert answer.status_code == 200
+    assert answer.json()["feature_store"] == "unavailable"
+    assert client_without_redis.post("/v1/rank", json=BODY).status_code == 200
+    assert "watchnext_feature_store_answers 0.0" in client_without_redis.get("/metrics").text
+
+
+def test_a_service_whose_model_does_not_rank_is_not_ready(service, monkeypatch):
+    app, client = service
+    monkeypatch.setattr("serving.ranking.READY_S", 0.05)
+    with busy(app, client):
+        answer = client.get("/readyz")
+        assert answer.status_code == 503
+        assert answer.json()["type"] == "urn:watchnext:not-ready"
+        assert client.get("/healthz").status_code == 200
+    monkeypatch.undo()
+    assert client.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/healthz/", "/v1/rank/"])
+def test_no_path_leads_elsewhere(client, path):
+    answer = client.get(path, headers={"Host": "localhost"}, follow_redirects=False)
+    assert answer.status_code == 404
+
+
+def test_a_late_request_is_counted_once(service):
+    app, client = service
+
+    def late():
+        text = client.get("/metrics").text
+        return float(re.search(r'rejects_total{reason="deadline"} (\S+)', text)[1])
+
+    before = late()
+    with busy(app, client):
+        assert client.post("/v1/rank", json={**BODY, "timeout_ms": 1}).status_code == 503
+    assert late() == before + 1
 
 
 def test_the_interface_is_documented(client):

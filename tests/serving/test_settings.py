@@ -16,7 +16,7 @@ def test_every_setting_says_what_it_is_for():
     "changes",
     [
         {"max_waitng": 1},
-        {"max_waiting": 0},
+        {"max_waiting_candidates": 0},
         {"body_timeout_s": 0},
         {"shutdown_timeout_s": -1},
         {"model_threads": 0},
@@ -38,4 +38,4 @@ def test_settings_do_not_show_what_is_secret_in_them():
 
 def test_settings_cannot_be_changed():
     with pytest.raises(ValidationError):
-        ServingSettings(registry="r", redis_url="u").max_waiting = 1
+        ServingSettings(registry="r", redis_url="u").max_body_bytes = 1

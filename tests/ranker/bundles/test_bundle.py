@@ -143,6 +143,14 @@ def test_a_file_from_another_bundle_is_refused() -> None:
     assert f"folder/{MODEL}: expected sha256 " in refusal({**CONTENTS, MODEL: packed(seed=2)[MODEL]})
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_every_files_sha256_is_compared(name: str) -> None:
+    """Also where what the file says is the same: white space, or the order of tensors."""
+    content = CONTENTS[name] + b"\n" if name in (SPEC, FEATURES, GOLDEN) else packed(seed=2)[name] + b"\0"
+
+    assert refusal({**CONTENTS, name: content}).startswith(f"folder/{name}: expected sha256 ")
+
+
 @pytest.mark.parametrize("more", [{}, {"signature": "something that this version does not know"}])
 def test_a_newer_format_asks_for_an_upgrade(more: dict[str, str]) -> None:
     newer = manifest(format_version=FORMAT_VERSION + 1, **more)

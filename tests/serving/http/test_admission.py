@@ -1,26 +1,36 @@
+import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 from fastapi import FastAPI, Request
 
 from serving.http import middleware
-from serving.http.deadline import NO_TIMEOUT
+from serving.http.admission import Admission
+from serving.http.auth import ApiKey, fresh_key, hashed
+from serving.http.deadline import NO_DEADLINE, NO_TIMEOUT
+from serving.http.metrics import Metrics
+from serving.http.problems import Problem
+from serving.http.roles import Role
+from serving.http.service_time import REQUEST_COST, ServiceTime
 from serving.settings import ServingSettings
 from tests.serving.conftest import serving
 from tests.serving.http.test_problems import check_problem
 from tests.serving.raw_http import connected, read_answer
 
 MAX_WAITING = 3
-HEAD = b"POST /v1/rank HTTP/1.1\r\nHost: x\r\n"
+HEAD = b"POST /v1/rank HTTP/1.1\r\nHost: localhost\r\n"
 
 
 class Kitchen:
     """An app whose ranking requests wait until they are let go."""
 
-    def __init__(self):
+    def __init__(self, keys=()):
         self.app = FastAPI()
-        settings = ServingSettings(registry="", redis_url="", max_waiting=MAX_WAITING)
+        room = MAX_WAITING * REQUEST_COST
+        settings = ServingSettings(registry="", redis_url="", max_waiting_candidates=room, api_keys=keys)
         middleware.install(self.app, settings)
         self.entered = threading.Semaphore(0)
         self.go = threading.Event()
@@ -58,7 +68,7 @@ def test_as_many_as_may_wait_wait_and_one_more_is_told_to_come_back(kitchen):
     asked = fill(kitchen)
     response = kitchen.client.post("/v1/rank")
     document = check_problem(response, 503, "overloaded")
-    assert "at most 3 requests" in document["detail"]
+    assert "at most 300 candidates" in document["detail"]
     assert response.headers["Retry-After"] == "1"
     kitchen.go.set()
     assert [future.result().status_code for future in asked] == [200] * MAX_WAITING
@@ -100,7 +110,7 @@ def test_a_refusal_does_not_wait_for_the_body_and_the_connection_stays_of_use(ki
     with connected(kitchen.client) as connection:
         connection.sendall(HEAD + b"Content-Length: 100000\r\n\r\n" + b"x" * 50_000)
         assert read_answer(connection)[0] == 503
-        connection.sendall(b"x" * 50_000 + b"GET /v1/model HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"x" * 50_000 + b"GET /v1/model HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert read_answer(connection)[0] == 200
 
 
@@ -126,9 +136,106 @@ def test_refusals_are_counted(kitchen):
     assert 'watchnext_requests_total{path="/v1/rank",status="503"} 3.0' in text
 
 
+def test_heads_whose_bodies_do_not_come_take_no_room(kitchen):
+    with ExitStack() as stack:
+        for _ in range(10 * MAX_WAITING):
+            connection = stack.enter_context(connected(kitchen.client))
+            connection.sendall(HEAD + b"Content-Length: 8\r\n\r\n{")
+        asked = fill(kitchen)
+        kitchen.go.set()
+        assert [future.result().status_code for future in asked] == [200] * MAX_WAITING
+        connection.sendall(b'"a": 1}')
+        assert read_answer(connection)[0] == 200
+
+
+def test_a_body_that_comes_when_there_is_no_room_any_more_is_refused(kitchen):
+    with connected(kitchen.client) as connection:
+        connection.sendall(HEAD + b"Content-Length: 1\r\n\r\n")
+        assert kitchen.client.get("/v1/model").status_code == 200  # by now the head was read
+        fill(kitchen)
+        connection.sendall(b"1")
+        status, headers, _ = read_answer(connection)
+        assert (status, headers["retry-after"]) == (503, "1")
+
+
+def test_a_body_that_comes_after_the_deadline_is_not_looked_at(kitchen):
+    with connected(kitchen.client) as connection:
+        connection.sendall(HEAD + b"X-Timeout-Ms: 50\r\nContent-Length: 1\r\n\r\n")
+        time.sleep(0.1)
+        connection.sendall(b"1")
+        status, _, body = read_answer(connection)
+        assert (status, json.loads(body)["type"]) == (503, "urn:watchnext:deadline-passed")
+    assert 'watchnext_rejects_total{reason="deadline"} 1.0' in kitchen.client.get("/metrics").text
+    assert not kitchen.entered.acquire(blocking=False)
+
+
+def test_the_requests_of_one_key_do_not_keep_another_keys_out():
+    keys = {name: fresh_key() for name in ("flood", "small")}
+    known = [ApiKey(name=name, role=Role.ADMIN, sha256=hashed(key)) for name, key in keys.items()]
+    kitchen = Kitchen(known)
+    with serving(kitchen.app) as client, ThreadPoolExecutor() as threads:
+
+        def ask(scheme, name):
+            return threads.submit(
+                client.post, "/v1/rank", headers={"Authorization": f"{scheme} {keys[name]}"}
+            )
+
+        try:
+            asked = [ask("Bearer", "flood") for _ in range(MAX_WAITING)]
+            for _ in asked:
+                assert kitchen.entered.acquire(timeout=60)
+            for scheme in ("Bearer", "bearer ", "BEARER"):  # however it is written, it is one key
+                assert ask(scheme, "flood").result().status_code == 503
+            asked.append(ask("Bearer", "small"))
+            assert kitchen.entered.acquire(timeout=60)
+        finally:
+            kitchen.go.set()
+        assert [future.result().status_code for future in asked] == [200] * len(asked)
+
+
+@pytest.fixture
+def counter():
+    """Admission with room for 20 requests of 500 candidates, whose bodies have 30 bytes a candidate."""
+    admission = Admission(20 * 600, Metrics(frozenset()), ServiceTime())
+    for _ in range(200):
+        ticket = admission.enter("first", 15_000, NO_DEADLINE)
+        admission.confirm(ticket, 15_000, 500, NO_DEADLINE)
+        admission.leave(ticket)
+    return admission
+
+
+def length(size):
+    return [(b"content-length", str(size).encode())]
+
+
+def test_before_a_body_is_read_its_size_tells_what_it_costs(counter):
+    for client in range(20):
+        counter.enter(client, 15_000, NO_DEADLINE)
+    assert counter.is_full("large", length(15_000), NO_TIMEOUT)
+    assert not counter.is_full("small", length(300), NO_TIMEOUT)
+    assert not counter.is_full("of no declared size", [], NO_TIMEOUT)
+
+
+def test_a_body_with_more_candidates_than_its_size_told_is_refused_where_there_is_no_room(counter):
+    for client in range(20):
+        counter.enter(client, 15_000, NO_DEADLINE)
+    dense = counter.enter("dense", 3_000, NO_DEADLINE)
+    with pytest.raises(Problem, match="candidates to wait"):
+        counter.confirm(dense, 3_000, 1_000, NO_DEADLINE)
+    counter.leave(dense)
+    assert counter.in_flight == 20
+
+
+def test_a_body_with_fewer_candidates_makes_room(counter):
+    for client in range(20):
+        ticket = counter.enter(client, 15_000, NO_DEADLINE)
+        counter.confirm(ticket, 15_000, 10, NO_DEADLINE)
+    assert not counter.is_full("large", length(15_000), NO_TIMEOUT)
+
+
 def test_a_failed_request_makes_room():
     app = FastAPI()
-    middleware.install(app, ServingSettings(registry="", redis_url="", max_waiting=1))
+    middleware.install(app, ServingSettings(registry="", redis_url="", max_waiting_candidates=1))
 
     @app.post("/v1/rank")
     def rank():

@@ -98,7 +98,7 @@ def test_a_stranger_is_turned_away_before_the_body_has_come(client):
     address = client.base_url.host, client.base_url.port
     with socket.create_connection(address) as connection:
         connection.settimeout(30)
-        connection.sendall(b"POST /v1/rank HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+        connection.sendall(b"POST /v1/rank HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")
         assert connection.recv(12) == b"HTTP/1.1 401"
 
 

@@ -1,8 +1,10 @@
 import asyncio
 import json
+import time
+from contextlib import suppress
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 
 from serving.http import middleware, protocol
 from serving.settings import ServingSettings
@@ -20,6 +22,10 @@ def client():
     def answer():
         return {}
 
+    @app.post("/v1/users")
+    async def echo(request: Request):
+        return {"body": (await request.body()).decode(), "headers": request.headers.keys()}
+
     @app.get("/v1/model")
     async def slow():
         await asyncio.sleep(0.5)
@@ -30,7 +36,7 @@ def client():
 
 
 def head(*headers, first=b"GET /healthz HTTP/1.1"):
-    return b"\r\n".join([first, b"Host: x", *headers, b"", b""])
+    return b"\r\n".join([first, b"Host: localhost", *headers, b"", b""])
 
 
 def check_refusal(connection, status, slug):
@@ -105,3 +111,154 @@ def test_the_time_for_a_head_does_not_run_while_the_request_is_worked_on(client,
     with connected(client) as connection:
         connection.sendall(head(first=b"GET /v1/model HTTP/1.1"))
         assert read_answer(connection)[0] == 200
+
+
+ECHO = b"POST /v1/users HTTP/1.1"
+UPGRADE = (
+    b"Connection: Upgrade, HTTP2-Settings",
+    b"Upgrade: h2c",
+    b"HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAA",
+)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 10_000])
+@pytest.mark.parametrize(
+    "body",
+    [(b"Content-Length: 5", b"hello"), (b"Transfer-Encoding: chunked", b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n")],
+)
+@pytest.mark.parametrize("upgrade", [UPGRADE, (b"Connection: upgrade", b"Upgrade: websocket")])
+def test_a_request_to_upgrade_is_answered_in_http_1_1_with_its_body(client, upgrade, body, piece):
+    """The JDK's client sends one with its first request."""
+    length, content = body
+    sent = head(*upgrade, length, first=ECHO) + content + head() + head(*upgrade) + head()
+    with connected(client) as connection:
+        for start in range(0, len(sent), piece):
+            connection.sendall(sent[start : start + piece])
+        status, headers, answer = read_answer(connection)
+        assert status == 200
+        assert json.loads(answer)["body"] == "hello"
+        assert "upgrade" not in json.loads(answer)["headers"]
+        assert "upgrade" not in headers
+        for _ in range(3):  # the connection stays of use, for further ones too
+            assert read_answer(connection)[0] == 200
+
+
+def test_no_tunnel_is_made(client):
+    with connected(client) as connection:
+        connection.sendall(b"CONNECT evil.example:80 HTTP/1.1\r\nHost: localhost\r\n\r\nabc")
+        check_refusal(connection, 400, "malformed")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [[], [b"Host: localhost", b"Host: localhost"], [b"Host: localhost", b"hOST: evil.example"]],
+    ids=len,
+)
+def test_one_host_is_expected(client, headers):
+    with connected(client) as connection:
+        connection.sendall(b"\r\n".join([b"GET /healthz HTTP/1.1", *headers, b"", b""]))
+        check_refusal(connection, 400, "malformed")
+
+
+def test_http_1_0_needs_no_host_to_be_understood(client):
+    with connected(client) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert read_answer(connection)[0] == 421  # but without one it is not to this machine
+
+
+CHUNKED = head(b"Transfer-Encoding: chunked", first=ECHO) + b"2\r\nhi\r\n0\r\n"
+
+
+def test_trailers_are_read_and_are_no_headers(client):
+    with connected(client) as connection:
+        for _ in range(2):
+            connection.sendall(CHUNKED + b"Authorization: Bearer x\r\nX-Late: 1\r\n\r\n")
+            status, _, answer = read_answer(connection)
+            assert status == 200
+            assert json.loads(answer)["body"] == "hi"
+            assert not {"authorization", "x-late"} & set(json.loads(answer)["headers"])
+
+
+@pytest.mark.parametrize("trailers", [b"a: b\r\n" * 200, b"a: " + b"b" * 70_000])
+def test_trailers_beyond_the_limits_of_a_head_are_refused(client, trailers):
+    with connected(client) as connection:
+        connection.sendall(CHUNKED + trailers)
+        check_refusal(connection, 431, "headers-too-large")
+
+
+def send_until_closed(connection, part, most):
+    """Send the same bytes again and again; give how many were sent when the server closed the connection."""
+    sent = 0
+    with suppress(ConnectionError):
+        while sent < most:
+            connection.sendall(part)
+            sent += len(part)
+    return sent
+
+
+NOBODYS = b"POST /nowhere HTTP/1.1"
+
+
+@pytest.mark.parametrize("part", [b"a: b\r\n" * 1000, b"a" * 1000 + b": b\r\n"], ids=["many", "long"])
+def test_trailers_after_an_early_answer_do_not_go_on_for_ever(client, part):
+    with connected(client) as connection:
+        connection.sendall(head(b"Transfer-Encoding: chunked", first=NOBODYS))
+        assert read_answer(connection)[0] == 404
+        connection.sendall(b"0\r\n")
+        assert send_until_closed(connection, part, 100_000_000) < 100_000_000
+
+
+def test_a_body_after_an_early_answer_does_not_go_on_for_ever(client, monkeypatch):
+    monkeypatch.setattr(protocol, "MAX_REST_BYTES", 100_000)
+    with connected(client) as connection:
+        connection.sendall(head(b"Content-Length: 1000000000", first=NOBODYS))
+        assert read_answer(connection)[0] == 404
+        assert send_until_closed(connection, b"x" * 10_000, 100_000_000) < 100_000_000
+
+
+def test_the_rest_of_a_request_that_was_answered_is_not_waited_for_long(client, monkeypatch):
+    monkeypatch.setattr(protocol, "REST_TIMEOUT_S", 0.05)
+    with connected(client) as connection:
+        connection.sendall(head(b"Content-Length: 10", first=NOBODYS))
+        assert read_answer(connection)[0] == 404
+        assert is_closed(connection)
+
+
+def test_after_the_rest_of_a_request_has_come_its_connection_goes_on(client, monkeypatch):
+    monkeypatch.setattr(protocol, "REST_TIMEOUT_S", 0.3)
+    with connected(client) as connection:
+        connection.sendall(head(b"Content-Length: 10", first=NOBODYS))
+        assert read_answer(connection)[0] == 404
+        connection.sendall(b"x" * 10)
+        time.sleep(0.5)
+        connection.sendall(head())
+        assert read_answer(connection)[0] == 200
+
+
+def test_of_what_came_at_once_a_part_is_parsed_at_a_time(client, monkeypatch):
+    monkeypatch.setattr(protocol, "FEED_BYTES", 10)
+    parts = []
+    feed = protocol.BoundedHttpProtocol._feed
+    monkeypatch.setattr(
+        protocol.BoundedHttpProtocol, "_feed", lambda self, data: parts.append(len(data)) or feed(self, data)
+    )
+    body = bytes(range(33, 127)) * 300
+    with connected(client) as connection:
+        for _ in range(2):
+            length = b"Content-Length: %d" % len(body)
+            connection.sendall(head(length, first=ECHO) + body + head())
+            assert json.loads(read_answer(connection)[2])["body"] == body.decode()
+            assert read_answer(connection)[0] == 200
+    assert max(parts) == 10
+
+
+def test_a_client_that_reads_nothing_is_not_read_from_for_ever(client):
+    """Pipelined requests wait in the client's own memory until those before them are answered."""
+    with connected(client) as connection:
+        connection.settimeout(0.5)
+        request = head(first=b"GET /v1/model HTTP/1.1")  # takes half a second
+        sent = 0
+        with suppress(TimeoutError):
+            while sent < 100_000_000:
+                sent += connection.send(request * 1000)
+        assert sent < 100_000_000

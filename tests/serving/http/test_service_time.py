@@ -1,9 +1,29 @@
 import pytest
 
+from serving.http import service_time as module
 from serving.http.admission import Admission
 from serving.http.deadline import NO_TIMEOUT
 from serving.http.metrics import Metrics
-from serving.http.service_time import ServiceTime
+from serving.http.service_time import REQUEST_COST, STALE_S, ServiceTime, cost_of
+
+COST = cost_of(500)
+REQUEST_S = 0.01
+"""What a request of 500 candidates takes."""
+
+
+class Clock:
+    def __init__(self):
+        self.now_s = 1000.0
+
+    def __call__(self):
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(module, "perf_counter", clock)
+    return clock
 
 
 def measured(*batches):
@@ -13,40 +33,79 @@ def measured(*batches):
     return service_time
 
 
-def admission(in_flight, service_time, max_waiting=32):
+def admission(in_flight, service_time, max_waiting=32 * int(COST)):
+    """A service with requests of 500 candidates in flight, each of another client."""
     found = Admission(max_waiting, Metrics(frozenset()), service_time)
-    found.in_flight = in_flight
+    for client in range(in_flight):
+        found._shares.enter(client, COST)
     return found
 
 
-def test_the_first_batch_is_the_estimate_and_later_ones_move_it():
+def is_full(found, timeout_s, candidates=500):
+    return found._refuses("another", cost_of(candidates), timeout_s)
+
+
+def test_a_request_costs_its_candidates_and_a_little_more():
+    assert cost_of(500) == REQUEST_COST + 500
+    assert cost_of(500, 3) == 3 * REQUEST_COST + 500
+
+
+def test_the_first_batch_is_the_estimate_and_later_ones_move_it(clock):
     service_time = measured((2, 100, 0.4))
-    assert (service_time.request_s, service_time.candidate_s) == pytest.approx((0.2, 0.004))
-    service_time.record(1, 100, 0.1)
-    assert 0.1 < service_time.request_s < 0.2
-    assert 0.001 < service_time.candidate_s < 0.004
+    assert service_time.expected_s(cost_of(100, 2)) == pytest.approx(0.4)
+    service_time.record(2, 100, 0.1)
+    assert 0.1 < service_time.expected_s(cost_of(100, 2)) < 0.4
 
 
-def test_an_estimate_that_keeps_requests_out_fades():
-    service_time = measured((1, 100, 60.0))
-    for _ in range(100):
-        service_time.discount()
-    assert service_time.request_s < 0.01
+def test_before_the_first_batch_nothing_is_expected():
+    assert ServiceTime().expected_s(1000) == 0
 
 
-@pytest.mark.parametrize(
-    ("in_flight", "is_full"), [(0, False), (1, False), (6, False), (8, True), (31, True)]
-)
-def test_no_more_are_taken_on_than_can_be_answered_in_time(in_flight, is_full):
-    assert admission(in_flight, measured((1, 500, 0.01))).is_full(0.1) is is_full
+def test_an_estimate_that_keeps_requests_out_is_not_believed_for_long(clock):
+    service_time = measured((1, 500, 60.0))
+    clock.now_s += STALE_S * 0.9
+    assert service_time.expected_s(COST) == pytest.approx(60)
+    clock.now_s += STALE_S * 0.2
+    assert service_time.expected_s(COST) == 0
 
 
-def test_one_is_always_taken_on():
-    assert not admission(0, measured((1, 500, 5.0))).is_full(0.001)
+@pytest.mark.parametrize(("in_flight", "full"), [(0, False), (1, False), (6, False), (8, True), (31, True)])
+def test_no_more_are_taken_on_than_can_be_answered_in_time(clock, in_flight, full):
+    assert is_full(admission(in_flight, measured((1, 500, REQUEST_S))), 0.1) is full
+
+
+def test_one_is_always_taken_on(clock):
+    assert not is_full(admission(0, measured((1, 500, 5.0))), 0.001)
 
 
 @pytest.mark.parametrize("timeout_s", [NO_TIMEOUT, 60.0])
-def test_the_bound_holds_whatever_the_time(timeout_s):
-    service_time = measured((1, 500, 0.01))
-    assert admission(32, service_time).is_full(timeout_s)
-    assert not admission(31, service_time).is_full(timeout_s)
+def test_the_bound_holds_whatever_the_time(clock, timeout_s):
+    service_time = measured((1, 500, REQUEST_S))
+    assert is_full(admission(32, service_time), timeout_s)
+    assert not is_full(admission(31, service_time), timeout_s)
+
+
+@pytest.mark.parametrize("timeout_s", [NO_TIMEOUT, 0.1])
+def test_a_small_request_is_let_in_beside_a_flood_of_large_ones(clock, timeout_s):
+    found = admission(32, measured((1, 500, REQUEST_S)))
+    assert is_full(found, timeout_s)
+    assert not is_full(found, timeout_s, candidates=10)
+
+
+def test_small_requests_are_bounded_too(clock):
+    found = admission(0, ServiceTime(), max_waiting=1000)
+    for client in range(9):
+        assert not is_full(found, NO_TIMEOUT, candidates=0), client
+        found._shares.enter(client, cost_of(0))
+    found._shares.enter(9, cost_of(0))
+    assert is_full(found, NO_TIMEOUT, candidates=0)
+
+
+def test_whatever_their_order_all_together_are_bounded():
+    found = admission(0, ServiceTime(), max_waiting=2000)
+    accepted = 0
+    for client, candidates in enumerate(range(1000, 0, -1)):
+        if not found._refuses(client, cost_of(candidates), NO_TIMEOUT):
+            found._shares.enter(client, cost_of(candidates))
+            accepted += cost_of(candidates)
+    assert 2000 < accepted <= 4 * 2000

@@ -83,7 +83,7 @@ def test_a_passed_deadline_is_a_503_and_counted(client):
 
 def test_half_an_answer_is_not_completed(client):
     with connected(client) as connection:
-        connection.sendall(b"GET /half HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET /half HTTP/1.1\r\nHost: localhost\r\n\r\n")
         received = b""
         while part := connection.recv(65536):
             received += part

@@ -33,8 +33,8 @@ def query(name, candidates=1):
 
 
 @contextmanager
-def working(batch_candidates=10, metrics=None):
-    worker = ModelWorker(1, batch_candidates, metrics or Metrics(frozenset()), ServiceTime())
+def working(batch_candidates=10, metrics=None, service_time=None):
+    worker = ModelWorker(1, batch_candidates, metrics or Metrics(frozenset()), service_time or ServiceTime())
     try:
         yield worker
     finally:
@@ -63,7 +63,7 @@ class Held:
 
 
 def rank_together(worker, jobs, *, meanwhile=None):
-    """Submit (model, query) or (model, query, deadline) while the thread is busy; return the outcomes."""
+    """Submit (model, query[, deadline[, place]]) while the thread is busy; return the outcomes."""
 
     async def run():
         async with Held(worker):
@@ -111,8 +111,8 @@ def test_a_batch_is_of_one_model_and_nobody_is_overtaken():
 
 
 def test_what_is_too_late_is_not_begun():
-    model, metrics = Recorder(), Metrics(frozenset())
-    with working(metrics=metrics) as worker:
+    model = Recorder()
+    with working() as worker:
         now = perf_counter()
         jobs = [
             (model, query("a"), now + 60),
@@ -121,7 +121,39 @@ def test_what_is_too_late_is_not_begun():
         ]
         assert results(rank_together(worker, jobs)) == ["a", DeadlinePassedError, "b"]
     assert model.batches == [["a", "b"]]
-    assert 'watchnext_rejects_total{reason="deadline"} 1.0' in metrics.exposition().decode()
+
+
+@pytest.mark.parametrize("deadline_s", [-1.0, 0.001])
+def test_what_is_refused_teaches_nothing_of_the_pace(deadline_s):
+    """A client whose timeouts nobody could keep must not make others' requests be begun too late."""
+    service_time = ServiceTime()
+    service_time.record(1, 1, 10.0)
+    expected_s = service_time.expected_s(100)
+    with working(service_time=service_time) as worker:
+        deadlines = [perf_counter() + deadline_s for _ in range(50)]
+        jobs = [(Recorder(), query("a"), deadline) for deadline in deadlines]
+        assert set(results(rank_together(worker, jobs))) == {DeadlinePassedError}
+    assert service_time.expected_s(100) == expected_s
+
+
+def test_an_estimate_that_would_keep_all_out_is_tried_again(monkeypatch):
+    """One slow batch must not refuse every later request for ever."""
+    service_time = ServiceTime()
+    service_time.record(1, 1, 1e6)
+    with working(service_time=service_time) as worker:
+        assert results(rank_together(worker, [(Recorder(), query("a"), perf_counter() + 60)])) == [
+            DeadlinePassedError
+        ]
+        monkeypatch.setattr("serving.http.service_time.STALE_S", 0.0)
+        assert results(rank_together(worker, [(Recorder(), query("a"), perf_counter() + 60)])) == ["a"]
+
+
+def test_who_has_the_lowest_place_is_first_and_equals_in_their_order():
+    model = Recorder()
+    jobs = [("a", 1000.0), ("b", 20.0), ("c", 1000.0), ("d", 10.0)]
+    with working(batch_candidates=10) as worker:
+        rank_together(worker, [(model, query(name, 10), NO_DEADLINE, place) for name, place in jobs])
+    assert model.batches == [["d"], ["b"], ["a"], ["c"]]
 
 
 def test_a_failing_request_fails_alone(caplog):

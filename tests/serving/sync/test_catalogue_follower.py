@@ -230,14 +230,21 @@ def test_from_a_cursor_whose_announcements_are_forgotten_all_is_read(server):
     following(server, use, after=StreamCursor(cursor.entry_id, cursor.run_id, monotonic() - 3600))
 
 
-@pytest.mark.parametrize("fields", [{"ids": "no JSON"}, {"other": "field"}, {"ids": "17"}])
-def test_an_announcement_that_is_none_stops_nothing(server, fields):
+@pytest.mark.parametrize(
+    "fields",
+    [{"other": "field"}, *({"ids": ids} for ids in ["no JSON", "17", "[1]", '[["a"]]', b"\xff"])],
+    ids=str,
+)
+def test_an_announcement_that_is_none_stops_nothing(server, fields, caplog):
+    caplog.set_level(logging.INFO)
     client = server.client()
 
     async def use(service):
-        client.xadd(changes_key(DIGEST), fields)
+        entry_id = client.xadd(changes_key(DIGEST), fields).decode()
         store_rows(client, videos=rows("v", 2))
         await until(lambda: service.has(*rows("v", 2)))
+        assert f"{changes_key(DIGEST)}: '{entry_id}' is left out: expected ids with a list" in caplog.text
+        assert caplog.text.count("videos are resident") == 1  # the catalogue is not read again for it
         store_rows(client, videos=rows("w", 2))
         await until(lambda: service.has(*rows("w", 2)))
 

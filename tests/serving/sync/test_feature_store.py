@@ -96,13 +96,36 @@ def test_the_whole_catalogue_is_read(server, client, count):
 
 
 @pytest.mark.parametrize("spoiled", [b"no record", b""])
-def test_a_stored_record_that_is_none_is_left_out_and_said(server, client, caplog, spoiled):
+def test_a_stored_record_that_is_none_is_left_out_named_and_counted(server, client, caplog, spoiled):
     store_rows(client, videos=ROWS, users=[{"user_id": "u"}])
     client.hset(videos_key(VIDEOS.digest), "v1", spoiled)
-    user, videos, whole = run(server, lambda store: store.read(USERS, "u", VIDEOS, ["v0", "v1", "v2"]))
+    metrics = Metrics(frozenset())
+    ids = ["v0", "v1", "v2"]
+    user, videos, whole = run(server, lambda store: store.read(USERS, "u", VIDEOS, ids), metrics=metrics)
     assert user is not None
     assert (sorted(videos), whole) == (["v0", "v2"], False)
-    assert "expected stored records of" in caplog.text
+    assert f"{videos_key(VIDEOS.digest)}: 'v1' is left out: expected stored records of" in caplog.text
+    assert metric_value(metrics, "watchnext_undecodable_total") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(b"\xff\xfe", None), (b"\xff", b"no record"), ("v9", b"no record"), ("v9", b"")]
+)
+def test_one_field_that_cannot_be_read_does_not_keep_the_catalogue_from_being(
+    server, client, caplog, name, value
+):
+    store_rows(client, videos=ROWS)
+    key = videos_key(VIDEOS.digest)
+    client.hset(key, name, client.hget(key, "v1") if value is None else value)
+    metrics = Metrics(frozenset())
+
+    async def everything(store):
+        return [page async for page in store.scan_videos(VIDEOS)]
+
+    [page] = run(server, everything, metrics=metrics)
+    assert sorted(page) == [row["video_id"] for row in ROWS]
+    assert "is left out" in caplog.text
+    assert metric_value(metrics, "watchnext_undecodable_total") == 1
 
 
 @pytest.mark.parametrize("key", [users_key(USERS.digest), videos_key(VIDEOS.digest)])
@@ -229,3 +252,60 @@ def test_nobody_there_is_an_error_of_the_store():
                 await store.ping()
 
     asyncio.run(main())
+
+
+def test_a_read_waits_no_longer_than_it_may_and_redis_is_not_taken_for_away(server, client):
+    store_rows(client, users=[{"user_id": "u"}])
+
+    async def use(store):
+        await store.ping()
+        server.stop()
+        try:
+            with pytest.raises(StoreError, match="expected Redis to answer within 10 ms"):
+                await store.read(USERS, "u", VIDEOS, [], within_s=0.01)
+        finally:
+            server.go_on()
+        await until(lambda: not store._left_reads)
+        assert (await store.read(USERS, "u", VIDEOS, [], within_s=10))[0] is not None
+
+    run(server, use, timeout_s=30.0)
+
+
+def test_reads_that_nobody_waits_for_find_out_that_redis_is_away(server, client, monkeypatch):
+    monkeypatch.setattr(module, "PROBE_S", 0.01)
+    metrics = Metrics(frozenset())
+
+    async def use(store):
+        await store.ping()
+        assert metric_value(metrics, "watchnext_feature_store_answers") == 1
+        server.stop()
+        try:
+            with pytest.raises(StoreError, match="within 10 ms"):
+                await store.read(USERS, "u", VIDEOS, [], within_s=0.01)
+            await until(lambda: not store._left_reads)
+            with pytest.raises(StoreError, match="found that it is away"):
+                await store.read(USERS, "u", VIDEOS, [], within_s=0.01)
+            assert metric_value(metrics, "watchnext_feature_store_answers") == 0
+        finally:
+            server.go_on()
+        await until_it_answers(store)
+        assert metric_value(metrics, "watchnext_feature_store_answers") == 1
+
+    run(server, use, timeout_s=0.1, metrics=metrics)
+
+
+def test_redis_does_not_owe_ever_more_answers(server, client, monkeypatch):
+    monkeypatch.setattr(module, "MAX_LEFT_READS", 3)
+
+    async def use(store):
+        await store.ping()
+        server.stop()
+        try:
+            reads = [store.read(USERS, "u", VIDEOS, [], within_s=0.01) for _ in range(5)]
+            errors = await asyncio.gather(*reads, return_exceptions=True)
+            assert sum("owes 3 answers" in str(error) for error in errors) == 2
+            assert len(store._left_reads) == 3
+        finally:
+            server.go_on()
+
+    run(server, use, timeout_s=30.0)

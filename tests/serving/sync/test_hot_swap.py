@@ -169,6 +169,29 @@ def test_a_bundle_whose_files_were_incomplete_is_looked_at_again(folder, server,
     serving(folder, server, use)
 
 
+def test_a_refused_bundle_is_not_read_every_time(folder, server, monkeypatch):
+    """Reading one takes seconds and its memory."""
+    reads, looks = [], []
+    read, current = Registry.read, Registry.current
+    monkeypatch.setattr(
+        Registry, "read", lambda self, version=None: reads.append(version) or read(self, version)
+    )
+    monkeypatch.setattr(Registry, "current", lambda self: looks.append(1) or current(self))
+
+    async def use(service):
+        first = service.version
+        bad = publish_small_ranker(folder, seed=2)
+        Registry(str(folder)).make_current(first)
+        spoil(folder, bad, MODEL, flipped)
+        (folder / "current.json").write_text(json.dumps({"version": bad}))
+        await until(lambda: service.metric('watchnext_swaps_total{result="refused"}') == 1)
+        looks.clear()
+        await until(lambda: len(looks) > 10)
+        assert reads.count(bad) == 1
+
+    serving(folder, server, use)
+
+
 @pytest.mark.parametrize("content", [b"{}", b"no JSON", b'{"version": "nothing"}', None])
 def test_a_damaged_registry_does_not_end_the_watch(folder, server, content, caplog):
     current = folder / "current.json"
@@ -325,5 +348,16 @@ def test_while_redis_is_away_a_bundle_takes_over_all_the_same(folder, server, ca
         store_rows(server.client(), videos=[{"video_id": "late"}])
         catalogue = service.models.model.catalogue
         await until(lambda: catalogue.missing(["late"]) == [])
+
+    serving(folder, server, use)
+
+
+def test_an_absence_of_redis_is_noticed_where_nobody_asks_for_features(folder, server):
+    async def use(service):
+        assert service.metric("watchnext_feature_store_answers") == 1
+        server.kill()
+        await until(lambda: service.metric("watchnext_feature_store_answers") == 0)
+        server.start()
+        await until(lambda: service.metric("watchnext_feature_store_answers") == 1)
 
     serving(folder, server, use)

@@ -1,11 +1,14 @@
 """Which feature state a new bundle ranks with."""
 
+import json
 import logging
 
 import pytest
 
 from ranker.spec_file import parse_spec
+from ranker.store.keys import state_key
 from serving.sync import hot_swap as module
+from serving.sync.state_follower import StateFollower
 from tests.serving.state_ranker import STATE_YAML, publish_state_ranker
 from tests.serving.stored_states import LOG, begin, watermark_after, write_state
 from tests.serving.swapping_service import Service, serving
@@ -81,3 +84,51 @@ def test_what_takes_long_at_the_first_start_is_said(state_folder, server, monkey
     monkeypatch.setattr(module, "SLOW_WARM_UP_S", 0.0)
     Service(state_folder, server.url).worker.close()
     assert "compiles code" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        None,
+        {"watermark_ms": 10**18},
+        {"watermark_ms": -(10**18)},
+        {"parts": 10**12},
+        {"size": "x"},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_a_pointer_that_cannot_be_read_stops_no_start_and_is_counted_and_named(
+    state_folder, server, caplog, changes
+):
+    write_state(server, 300)
+    with server.client() as client:
+        [key] = [
+            key
+            for key in client.keys(state_key("*"))
+            if client.type(key) == b"string" and key.count(b":") == 2
+        ]
+        pointer = b"\xff" if changes is None else json.dumps({**json.loads(client.get(key)), **changes})
+        client.set(key, pointer)
+
+    async def use(service):
+        assert service.models.model.state.version is None
+        assert service.metric("watchnext_undecodable_total") == 1
+        assert f"{key.decode()}: expected a feature state's description" in caplog.text
+        version = write_state(server, 400)
+        await until(lambda: service.models.model.state.version == version)
+
+    serving(state_folder, server, use)
+
+
+def test_a_state_that_cannot_be_taken_up_stops_no_start(state_folder, server, monkeypatch, caplog):
+    async def fail(self, model):
+        raise OverflowError("a year of twenty digits")
+
+    monkeypatch.setattr(StateFollower, "refresh", fail)
+
+    async def use(service):
+        assert "the feature state cannot be refreshed" in caplog.text
+        assert service.models.model.state.watermark_ms == watermark_after(200)
+
+    serving(state_folder, server, use)

@@ -1,0 +1,1 @@
+"""Clients that ask for more than their share."""

@@ -1,0 +1,75 @@
+"""The order in which requests are worked on: every client gets the same share, counted in what they cost.
+
+Source: Demers, Keshav and Shenker, SIGCOMM 1989, https://doi.org/10.1145/75246.75248. A request's place is
+the virtual time at which it would be done if all clients were served at once, each at the same rate. Virtual
+time goes on by what was done over the number of clients that had requests, so every place is reached.
+"""
+
+from collections import Counter
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A request that is worked on or waits.
+
+    Attributes:
+        client: Whose it is.
+        cost: What it costs.
+        place: Requests with a lower place are worked on first.
+    """
+
+    client: Hashable
+    cost: float
+    place: float
+
+
+class FairShares:
+    """The requests in flight, and their places.
+
+    Attributes:
+        tickets: Those of the requests in flight.
+        cost: What they cost together.
+    """
+
+    def __init__(self) -> None:
+        self.tickets: set[Ticket] = set()
+        self.cost = 0.0
+        self._virtual_time = 0.0
+        self._in_flight: Counter[Hashable] = Counter()
+        self._last_place: dict[Hashable, float] = {}
+
+    def place(self, client: Hashable, cost: float) -> float:
+        """The place that a client's next request of this cost would have."""
+        return max(self._virtual_time, self._last_place.get(client, 0.0)) + cost
+
+    def ahead(self, place: float) -> float:
+        """What the requests cost that are in flight and not behind this place."""
+        return sum(ticket.cost for ticket in self.tickets if ticket.place <= place)
+
+    def enter(self, client: Hashable, cost: float) -> Ticket:
+        """Count a request as in flight."""
+        ticket = Ticket(client, cost, self.place(client, cost))
+        self.tickets.add(ticket)
+        self.cost += cost
+        self._in_flight[client] += 1
+        self._last_place[client] = ticket.place
+        return ticket
+
+    def amend(self, ticket: Ticket, cost: float) -> None:
+        """Correct what a request costs, and its place accordingly."""
+        change = cost - ticket.cost
+        ticket.cost = cost
+        ticket.place += change
+        self.cost += change
+        self._last_place[ticket.client] += change
+
+    def leave(self, ticket: Ticket) -> None:
+        """Count a request as done, however it ended."""
+        self._virtual_time += ticket.cost / len(self._in_flight)
+        self.tickets.remove(ticket)
+        self.cost -= ticket.cost
+        self._in_flight[ticket.client] -= 1
+        if not self._in_flight[ticket.client]:
+            del self._in_flight[ticket.client], self._last_place[ticket.client]

@@ -1,0 +1,54 @@
+import pytest
+
+from serving.http.fair_shares import FairShares
+
+
+def test_a_small_request_goes_before_large_ones_that_came_earlier():
+    shares = FairShares()
+    large = [shares.enter(f"flood {i}", 1000) for i in range(5)]
+    small = shares.enter("small", 10)
+    assert all(small.place < ticket.place for ticket in large)
+    assert shares.ahead(shares.place("other", 10)) == 10
+    assert shares.ahead(shares.place("other", 1000)) == 5010
+
+
+def test_what_came_first_goes_first_among_equals():
+    shares = FairShares()
+    first = shares.enter("a", 100)
+    shares.enter("b", 100)
+    shares.leave(first)
+    assert shares.enter("c", 100).place > first.place
+
+
+def test_the_requests_of_one_client_are_behind_each_other():
+    shares = FairShares()
+    places = [shares.enter("a", 100).place for _ in range(3)]
+    assert places == [100, 200, 300]
+    assert shares.enter("b", 100).place == 100
+
+
+def test_a_stream_of_small_requests_does_not_keep_a_large_one_waiting_for_ever():
+    shares = FairShares()
+    large = shares.enter("large", 1000)
+    overtook = 0
+    while (small := shares.enter("small", 10)).place < large.place:
+        shares.leave(small)
+        overtook += 1
+    assert overtook == pytest.approx(2 * 1000 / 10, rel=0.02)  # two share, so each gets half of what is done
+
+
+def test_what_a_request_costs_is_corrected_for_it_and_for_its_clients_next_one():
+    shares = FairShares()
+    ticket = shares.enter("a", 1000)
+    shares.amend(ticket, 100)
+    assert (ticket.cost, ticket.place, shares.cost) == (100, 100, 100)
+    assert shares.place("a", 1) == 101
+
+
+def test_nothing_is_kept_of_clients_that_left():
+    shares = FairShares()
+    for client in range(100):
+        shares.leave(shares.enter(client, 10))
+    assert (shares.tickets, shares.cost) == (set(), 0)
+    assert not shares._in_flight
+    assert not shares._last_place
