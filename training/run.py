@@ -14,7 +14,7 @@ from ranker.errors import RegistryError, SourceError
 from ranker.spec import RankerSpec
 from training.checkpoint import RunIdentity, restore, save
 from training.loop import Every, TrainingLoop
-from training.publish import publish
+from training.publish import publish, version_of
 from training.report import REFRESH_S, Report
 from training.sources.base import Source, SourceBatch
 from training.trainer import Trainer
@@ -67,10 +67,19 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run."""
+    """A finished run.
+
+    Attributes:
+        model_version: The bundle of what was learned.
+        trainer: What has learned.
+        new_rows: Examples that this run learned from; `trainer.rows` has those of earlier runs as well.
+        published: Whether the bundle was published; otherwise nothing was new and it had been before.
+    """
 
     model_version: str
     trainer: Trainer
+    new_rows: int
+    published: bool
 
 
 def run(config: RunConfig, console: Console, *, live: bool = True) -> RunResult:
@@ -97,6 +106,7 @@ def run(config: RunConfig, console: Console, *, live: bool = True) -> RunResult:
     if config.resume and path.exists():
         restore(path, loop, identity)
         logger.info("resumed %s after %d rows", path, trainer.rows)
+    known_rows = trainer.rows
     batches = _batches(config, loop)
     try:
         config.folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +125,10 @@ def run(config: RunConfig, console: Console, *, live: bool = True) -> RunResult:
                 Every(checkpoint, rows=spec.training.checkpoint_rows, at_end=True),
             ],
         )
-    return RunResult(publish(loop, Registry(config.registry), identity), trainer)
+    registry, new_rows = Registry(config.registry), trainer.rows - known_rows
+    if not new_rows and (version := version_of(loop, identity)) in registry.versions():
+        return RunResult(version, trainer, new_rows, published=False)
+    return RunResult(publish(loop, registry, identity), trainer, new_rows, published=True)
 
 
 def _batches(config: RunConfig, loop: TrainingLoop) -> Iterator[SourceBatch]:
