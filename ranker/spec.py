@@ -49,6 +49,11 @@ class TrainingSpec(SpecModel):
         validate_default=True,
         description="Event time after which a row counts half when heads are corrected for export.",
     )
+    max_weight: PositiveFloat | None = Field(
+        None,
+        description="The largest example weight that is plausible; one beyond is counted, and learned as "
+        "this. By default 100 times the running 90th percentile of the weights that are not 0.",
+    )
     metrics_window_s: PositiveInt = Field(
         21_600, description="Event time that one progressive metric covers."
     )

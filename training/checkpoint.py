@@ -30,7 +30,7 @@ from training.loop import TrainingLoop
 from training.sources.base import Offset
 from training.spec_difference import differences
 
-FORMAT = 4
+FORMAT = 5
 """Raised whenever an older watchnext could not go on from what a newer one writes, or the reverse."""
 
 
@@ -173,6 +173,7 @@ def _tensors(loop: TrainingLoop) -> dict[str, Tensor]:
         "average": trainer.average.state_dict(),
         "metrics": _as_tensors(trainer.metrics.state_dict()),
         "correction": _as_tensors(trainer.correction.state_dict()),
+        "plausibility": _as_tensors(trainer.plausibility.state_dict()),
         "features": _as_tensors(trainer.encoder.arrays()),
         "recent": _as_tensors(_packed(loop.recent)),
         "random": {"cpu": torch.get_rng_state()},
@@ -203,6 +204,7 @@ def _load_tensors(loop: TrainingLoop, tensors: Mapping[str, Tensor]) -> None:
     trainer.average.load_state_dict(_part(tensors, "average"))
     trainer.metrics.load_state_dict(_as_arrays(_part(tensors, "metrics")))
     trainer.correction.load_state_dict(_as_arrays(_part(tensors, "correction")))
+    trainer.plausibility.load_state_dict(_as_arrays(_part(tensors, "plausibility")))
     trainer.encoder.load_arrays(_as_arrays(_part(tensors, "features")))
     dense = trainer.dense.state_dict()
     indices = {name.split("/")[0] for name in _part(tensors, "dense")}

@@ -46,6 +46,7 @@ from training.report import metrics_table
 from training.run import RunConfig, run
 from training.show import comparison_table, evaluation_table, sizes_table
 from training.sources.kuairand.download import download_kuairand
+from training.sources.lateness import Lateness, TooLate, parse_wait
 from training.sources.registry import open_source
 from training.sources.simulated.write import write_simulation
 from training.stopping import StopSignals, resume_command
@@ -76,6 +77,18 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint of this run, if there is one.")
     ] = False,
+    late: Annotated[
+        TooLate,
+        typer.Option(
+            help="With --resume: refuse files with rows older than what was learned, or skip such rows."
+        ),
+    ] = TooLate.REFUSE,
+    late_by: Annotated[
+        str | None,
+        typer.Option(
+            help="Leave the log's newest rows, e.g. 6h of them, to a later run, as older ones may still come."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of initial weights and dropout.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: JsonOption = False,
@@ -94,7 +107,9 @@ def train(
         raise UserError("--registry: expected a folder or fsspec URL to publish the bundle in, found none")
     config = RunConfig(
         spec=load_spec(spec),
-        source=open_source(data, source, plausible_times(plausible_since, plausible_until)),
+        source=open_source(data, source, plausible_times(plausible_since, plausible_until)).with_lateness(
+            Lateness(parse_wait(late_by, "--late-by"), late)
+        ),
         registry=registry or "",
         since_ms=parse_time(since, "--since"),
         until_ms=parse_time(until, "--until"),
@@ -121,13 +136,18 @@ def train(
         report = {
             "model_version": result.model_version,
             "rows": trainer.rows,
+            "new_rows": result.new_rows,
+            "implausible": {name: found._asdict() for name, found in trainer.plausibility.found().items()},
             "heads": trainer.metrics.total(),
         }
         console.print_json(json.dumps(report))
         return
     console.print(metrics_table(trainer))
     console.print(
-        f"published {result.model_version} in {shown(config.registry)} after {trainer.rows:,} rows",
+        f"published {result.model_version} in {shown(config.registry)} after {trainer.rows:,} rows"
+        if result.published
+        else f"found nothing new after {trainer.rows:,} rows: "
+        f"{result.model_version} is in {shown(config.registry)} already, which stays as it is",
         markup=False,
         soft_wrap=True,
     )

@@ -7,13 +7,14 @@ from typing import Final
 import pyarrow as pa
 import torch
 
-from ranker.bundles.bundle import Request, pack
+from ranker.bundles.bundle import MANIFEST, Request, pack, read_manifest
 from ranker.bundles.manifest import Manifest
 from ranker.bundles.registry import Registry
 from ranker.features.sides import SIDES, Group
 from ranker.features.values import FeatureValue, canonical
 from ranker.spec import RankerSpec
 from training.checkpoint import RunIdentity
+from training.export_check import check_predictions, check_ranker
 from training.loop import RECENT_ROWS, TrainingLoop
 
 GOLDEN_CANDIDATES: Final = 8
@@ -33,7 +34,7 @@ def publish(loop: TrainingLoop, registry: Registry, run: RunIdentity) -> str:
         The model version.
 
     Raises:
-        BundleError: The bundle does not verify; nothing was added.
+        BundleError: A number is not finite or plausible, or the bundle does not verify; nothing was added.
     """
     contents = export(loop, run, parent=registry.current_or_none())
     with torch.random.fork_rng(devices=[]):
@@ -41,6 +42,15 @@ def publish(loop: TrainingLoop, registry: Registry, run: RunIdentity) -> str:
         version = registry.add(contents)
     registry.make_current(version)
     return version
+
+
+def version_of(loop: TrainingLoop, run: RunIdentity) -> str:
+    """The version that `publish` would give what a loop has learned.
+
+    The same weights, state and golden requests have the same version, whenever they are exported.
+    """
+    contents = export(loop, run, parent=None)
+    return read_manifest(contents[MANIFEST], where="the new bundle").model_version
 
 
 def export(loop: TrainingLoop, run: RunIdentity, *, parent: str | None) -> dict[str, bytes]:
@@ -56,6 +66,9 @@ def export(loop: TrainingLoop, run: RunIdentity, *, parent: str | None) -> dict[
 
     Returns:
         The content of every file; the manifest names the version.
+
+    Raises:
+        BundleError: A number is not finite, or beyond all that is plausible.
     """
     trainer = loop.trainer
     assert loop.recent is not None
@@ -75,7 +88,10 @@ def export(loop: TrainingLoop, run: RunIdentity, *, parent: str | None) -> dict[
     )
     golden = golden_requests(loop.recent, trainer.spec, trainer.watermark_ms)
     with trainer.exported():
-        return pack(manifest, trainer.encoder, trainer.model, golden)
+        check_ranker(trainer)
+        contents = pack(manifest, trainer.encoder, trainer.model, golden)
+    check_predictions(trainer, contents)
+    return contents
 
 
 def golden_requests(sample: pa.RecordBatch, spec: RankerSpec, time_ms: int) -> list[Request]:

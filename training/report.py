@@ -105,7 +105,8 @@ def metrics_table(trainer: Trainer) -> Table:
     table.add_column("head")
     for name in ("AUC,\nnewest", "AUC,\nwhole run", "log loss\nor RMSE", "calibration", "positives"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.caption = "; ".join(dict.fromkeys(t.remark for t in trainer.spec.tasks if t.remark)) or None
+    remarks = [*(task.remark for task in trainer.spec.tasks), *implausible_lines(trainer)]
+    table.caption = "; ".join(dict.fromkeys(remark for remark in remarks if remark)) or None
     newest = {row["head"]: row for row in trainer.metrics.rows(with_open=True).to_pylist()}
     for task in trainer.spec.tasks:
         total = trainer.metrics.total()[task.name]
@@ -119,6 +120,15 @@ def metrics_table(trainer: Trainer) -> Table:
             "" if total.get("positives") is None else f"{total['positives']:,}",
         )
     return table
+
+
+def implausible_lines(trainer: Trainer) -> list[str]:
+    """Labels and weights that were beyond what is plausible: a line a column."""
+    return [
+        f"{name}: {found.rows:,} beyond {found.plausible[0]:.4g} to {found.plausible[1]:.4g}, the furthest "
+        f"{found.furthest:.4g}, learned as the bound"
+        for name, found in trainer.plausibility.found().items()
+    ]
 
 
 def number(value: float | None, *, digits: int = 4) -> str:

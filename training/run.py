@@ -19,7 +19,7 @@ from ranker.files.whole import remove_leftovers
 from ranker.spec import RankerSpec
 from training.checkpoint import RunIdentity, restore, save
 from training.loop import Every, TrainingLoop
-from training.publish import publish
+from training.publish import publish, version_of
 from training.report import METRICS_FILE, REFRESH_S, Report
 from training.sources.base import Source, SourceBatch
 from training.stopping import StopSignals
@@ -74,10 +74,19 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run."""
+    """A finished run.
+
+    Attributes:
+        model_version: The bundle of what was learned.
+        trainer: What has learned.
+        new_rows: Examples that this run learned from; `trainer.rows` has those of earlier runs as well.
+        published: Whether the bundle was published; otherwise nothing was new and it had been before.
+    """
 
     model_version: str
     trainer: Trainer
+    new_rows: int
+    published: bool
 
 
 def run(
@@ -114,14 +123,17 @@ def run(
         remove_leftovers(folder / CHECKPOINT_FILE)
         remove_leftovers(folder / METRICS_FILE)
         registry.check_writable()
-        loop = _learned(config, console, live, stop or contextlib.nullcontext())
-        return RunResult(publish(loop, registry, config.identity), loop.trainer)
+        loop, new_rows = _learned(config, console, live, stop or contextlib.nullcontext())
+        version = version_of(loop, config.identity)
+        if not new_rows and version in registry.versions():
+            return RunResult(version, loop.trainer, new_rows, published=False)
+        return RunResult(publish(loop, registry, config.identity), loop.trainer, new_rows, published=True)
 
 
 def _learned(
     config: RunConfig, console: Console, live: bool, stop: "StopSignals | contextlib.nullcontext[None]"
-) -> TrainingLoop:
-    """Learn to the end of the source, from the checkpoint if the run is to be resumed."""
+) -> tuple[TrainingLoop, int]:
+    """Learn to the end of the source, from the checkpoint if the run is to be resumed; count the new rows."""
     spec, identity = config.spec, config.identity
     device = choose_device(config.device)
     trainer = Trainer(spec, seed=config.seed, device=device, bfloat16=fast_bfloat16(device))
@@ -130,6 +142,7 @@ def _learned(
     if config.resume and path.exists():
         restore(path, loop, identity)
         logger.info("resumed %s after %d rows", path, trainer.rows)
+    known_rows = trainer.rows
     batches = _batches(config, loop)
     with stop as signals:
         with Report(config.folder, trainer, console, live=live) as report:
@@ -151,7 +164,7 @@ def _learned(
                 f"{path}: stopped by {signal.Signals(signals.number).name} after {trainer.rows:,} rows",
                 signal=signals.number,
             )
-    return loop
+    return loop, trainer.rows - known_rows
 
 
 def _check_identity(identity: RunIdentity) -> None:

@@ -28,7 +28,6 @@ def evaluation_table(report: EvaluationReport) -> Table:
     """Return an evaluation as a table with one row per head."""
     table = Table(
         title=f"{report.model_version} on {report.rows:,} rows",
-        caption=f"features {report.features}; in brackets: 95 % interval over viewers",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         collapse_padding=True,
@@ -36,6 +35,7 @@ def evaluation_table(report: EvaluationReport) -> Table:
     table.add_column("head")
     for name in ("rows", "positives", "AUC", "log loss\nor RMSE", "calibration"):
         table.add_column(name, justify="right", no_wrap=True)
+    table.caption = _caption(report, f"features {report.features}; ")
     for name, head in report.heads.items():
         figures = head.model_dump()
         table.add_row(
@@ -51,7 +51,7 @@ def evaluation_table(report: EvaluationReport) -> Table:
 
 def comparison_table(report: EvaluationReport) -> Table:
     """Return the comparison with the baseline as a table with one row per head that has one."""
-    table = Table(title="AUC against smoothed rates", caption="in brackets: 95 % interval over viewers")
+    table = Table(title="AUC against smoothed rates", caption=_caption(report))
     table.add_column("head")
     for name in ("smoothed rates", "gain"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -65,6 +65,13 @@ def comparison_table(report: EvaluationReport) -> Table:
                 _with_interval(head.auc - baseline_auc, figures["gain_ci"], sign="+"),
             )
     return table
+
+
+def _caption(report: EvaluationReport, before: str = "") -> str:
+    """What stands in brackets, and which heads have nothing there and why."""
+    heads = report.heads.items()
+    missing = [f"; {name} has no interval: {head.no_interval}" for name, head in heads if head.no_interval]
+    return escape(f"{before}in brackets: 95 % interval over viewers{''.join(missing)}")
 
 
 def _with_interval(

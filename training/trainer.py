@@ -16,16 +16,18 @@ from torch import Tensor
 
 from ranker.errors import NonFiniteLossError
 from ranker.events import TIME_MS, WEIGHT
+from ranker.features.batch import Encoded
 from ranker.features.encoder import Encoder
 from ranker.labels.matrix import label_matrix, number_column, refuse_rows
 from ranker.labels.natural_units import natural_units
 from ranker.metrics.progressive import ProgressiveMetrics
-from ranker.networks.model import RankingModel
-from ranker.objectives.losses import MultitaskLoss
+from ranker.networks.model import RankingModel, TrainingOutputs
+from ranker.objectives.losses import Losses, MultitaskLoss
 from ranker.spec import RankerSpec
 from training.average import WeightAverage
 from training.correction import MeanCorrection
 from training.optimisers import RowwiseAdagrad
+from training.plausible import Plausibility, PlausibleRows
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Trainer:
         )
         sums = {task.name: task.sums for task in spec.tasks}
         self.metrics = ProgressiveMetrics(sums, training.metrics_window_s * 1000)
+        self.plausibility = Plausibility(spec.tasks, training.max_weight)
         self.correction = MeanCorrection(spec.tasks, training.correction_half_life)
         self.rows = 0
         self.watermark_ms: int | None = None
@@ -112,46 +115,60 @@ class Trainer:
         """
         feedback = label_matrix(batch, self.spec.feedback)
         labels = feedback[:, : len(self.spec.tasks)]
-        weights = self._weights(batch)
+        plausible = self.plausibility.read(labels, self._weights(batch))
         examples = self.encoder.read_examples(batch, feedback, reversible=True)
+        network = self.model.network
+        untrained = None if self.rows else {name: t.clone() for name, t in network.state_dict().items()}
         try:
             encoded = examples.encoded.to(self.device)
             rows = self.model.embedding.rows(encoded)
             gathered = {w: copies.requires_grad_() for w, copies in self.model.embedding.gather(rows).items()}
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-                outputs = self.model.training_outputs(encoded, gathered)
-            loss = self.loss(outputs.logit, torch.from_numpy(labels).to(self.device), weights)
+            outputs = self._outputs(encoded, gathered)
+            prediction = outputs.prediction
+            if untrained is not None:  # predicted as it is, but learned from the base rates on
+                network.start_at(self.loss.base_outputs(torch.from_numpy(plausible.labels)).to(self.device))
+                outputs = self._outputs(encoded, gathered)
+            loss = self._loss(outputs.logit, plausible)
             if not torch.isfinite(loss.total):
                 self._refuse(batch, loss.heads)
         except BaseException:
             self.encoder.take_back(examples)
+            if untrained is not None:
+                network.load_state_dict(untrained)
             raise
         fresh_rows = self.encoder.learn(examples)
-        result = StepResult(loss.total.item(), natural_units(outputs.prediction, self.spec.tasks), labels)
+        result = StepResult(loss.total.item(), natural_units(prediction, self.spec.tasks), labels)
         time_ms = batch.column(TIME_MS).to_numpy()
         self.metrics.update(time_ms, result.predictions, labels)
         if self.rows:  # the first batch is predicted by an untrained network
-            weighed = None if weights is None else weights.cpu().numpy()
-            self.correction.update(result.predictions, labels, int(time_ms[-1]), weighed)
+            self.correction.update(result.predictions, plausible.labels, int(time_ms[-1]), plausible.weights)
+        self.plausibility.take(plausible)
 
         loss.total.backward()  # type: ignore[no-untyped-call]
         self.dense.step()
         self.dense.zero_grad()
         self.sparse.step(rows, gathered, batch.num_rows)
         self.sparse.start_anew(fresh_rows)  # this batch still used them for other ids
-        if self.rows == 0:
-            self.model.network.start_at(self.loss.base_outputs(torch.from_numpy(labels)).to(self.device))
         self.average.update()
         self.rows += batch.num_rows
         self.watermark_ms = int(time_ms[-1])
         return result
 
-    def _weights(self, batch: pa.RecordBatch) -> Tensor | None:
+    def _outputs(self, encoded: Encoded, gathered: dict[int, Tensor]) -> TrainingOutputs:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            return self.model.training_outputs(encoded, gathered)
+
+    def _loss(self, logit_bt: Tensor, rows: PlausibleRows) -> Losses:
+        labels = torch.from_numpy(rows.labels).to(self.device)
+        weights = None if rows.weights is None else torch.tensor(rows.weights, device=self.device)
+        return self.loss(logit_bt, labels, weights)
+
+    def _weights(self, batch: pa.RecordBatch) -> NDArray[np.float32] | None:
         if WEIGHT not in batch.schema.names:
             return None
         weights = number_column(batch, WEIGHT)
         refuse_rows(batch, WEIGHT, ~(weights >= 0), "example weights of at least 0")
-        return torch.tensor(weights, device=self.device)
+        return weights
 
     def _refuse(self, batch: pa.RecordBatch, heads: Tensor) -> None:
         broken = [

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from load_tests.judging.log import Truth
-from ranker.metrics.intervals import WeightedAuc, number_viewers, percentile_interval, viewer_draws
+from ranker.metrics.intervals import number_viewers, percentile_interval, too_few, viewer_draws
+from ranker.metrics.weighted_auc import WeightedAuc
 
 Floats = NDArray[np.float64]
 
@@ -27,14 +28,16 @@ class Gain:
         ours: Our AUC, mean over seeds and days.
         theirs: The other contender's AUC.
         gain: The difference of the two.
-        interval: 95 % interval of the difference, paired over viewers.
+        interval: 95 % interval of the difference, paired over viewers; None if the rows are too few.
+        no_interval: Why there is none; empty if there is.
         seeds: AUC of each of our seeds minus the mean of theirs.
     """
 
     ours: float
     theirs: float
     gain: float
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
+    no_interval: str
     seeds: tuple[float, ...]
 
 
@@ -57,6 +60,7 @@ class Areas:
             for name, by_seed in contenders.items()
         }
         viewer = number_viewers(truth.viewers)
+        self._rows = [(label[of], viewer[of]) for of in rows]
         everyone = np.ones(len(label))
         self._drawn = {
             name: np.empty((1 + replicates, len(of_seeds), days)) for name, of_seeds in areas.items()
@@ -76,14 +80,17 @@ class Areas:
             theirs: Name of the other one.
             days: Indices of the days; None for all.
         """
-        at = slice(None) if days is None else list(days)
+        at = list(range(len(self._rows))) if days is None else list(days)
         mine, other = (self._drawn[name][:, :, at].mean(axis=2) for name in (ours, theirs))  # (1 + R, S)
         difference = mine.mean(axis=1) - other.mean(axis=1)
+        label, viewer = (np.concatenate([self._rows[day][part] for day in at]) for part in (0, 1))
+        reason = too_few(label, viewer)
         found = percentile_interval(float(difference[0]), difference[1:])
         return Gain(
             ours=float(mine[0].mean()),
             theirs=float(other[0].mean()),
             gain=found.estimate,
-            interval=(found.low, found.high),
+            interval=None if reason else (found.low, found.high),
+            no_interval=reason,
             seeds=tuple((mine[0] - other[0].mean()).tolist()),
         )

@@ -68,11 +68,13 @@ def _panels(
 
 
 def _panel(axes: Axes, gains: Mapping[str, Any]) -> None:
-    """Draw a point per line, blue if its interval is above zero, red if it is below."""
+    """Draw a point per line, blue if its interval is above zero, red if it is below; some have none."""
     axes.axvline(0, color="black", linewidth=0.8)
     for index, gain in enumerate(gains.values()):
-        low, high = gain["interval"]
-        colour = "tab:blue" if low > 0 else "tab:red" if high < 0 else "tab:gray"
+        low, high = gain["interval"] or (gain["gain"], gain["gain"])
+        colour = "tab:gray"
+        if gain["interval"] is not None and not low <= 0 <= high:
+            colour = "tab:blue" if low > 0 else "tab:red"
         reach = np.abs([[low - gain["gain"]], [high - gain["gain"]]])
         axes.errorbar(gain["gain"], index, xerr=reach, fmt="o", color=colour, capsize=3, markersize=5)
     axes.set_yticks(range(len(gains)), list(gains))

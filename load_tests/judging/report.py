@@ -190,6 +190,8 @@ def _differences(heads: Report, names: Sequence[str], modes: Sequence[str]) -> l
 
 def difference(gain: Report) -> str:
     """Format a difference with its interval, bold if the interval does not contain zero."""
+    if gain["interval"] is None:
+        return f"{gain['gain']:+.4f} (no interval: {gain['no_interval']})"
     low, high = gain["interval"]
     text = f"{gain['gain']:+.4f} [{low:+.4f}, {high:+.4f}]"
     return f"**{text}**" if low > 0 or high < 0 else text

@@ -16,6 +16,8 @@ from ranker.metrics.exact import calibration, log_loss
 from ranker.metrics.intervals import Interval, auc_difference_interval, auc_interval
 
 MIN_DIVISOR: Final = 1e-12
+MIN_RATE: Final = 1e-9
+"""Rates are kept this far from 0 and 1, where their logit would be infinite."""
 MAX_SPREAD: Final = 3.0
 """Predictions are never taken to answer less to a shift than by this factor."""
 
@@ -79,7 +81,8 @@ class BinaryLabel(Label):
         Predictions that are spread answer less to a shift than one constant would; the factor makes up for
         that.
         """
-        rate, expected = (np.array([means.label, means.prediction]) + 0.5) / (means.weight + 1)
+        rates = (np.array([means.label, means.prediction]) + 0.5) / (means.weight + 1)
+        rate, expected = np.clip(rates, MIN_RATE, 1 - MIN_RATE)
         of_means = expected * (1 - expected) * means.weight
         spread = of_means / np.maximum(means.slope, np.maximum(of_means / MAX_SPREAD, MIN_DIVISOR))
         shift: Floats = (np.log(rate / (1 - rate)) - np.log(expected / (1 - expected))) * spread
@@ -97,6 +100,8 @@ class BinaryLabel(Label):
             log_loss=finite(log_loss(label, prediction)),
             calibration=finite(calibration(label, prediction)),
         )
+        if area.reason:
+            report = report.model_copy(update={"no_interval": area.reason})
         if rows.baseline is None:
             return report
         theirs = auc_interval(label, rows.baseline, rows.viewers, replicates=rows.replicates)
@@ -115,6 +120,11 @@ class BinaryTask(Task, BinaryLabel):
     """A head that predicts the chance of a 1."""
 
     kind: Literal["binary"]
+
+    @property
+    def plausible_range(self) -> tuple[float, float]:
+        """0 to 1."""
+        return self.value_range
 
 
 def _pair(interval: Interval) -> Pair | None:

@@ -42,6 +42,7 @@ class HeadReport(BaseModel, ABC):
         calibration: Mean prediction over mean label.
         auc: Area under the ROC curve, for labels of 0 or 1.
         auc_ci: Its 95 % interval over viewers.
+        no_interval: Why a head of labels of 0 or 1 has no intervals; unset if it has.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +51,7 @@ class HeadReport(BaseModel, ABC):
     calibration: float | None
     auc: float | None = None
     auc_ci: Pair | None = None
+    no_interval: str | None = None
 
     @property
     @abstractmethod

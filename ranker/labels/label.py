@@ -173,9 +173,14 @@ class Task(Label):
         False, description="Add the position tower's output to this head in training."
     )
 
+    @property
+    @abstractmethod
+    def plausible_range(self) -> tuple[float, float] | None:
+        """The least and the greatest label that is learned as it is; None to follow the stream."""
 
-HEAD_KEYS: Final = frozenset(Task.model_fields) - frozenset(Label.model_fields)
-"""What a spec says of a head, and not of its label."""
+
+HEAD_KEYS: Final = frozenset(Task.model_fields) - frozenset(Label.model_fields) | {"plausible"}
+"""What a spec says of a head, and not of its label; `plausible` of a regression alone."""
 
 
 def alike(labels: Sequence[Label]) -> Iterator[tuple[Label, list[int]]]:

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from ranker.labels.head_report import HeadReport, JudgedRows, finite
@@ -114,3 +114,20 @@ class RegressionTask(Task, RegressionLabel):
     """A head that predicts an amount."""
 
     kind: Literal["regression"]
+    plausible: tuple[float, float] | None = Field(
+        None,
+        description="The least and the greatest label that is plausible; one beyond is counted, and learned "
+        "as the bound. By default 20 times the running 90th percentile of the labels that are not 0.",
+    )
+
+    @property
+    def plausible_range(self) -> tuple[float, float] | None:
+        """What the spec says."""
+        return self.plausible
+
+    @field_validator("plausible")
+    @classmethod
+    def _in_order(cls, plausible: tuple[float, float] | None) -> tuple[float, float] | None:
+        if plausible is not None and plausible[0] >= plausible[1]:
+            raise ValueError(f"expected the least and then the greatest label, found {list(plausible)}")
+        return plausible

@@ -195,6 +195,7 @@ def test_no_part_of_it_is_a_pickle(saved: Path) -> None:
             "average",
             "metrics",
             "correction",
+            "plausibility",
             "features",
             "recent",
             "random",

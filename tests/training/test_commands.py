@@ -34,7 +34,7 @@ def test_training_prints_json_and_nothing_else(command: Command, log: str) -> No
     answer = command("train", "--registry", "r", "--data", log, "--json", "--until", NOON)
     assert answer.status == 0
     report = json.loads(answer.out)
-    assert report.keys() == {"model_version", "rows", "heads"}
+    assert report.keys() == {"model_version", "rows", "new_rows", "implausible", "heads"}
     assert report["heads"].keys() == {"click", "watch_time", "like", "dismiss", "rating"}
     assert report["heads"]["click"]["rows"] == report["rows"]
     assert 0 < report["heads"]["click"]["auc"] < 1
@@ -48,6 +48,36 @@ def test_training_prints_a_table_and_the_version(command: Command, log: str) -> 
     assert "watch_time" in answer.out
     (version,) = [path.name for path in Path("a [b] c/bundles").iterdir()]
     assert f"published {version} in a [b] c after " in answer.out.splitlines()[-1]
+
+
+def test_training_says_that_nothing_is_new(command: Command, log: str) -> None:
+    train = ["train", "--registry", "r", "--data", log, "--until", "2026-01-01T06:00Z", "--resume"]
+    assert command(*train).status == 0
+    (version,) = [path.name for path in Path("r/bundles").iterdir()]
+
+    again = command(*train, "--late", "skip")
+    assert again.status == 0
+    found = f"found nothing new after [0-9]+ rows: {version} is in r already, which stays as it is"
+    assert re.fullmatch(found, again.out.splitlines()[-1])
+    report = json.loads(command(*train, "--json").out)
+    assert (report["model_version"], report["new_rows"]) == (version, 0)
+
+
+def test_training_names_what_is_implausible(command: Command, log: str) -> None:
+    Path("narrow.yaml").write_text(
+        small(
+            tasks="[{name: watch_time, group: engagement, kind: regression, plausible: [0, 1]}]",
+            score="{terms: [{head: watch_time}]}",
+        )
+    )
+    train = ["train", "--registry", "r", "--data", log, "--spec", "narrow.yaml", "--until", NOON]
+    found = json.loads(command(*train, "--json").out)["implausible"]
+    assert found.keys() == {"watch_time"}
+    assert found["watch_time"]["rows"] > 100
+    assert found["watch_time"]["plausible"] == [0, 1]
+    assert found["watch_time"]["furthest"] > 10
+    shown = " ".join(command(*train).out.split())
+    assert f"watch_time: {found['watch_time']['rows']:,} beyond 0 to 1, the furthest" in shown
 
 
 def test_evaluation_prints_the_promised_json_and_nothing_else(

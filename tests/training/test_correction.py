@@ -52,6 +52,19 @@ def test_a_head_that_predicts_a_constant_is_brought_to_the_rate_and_not_past_it(
     assert 1 / (1 + np.exp(-logit)) == pytest.approx(rate, rel=0.01)
 
 
+@pytest.mark.parametrize("label", [0.0, 1.0])
+def test_a_row_of_any_weight_shifts_by_a_finite_logit(label: float) -> None:
+    correction = MeanCorrection(TASKS[:1], half_life_s=3600)
+    correction.update(
+        np.full((2, 1), 0.5),
+        np.array([[label], [1 - label]], np.float32),
+        HOUR_MS,
+        np.array([3e38, 1], np.float32),
+    )
+
+    assert np.isfinite(correction.shifts()).all()
+
+
 def test_an_example_counts_by_its_weight() -> None:
     weighed, repeated = MeanCorrection(TASKS, 3600), MeanCorrection(TASKS, 3600)
     outputs, labels = rows(50)

@@ -15,6 +15,7 @@ from ranker.labels.natural_units import natural_units
 from ranker.labels.regression import RegressionReport
 from tests.ranker.small_spec import SMALL_SPEC, random_records
 from tests.training.record_source import RecordSource
+from tests.training.toy import with_column
 from training.baseline import SmoothedRates
 from training.checkpoint import RunIdentity
 from training.evaluate import EvaluationReport, FeatureMode, evaluate, viewer_numbers
@@ -24,7 +25,9 @@ from training.show import comparison_table, evaluation_table
 from training.sources.base import SourceBatch
 from training.trainer import Trainer
 
-RECORDS = random_records(9_000, nulls=0.1)
+RECORDS = with_column(
+    random_records(9_000, nulls=0.1), "user_id", np.random.default_rng(0).integers(0, 60, 9_000)
+)
 LEARNED, JUDGED = RECORDS.slice(0, 300), RECORDS.slice(300)  # judged in more than one batch
 SOURCE = RecordSource(RECORDS)
 REPLICATES = 50
@@ -202,12 +205,33 @@ def test_the_json_has_every_figure_of_a_heads_kind(bundle: Bundle) -> None:
 
     assert document.keys() == {"model_version", "features", "rows", "heads", "warnings"}
     binary = {"rows", "positives", "auc", "auc_ci", "log_loss", "calibration"}
-    assert document["heads"]["click"].keys() == document["heads"]["like"].keys() == binary
+    assert document["heads"]["click"].keys() == binary
+    assert document["heads"]["like"].keys() == binary | {"no_interval"}
     assert document["heads"]["watch_time"].keys() == {"rows", "rmse", "calibration"}
     low, high = document["heads"]["click"]["auc_ci"]
     assert low < high
     undefined = {key: document["heads"]["like"][key] for key in ("auc", "auc_ci", "calibration", "positives")}
     assert undefined == {"auc": None, "auc_ci": None, "calibration": None, "positives": 0}
+    assert document["heads"]["like"]["no_interval"] == "0 positives of at least 10"
+
+
+def test_too_few_viewers_have_no_interval_and_json_and_tables_say_why(bundle: Bundle) -> None:
+    viewers = np.arange(len(RECORDS)) % 12
+    few = RecordSource(with_column(RECORDS, "user_id", viewers))
+    found = evaluate(bundle, few, with_baseline=True, replicates=5)
+
+    document = json.loads(found.model_dump_json(exclude_unset=True))["heads"]
+    for head in ("click", "like"):
+        assert document[head]["no_interval"] == "12 viewers of at least 30"
+        intervals = [document[head][name] for name in ("auc_ci", "baseline_auc_ci", "gain_ci")]
+        assert intervals == [None, None, None]
+        assert 0 < document[head]["auc"] < 1
+    console = Console(file=io.StringIO(), width=80)
+    for table in (evaluation_table(found), comparison_table(found)):
+        console.print(table)
+    shown = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+    assert shown.count("click has no interval: 12 viewers of at least 30") == 2
+    assert f"{document['click']['auc']:.4f}" in shown
 
 
 def test_the_tables_of_a_real_log_fit_into_80_columns() -> None:

@@ -5,13 +5,14 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from ranker.bundles.bundle import GOLDEN, GOLDENS
+from ranker.bundles.bundle import GOLDEN, GOLDENS, unpack
 from ranker.bundles.registry import Registry
 from ranker.labels.natural_units import natural_units
 from tests.ranker.small_spec import SMALL_SPEC, random_records
+from tests.serving.state_ranker import STATE_SPEC, log_of
 from training.checkpoint import RunIdentity
 from training.loop import RECENT_ROWS, TrainingLoop
-from training.publish import GOLDEN_CANDIDATES, GOLDEN_REQUESTS, export, golden_requests, publish
+from training.publish import GOLDEN_CANDIDATES, GOLDEN_REQUESTS, export, golden_requests, publish, version_of
 from training.sources.base import SourceBatch
 from training.sources.merge import rebatch
 from training.trainer import Trainer
@@ -89,6 +90,31 @@ def test_golden_requests_are_of_the_rows_that_were_learned_last_at_their_time() 
     expected = golden_requests(last, SMALL_SPEC, newest_ms)
     assert [request.request for request in golden] == [request.request for request in expected]
     assert [request.candidates for request in golden] == [request.candidates for request in expected]
+
+
+def test_golden_predictions_are_made_when_the_last_row_was() -> None:
+    """The state of a rate, an age or a history says something else at another time."""
+    loop = TrainingLoop(Trainer(STATE_SPEC, seed=0))
+    log = log_of(600)
+    loop.run((SourceBatch(log.slice(start, 100), {}) for start in range(0, 600, 100)), [])
+    contents = export(loop, RUN, parent=None)
+
+    bundle = unpack(contents, where="the bundle")
+    for golden in GOLDENS.validate_json(contents[GOLDEN]):
+        assert golden.time_ms == log.column("time_ms")[-1].as_py()
+        found = bundle.predict(golden.request, golden.candidates, time_ms=golden.time_ms)
+        np.testing.assert_allclose(golden.predictions, found, rtol=1e-4)
+        at_0 = bundle.predict(golden.request, golden.candidates, time_ms=0)
+        assert not np.allclose(golden.predictions, at_0, rtol=1e-3)
+
+
+def test_the_version_is_known_before_it_is_published(tmp_path: Path) -> None:
+    loop, registry = trained(), Registry(str(tmp_path))
+    version = version_of(loop, RUN)
+
+    assert registry.versions() == []
+    assert publish(loop, registry, RUN) == version
+    assert version_of(loop, RUN) == version != version_of(trained(3), RUN)
 
 
 def test_golden_requests_are_of_the_first_viewers_for_the_sampled_videos() -> None:

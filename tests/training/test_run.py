@@ -98,9 +98,48 @@ def test_a_resumed_run_publishes_the_bundle_of_one_never_stopped(
     assert tables[0].num_rows > 4
 
 
-def test_resuming_a_finished_run_publishes_the_same_bundle_again(tmp_path: Path) -> None:
+def everything_in(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_resuming_a_finished_run_finds_nothing_new_and_publishes_nothing(tmp_path: Path) -> None:
     first = start(config(tmp_path))
-    assert start(config(tmp_path, resume=True)).model_version == first.model_version
+    before = everything_in(tmp_path / "bundles")
+
+    again = start(config(tmp_path, resume=True))
+
+    assert (first.new_rows, first.published) == (400, True)
+    assert (again.new_rows, again.published) == (0, False)
+    assert again.model_version == first.model_version
+    assert everything_in(tmp_path / "bundles") == before
+
+
+def test_a_run_with_nothing_new_leaves_the_version_that_was_made_current(tmp_path: Path) -> None:
+    older = start(config(tmp_path, until_ms=int(TIMES[200])))
+    start(config(tmp_path))
+    Registry(str(tmp_path)).make_current(older.model_version)
+
+    start(config(tmp_path, resume=True))
+
+    assert Registry(str(tmp_path)).current() == older.model_version
+
+
+def test_a_run_that_ended_before_it_published_is_published_when_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("training.run.publish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            start(config(tmp_path))
+    assert Registry(str(tmp_path)).current_or_none() is None
+
+    resumed = start(config(tmp_path, resume=True))
+
+    assert (resumed.new_rows, resumed.published) == (0, True)
+    assert Registry(str(tmp_path)).current() == resumed.model_version
 
 
 def test_without_resume_a_run_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,14 +167,14 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(tmp_path: Pat
 
 def test_bounds_without_rows_leave_everything_as_it_was(tmp_path: Path) -> None:
     start(config(tmp_path))
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    before = everything_in(tmp_path)
 
     with pytest.raises(
         SourceError, match="records: expected examples within --since and --until, found none"
     ):
         start(config(tmp_path, since_ms=int(TIMES[-1]) + 1))
 
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert everything_in(tmp_path) == before
 
 
 def test_a_source_without_a_feature_is_refused_before_anything_is_written(tmp_path: Path) -> None:

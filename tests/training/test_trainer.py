@@ -72,7 +72,7 @@ def test_it_learns() -> None:
         step = trainer.step(toy_batch(seed))
         areas.append(auc(step.labels[:, 0].astype(float), step.predictions[:, 0]))
 
-    assert np.mean(areas[:3]) < 0.65
+    assert np.mean(areas[:2]) < 0.65
     assert np.mean(areas[-5:]) > 0.8
 
 
@@ -149,6 +149,85 @@ def test_heads_start_at_the_base_rates_of_the_first_batch() -> None:
     assert trainer.step(toy_batch(1)).predictions[:, 0].mean() == pytest.approx(1 / 8, abs=0.04)
 
 
+def test_the_first_batch_is_learned_from_the_base_rates_on_but_predicted_without_them() -> None:
+    trainer, undisturbed = Trainer(TOY_SPEC, seed=0), Trainer(TOY_SPEC, seed=0)
+    batch = with_column(toy_batch(0), "watch_time", [1e4] * 256)
+    undisturbed.model.eval()
+    with torch.no_grad():
+        expected = natural_units(
+            undisturbed.model(undisturbed.encoder.encode_examples(batch)), TOY_SPEC.tasks
+        )
+
+    step = trainer.step(batch)
+
+    np.testing.assert_allclose(step.predictions, expected, rtol=1e-4)
+    assert step.predictions[:, 1].max() < 10
+    # The amount is a constant, which the head starts at: all that is left is the spread of fresh weights
+    assert step.loss < 2
+    second = trainer.step(with_column(toy_batch(1), "watch_time", [1e4] * 256))
+    np.testing.assert_allclose(second.predictions[:, 1], 1e4, rtol=0.5)
+
+
+def test_the_untrained_networks_predictions_correct_nothing() -> None:
+    trainer = Trainer(TOY_SPEC, seed=0)
+
+    trainer.step(toy_batch(0))
+    assert (trainer.correction.shifts() == 0).all()
+    trainer.step(toy_batch(1))
+    assert (trainer.correction.shifts() != 0).all()
+
+
+def test_the_position_tower_learns_at_a_rate_of_its_own() -> None:
+    """Adam's first step moves every weight that has a gradient by the rate of learning."""
+    training = SMALL_SPEC.training
+    trainer = Trainer(SMALL_SPEC, seed=0)
+    assert trainer.model.position is not None
+    tower, before = trainer.model.position, weights_of(trainer)
+    trainer.step(small_batches(1)[0])
+
+    moved = {name: (own - before[name]).abs().max().item() for name, own in weights_of(trainer).items()}
+    of_tower = [moved[f"position.{name}"] for name, _ in tower.named_parameters()]
+    assert max(of_tower) == pytest.approx(training.position_learning_rate, rel=0.01)
+    assert moved["network.towers.hidden.0.weight"] == pytest.approx(training.learning_rate, rel=0.01)
+    assert training.position_learning_rate != training.learning_rate
+
+
+@pytest.mark.parametrize("outlier", [1e6, 1.7e9])
+def test_an_outlying_label_hardly_moves_the_exported_mean(outlier: float) -> None:
+    batches = [toy_batch(seed) for seed in range(16)]
+    spoiled = batches[9].column("watch_time").to_numpy().copy()
+    spoiled[17] = outlier
+
+    clean, with_outlier = (
+        exported_mean(batches),
+        exported_mean([*batches[:9], with_column(batches[9], "watch_time", spoiled), *batches[10:]]),
+    )
+
+    assert with_outlier == pytest.approx(clean, rel=0.1)
+
+
+def test_an_outlying_weight_hardly_moves_the_exported_mean() -> None:
+    batches = [with_column(toy_batch(seed), "weight", np.ones(256)) for seed in range(16)]
+    weights = np.ones(256)
+    weights[17] = 1e38
+
+    clean, with_outlier = (
+        exported_mean([*batches[:9], batch, *batches[10:]], head=0)
+        for batch in (batches[9], with_column(batches[9], "weight", weights))
+    )
+
+    assert with_outlier == pytest.approx(clean, rel=0.1)
+
+
+def exported_mean(batches: list[pa.RecordBatch], head: int = 1) -> float:
+    trainer = Trainer(TOY_SPEC, seed=0)
+    for batch in batches:
+        trainer.step(batch)
+    with torch.no_grad(), trainer.exported():
+        outputs = trainer.model(trainer.encoder.encode_examples(toy_batch(99)))
+    return float(natural_units(outputs, TOY_SPEC.tasks)[:, head].mean())
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -161,10 +240,8 @@ def test_a_loss_that_is_not_finite_stops_before_learning(
     spoil: Callable[[pa.RecordBatch], pa.RecordBatch],
 ) -> None:
     document = TOY_SPEC.model_dump(exclude_none=True)
-    document["tasks"] = [
-        *document["tasks"],
-        {"name": "rating", "group": "satisfaction", "kind": "regression"},
-    ]
+    rating = {"name": "rating", "group": "satisfaction", "kind": "regression", "plausible": (0.0, 3.3e38)}
+    document["tasks"] = [*document["tasks"], rating]
     trainer = Trainer(RankerSpec.model_validate(document), seed=0)
     batches = [with_column(toy_batch(seed), "rating", [1.0] * 256) for seed in range(3)]
     trainer.step(batches[0])
@@ -179,6 +256,17 @@ def test_a_loss_that_is_not_finite_stops_before_learning(
     assert trainer.metrics.total() == state
     trainer.step(batches[2])
     assert trainer.rows == 768
+
+
+def test_a_refused_first_batch_leaves_the_untrained_network() -> None:
+    trainer = Trainer(TOY_SPEC, seed=0)
+    before, state = weights_of(trainer), trainer.plausibility.state_dict()
+
+    with pytest.raises(NonFiniteLossError):
+        trainer.step(with_column(toy_batch(0), "weight", [np.inf] * 256))
+
+    assert_same_weights(weights_of(trainer), before)
+    assert all((array == state[name]).all() for name, array in trainer.plausibility.state_dict().items())
 
 
 @pytest.mark.parametrize("error", [NonFiniteLossError, KeyboardInterrupt])

@@ -7,7 +7,9 @@ from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 
+from ranker.errors import SourceError
 from ranker.event_times import TimeRange
+from training.sources.lateness import Lateness
 
 Offset = dict[str, Any]
 """The point at which reading a log goes on, as a JSON object that only its source can interpret."""
@@ -92,6 +94,19 @@ class Source(ABC):
         """Yield the batches of `batches` without offsets, for readers that never resume."""
         for batch in self.batches(rows, since_ms=since_ms, until_ms=until_ms):
             yield batch.records
+
+    def with_lateness(self, lateness: Lateness) -> "Source":
+        """The same log, with something done about rows that come late between two runs.
+
+        Raises:
+            SourceError: A log of this kind may not change between two runs, so that no row comes late.
+        """
+        if lateness != Lateness():
+            raise SourceError(
+                f"{self.name}: expected a log of Parquet files for --late and --late-by, as no other log may "
+                "grow between two runs"
+            )
+        return self
 
     @abstractmethod
     def users(self) -> Iterator[pa.RecordBatch]:

@@ -8,11 +8,13 @@ wait in the reorder buffer, whose size is bounded.
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ranker.errors import SourceError
@@ -40,6 +42,18 @@ class Chunk:
     first_ms: int
     last_ms: int
     read: Callable[[], pa.Table]
+
+    def since(self, time_ms: int) -> "Chunk | None":
+        """The chunk without its rows of earlier times; None if no row can be left."""
+        if self.last_ms < time_ms:
+            return None
+        if self.first_ms >= time_ms:
+            return self
+        return replace(self, first_ms=time_ms, read=partial(self._read_since, time_ms))
+
+    def _read_since(self, time_ms: int) -> pa.Table:
+        table = self.read()
+        return table.filter(pc.fill_null(pc.greater_equal(table[TIME_MS], time_ms), fill_value=True))
 
 
 class TimeMerge:

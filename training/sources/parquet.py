@@ -1,12 +1,14 @@
 """Parquet: a file, a folder, a glob or any fsspec URL, read as one log in event-time order."""
 
+import copy
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from fsspec.core import has_magic
@@ -18,17 +20,18 @@ from ranker.files.secrets import shown
 from training.sources.base import Offset, SourceBatch, SourceKind
 from training.sources.discovery import find_files, has_files
 from training.sources.last_known import last_known
+from training.sources.lateness import Lateness
 from training.sources.lone_times import Part, lone_rows
 from training.sources.merge import DEFAULT_REORDER_ROWS, Chunk, Late, TimeMerge, rebatch
 from training.sources.parquet_files import ParquetFiles, RowGroup
 from training.sources.parquet_offset import Cursor, FileMark, with_cursors
 
+logger = logging.getLogger(__name__)
+
 USER_TABLE = "users.parquet"
 VIDEO_TABLE = "videos.parquet"
 _IN_EVERY_ROW = (TIME_MS, VIDEO_ID)
 _SCAN_ROWS = 65_536
-
-logger = logging.getLogger(__name__)
 
 
 class ParquetSource(SourceKind):
@@ -44,8 +47,9 @@ class ParquetSource(SourceKind):
     Every row has a video. A row without a viewer's id is of an unknown viewer; such rows are counted.
 
     An offset has the time up to which all rows were read, and a mark of every file. Resuming reads the rows
-    from that time on; older files may have been deleted, and newer ones may have been added. If the buffer
-    overflowed before, the rows depend on all files, and resuming reads all of them again.
+    from that time on; older files may have been deleted, and newer ones may have been added. Older rows of
+    new files come too late: `Lateness` says what is done about them. If the buffer overflowed before, the
+    rows depend on all files, and resuming reads all of them again.
     """
 
     kind: ClassVar[str] = "parquet"
@@ -74,6 +78,8 @@ class ParquetSource(SourceKind):
         """
         self.name = f"parquet {shown(url)}"
         self._late: Late = late
+        self._lateness = Lateness()
+        self._skipped_rows = 0
         self._reorder_rows = reorder_rows
         self._times = times
         self._merge: TimeMerge | None = None
@@ -108,6 +114,12 @@ class ParquetSource(SourceKind):
         assert data is not None
         return cls(data, times=times)
 
+    def with_lateness(self, lateness: Lateness) -> Self:
+        """See `Source.with_lateness`."""
+        other = copy.copy(self)
+        other._lateness = lateness
+        return other
+
     @property
     def schema(self) -> pa.Schema:
         """Schema of the batches: the files' columns in types that hold the values of all of them."""
@@ -115,8 +127,8 @@ class ParquetSource(SourceKind):
 
     @property
     def late_rows(self) -> int:
-        """Rows that the last pass dropped because they were late."""
-        return 0 if self._merge is None else self._merge.late_rows
+        """Rows that the last pass left out because they were late."""
+        return self._skipped_rows + (0 if self._merge is None else self._merge.late_rows)
 
     def batches(
         self,
@@ -127,15 +139,22 @@ class ParquetSource(SourceKind):
         resume_from: Offset | None = None,
     ) -> Iterator[SourceBatch]:
         """Yield the examples in event-time order; see `Source.batches`."""
-        cursor = Cursor.start(since_ms)
+        cursor, self._skipped_rows = Cursor.start(since_ms), 0
         if resume_from is not None:
-            cursor = Cursor.of(resume_from, self._marks, since_ms=since_ms, where=self.name)
+            cursor = Cursor.of(
+                resume_from,
+                self._marks,
+                since_ms=since_ms,
+                where=self.name,
+                late=self._lateness.late,
+            )
+            self._skipped_rows = self._count_late(cursor, resume_from["left_out"])
         self._merge = merge = TimeMerge(
-            [chunk for chunks in self._chunks.values() for chunk in chunks],
+            list(self._chunks_after(cursor)),
             reorder_rows=self._reorder_rows,
             late=self._late,
             since_ms=cursor.from_ms,
-            until_ms=until_ms,
+            until_ms=self._settled_ms(until_ms),
         )
         files = {path: dict(mark) for path, mark in self._marks.items()}
         read = unknown = 0
@@ -204,6 +223,43 @@ class ParquetSource(SourceKind):
                     f"{group.path}, row {group.first_row + row}: {times.mistake(int(found[row]))}"
                 )
         return Chunk(group.where, *bounds, partial(group.read, identified=_IN_EVERY_ROW))
+
+    def _settled_ms(self, until_ms: int | None) -> int | None:
+        """The time before which no more rows are expected, or `until_ms` if that is earlier."""
+        if not self._lateness.wait_ms:
+            return until_ms
+        newest_ms = max((mark.last_ms for mark in self._marks.values()), default=0)
+        settled_ms = newest_ms - self._lateness.wait_ms
+        return settled_ms if until_ms is None else min(settled_ms, until_ms)
+
+    def _chunks_after(self, cursor: Cursor) -> Iterator[Chunk]:
+        """The row groups without the rows that a cursor leaves out."""
+        for path, chunks in self._chunks.items():
+            first_ms = cursor.left_out.get(path)
+            for chunk in chunks:
+                kept = chunk if first_ms is None else chunk.since(first_ms)
+                if kept is not None:
+                    yield kept
+
+    def _count_late(self, cursor: Cursor, known: Mapping[str, int]) -> int:
+        """Count the rows that a cursor leaves out of files that are not known, and name the files."""
+        total = 0
+        for path in sorted(cursor.left_out.keys() - known.keys()):
+            before_ms, rows = cursor.left_out[path], 0
+            for chunk in self._chunks[path]:
+                if chunk.first_ms < before_ms:
+                    times = chunk.read()[TIME_MS].to_numpy()
+                    inside = times >= (-np.inf if cursor.since_ms is None else cursor.since_ms)
+                    rows += int(np.count_nonzero(inside & (times < before_ms)))
+            logger.warning(
+                "%s: left out %d rows that came late: they are older than time_ms %d, before which all was "
+                "learned from",
+                path,
+                rows,
+                before_ms,
+            )
+            total += rows
+        return total
 
     def _refuse_lone_rows(self) -> None:
         """Raise an error if the newest rows are few and far after all others."""

@@ -4,7 +4,8 @@ import pytest
 from load_tests.judging.areas import Areas
 from load_tests.judging.log import Truth
 from ranker.metrics.exact import auc
-from ranker.metrics.intervals import auc_difference_interval
+from ranker.metrics.intervals import drawn_interval, number_viewers
+from ranker.metrics.weighted_auc import WeightedAuc
 
 ROWS, REPLICATES = 600, 40
 RANDOM = np.random.default_rng(0)
@@ -59,13 +60,25 @@ def test_the_interval_of_one_day_and_seed_is_the_paired_one_over_viewers() -> No
     rows = KNOWN & (DAY == 1)
     truth = Truth(LABELS[rows], VIEWERS[rows], np.zeros(rows.sum(), np.int64))
     alone = Areas(truth, 0, {"ours": OURS[:1, rows], "theirs": THEIRS[:, rows]}, REPLICATES)
-    expected = auc_difference_interval(
-        LABEL[rows], OURS[0, rows], THEIRS[0, rows], VIEWERS[rows], replicates=REPLICATES
-    )
+    ours, theirs = (WeightedAuc(LABEL[rows], scores[0, rows]) for scores in (OURS, THEIRS))
+    viewer = number_viewers(VIEWERS[rows])
+    expected = drawn_interval(lambda weights: ours(weights) - theirs(weights), viewer, REPLICATES, 0)
 
     found = alone.gain("ours", "theirs")
     assert found.gain == pytest.approx(expected.estimate)
     assert found.interval == pytest.approx((expected.low, expected.high))
+
+
+def test_too_few_viewers_or_positives_have_a_gain_and_no_interval(areas: Areas) -> None:
+    viewers = Areas(Truth(LABELS, VIEWERS % 29, DAY), 0, {"ours": OURS, "theirs": THEIRS}, 2)
+    few = np.where(np.cumsum(np.nan_to_num(LABEL)) > 9, 0, LABELS[:, 0])[:, None]
+    positives = Areas(Truth(few, VIEWERS, np.zeros(ROWS, np.int64)), 0, {"ours": OURS, "theirs": THEIRS}, 2)
+
+    for judged, reason in ((viewers, "29 viewers of at least 30"), (positives, "9 positives of at least 10")):
+        found = judged.gain("ours", "theirs")
+        assert (found.interval, found.no_interval) == (None, reason)
+        assert 0 < found.ours < 1
+    assert viewers.gain("ours", "theirs").gain == areas.gain("ours", "theirs").gain
 
 
 def test_nothing_is_gained_on_the_same_predictions_in_any_draw(areas: Areas) -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,15 @@ from load_tests.judging.contenders import OURS, SECOND, SINGLE, TREES, UNDATED, 
 from load_tests.judging.log import Truth
 from load_tests.judging.one_pass import FROZEN, LEARNING, LIVE
 from load_tests.judging.plots import draw
-from load_tests.judging.report import markdown
+from load_tests.judging.report import difference, markdown
 from load_tests.judging.variants import without_columns
 from tests.load_tests.judging.judged_log import DAYS, SPEC, small_log
 
 RANDOM = np.random.default_rng(0)
 CONTEST = Contest(without_columns(SPEC, ["age"]), SPEC, "no folder", DAYS, (0, 1))
-TRUTH = Truth.of(small_log(), SPEC, DAYS)
-ROWS = len(TRUTH.labels)
+READ = Truth.of(small_log(), SPEC, DAYS)
+ROWS = len(READ.labels)
+TRUTH = replace(READ, viewers=np.arange(ROWS) % 50)  # enough of them for intervals
 
 
 def guess(place: int, seeds: int, modes: tuple[str, ...], strength: float = 0.0) -> dict[str, np.ndarray]:
@@ -104,6 +106,8 @@ def test_the_page_says_what_was_found_and_marks_what_is_apart_from_zero(report: 
     shown = f"{gain['ours']:.4f} | {gain['theirs']:.4f} | **{gain['gain']:+.4f} [{low:+.4f}, {high:+.4f}]**"
     assert shown in page
     assert "| like | 2022-05-03 |" in page
+    few = {"gain": 0.0123, "interval": None, "no_interval": "9 positives of at least 10"}
+    assert difference(few) == "+0.0123 (no interval: 9 positives of at least 10)"
     assert "click: few trees" in page
     assert "The spec has no bins." in page
     calibration = page.split("## Calibration")[1]
@@ -139,6 +143,9 @@ def test_the_page_shows_what_undated_columns_bring(report: dict[str, Any]) -> No
 
 
 def test_pictures_are_drawn(report: dict[str, Any], tmp_path: Path) -> None:
+    gains = report["heads"]["like"]["against trees"][LIVE]
+    without = {**gains["all"], "interval": None, "no_interval": "9 positives of at least 10"}
+    report["heads"]["like"]["against trees"][LIVE] = {**gains, "all": without}
     draw(report, tmp_path)
 
     assert {path.name for path in tmp_path.iterdir()} == {"quality_gains.png", "quality_ablation.png"}
