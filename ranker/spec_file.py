@@ -7,6 +7,7 @@ from typing import Any, Final
 import yaml
 from pydantic import ValidationError
 
+from ranker.did_you_mean import did_you_mean
 from ranker.errors import SpecError
 from ranker.networks.sharing.registry import DEFAULT_KIND
 from ranker.score.registry import DEFAULT_COMBINE
@@ -36,7 +37,8 @@ def load_spec(name_or_path: str) -> RankerSpec:
     if name_or_path.endswith((".yaml", ".yml")):
         path = Path(name_or_path)
         if not path.is_file():
-            raise SpecError(f"{path}: expected a spec, found no such file")
+            here = sorted(str(p) for end in ("yaml", "yml") for p in path.parent.glob(f"*.{end}"))
+            raise SpecError(f"{path}: expected a spec, found no such file{did_you_mean(str(path), here)}")
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
@@ -46,6 +48,7 @@ def load_spec(name_or_path: str) -> RankerSpec:
     if name_or_path not in presets:
         raise SpecError(
             f"--spec: expected a .yaml file or a preset ({', '.join(presets)}), found '{name_or_path}'"
+            f"{did_you_mean(name_or_path, presets)}"
         )
     text = (resources.files("ranker") / "presets" / f"{name_or_path}.yaml").read_text(encoding="utf-8")
     return parse_spec(text, where=f"preset {name_or_path}")

@@ -147,6 +147,7 @@ def evaluate(
         until_ms=parse_time(until, "--until"),
         features=features,
         with_baseline=baseline,
+        console=console,
     )
     if as_json:
         console.print_json(report.model_dump_json(exclude_unset=True))

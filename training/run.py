@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from ranker.device import choose_device, fast_bfloat16
 from ranker.errors import RegistryError, SourceError
 from ranker.spec import RankerSpec
 from training.checkpoint import RunIdentity, restore, save
+from training.located import located
 from training.loop import Every, TrainingLoop
+from training.progress import REFRESH_S, event_span
 from training.publish import publish
-from training.report import REFRESH_S, Report
+from training.report import Report
 from training.sources.base import Source, SourceBatch
 from training.trainer import Trainer
 
@@ -79,7 +82,7 @@ def run(config: RunConfig, console: Console, *, live: bool = True) -> RunResult:
     Args:
         config: The run.
         console: Where progress is shown.
-        live: Whether to show progress.
+        live: Whether to show a table of progress, if the console is a terminal; elsewhere the log says it.
 
     Raises:
         SourceError: The source lacks what the spec needs, has no rows within the bounds, or no longer begins
@@ -102,19 +105,21 @@ def run(config: RunConfig, console: Console, *, live: bool = True) -> RunResult:
         config.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RegistryError(f"{config.folder}: expected a folder to write to, found: {error}") from error
-    with Report(config.folder, trainer, console, live=live) as report:
+    span = partial(event_span, config.source, config.since_ms, config.until_ms)
+    with Report(config.folder, trainer, console, live=live, span=span) as report:
 
         def checkpoint() -> None:
             report.write()
             save(path, loop, identity)
 
-        loop.run(
-            batches,
-            [
-                Every(report.update, seconds=REFRESH_S),
-                Every(checkpoint, rows=spec.training.checkpoint_rows, at_end=True),
-            ],
-        )
+        with located(config.source.name, lambda: trainer.rows):
+            loop.run(
+                batches,
+                [
+                    Every(report.update, seconds=REFRESH_S),
+                    Every(checkpoint, rows=spec.training.checkpoint_rows, at_end=True),
+                ],
+            )
     return RunResult(publish(loop, Registry(config.registry), identity), trainer)
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+from ranker.did_you_mean import did_you_mean
 from ranker.errors import SourceError
 from training.sources.base import Source, SourceKind
 from training.sources.kuairand.source import KuaiRandSource
@@ -26,7 +27,9 @@ def open_source(data: str | None, source: str | None = None) -> Source:
         SourceError: No kind recognises the data, the kind does not fit it, or the source cannot be opened.
     """
     if source is not None and source not in SOURCES:
-        raise SourceError(f"--source: expected {', '.join(SOURCES)}, found '{source}'")
+        raise SourceError(
+            f"--source: expected {', '.join(SOURCES)}, found '{source}'{did_you_mean(source, SOURCES)}"
+        )
     kind = SOURCES[source or _recognised(data)]
     if kind.layout is None and data is not None:
         raise SourceError(f"--source {kind.kind} makes its own log: expected no --data, found '{data}'")

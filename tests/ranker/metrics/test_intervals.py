@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ranker.metrics.exact import auc
-from ranker.metrics.intervals import auc_difference_interval, auc_interval
+from ranker.metrics.intervals import auc_difference_interval, auc_interval, auc_margin
 
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -94,3 +94,18 @@ def test_labels_of_one_class_have_no_interval(rows: int) -> None:
 
     assert interval.replicates == 0
     assert all(math.isnan(value) for value in (interval.estimate, interval.low, interval.high))
+
+
+def test_the_margin_from_counts_is_that_of_drawing_rows() -> None:
+    """Of rows that are each of another viewer, both ways of telling how sure AUC is agree."""
+    random = np.random.default_rng(3)
+    labels = (random.random(600) < 0.3).astype(float)
+    scores = labels + random.normal(size=600) * 1.5
+    interval = auc_interval(labels, scores, np.arange(600), replicates=400)
+    margin = auc_margin(interval.estimate, labels.sum(), 600 - labels.sum())
+    assert margin == pytest.approx((interval.high - interval.low) / 2, rel=0.15)
+
+
+@pytest.mark.parametrize(("positives", "negatives"), [(0, 9), (9, 0)])
+def test_there_is_no_margin_without_both_classes(positives: int, negatives: int) -> None:
+    assert np.isnan(auc_margin(0.7, positives, negatives))
