@@ -20,6 +20,7 @@ from ranker.score.registry import KINDS, AnyScoreSpec, combine_of
 from serving.http.deadline import MAX_TIMEOUT_MS
 
 MAX_CANDIDATES: Final = 1_000
+MAX_ID_CHARACTERS: Final = 256
 MAX_ID_BITS: Final = 800
 """Of an id given as an integer: some 240 digits, which fit into the 256 characters of an id as text."""
 
@@ -49,7 +50,7 @@ Value = Annotated[
 Features = dict[str, Value]
 # Text first and no Python on the way: a request has hundreds of ids.
 _TextOrInteger = Annotated[
-    Annotated[str, Field(min_length=1, max_length=256)]
+    Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS)]
     | Annotated[int, Field(strict=True), AfterValidator(_digits)],
     Field(union_mode="left_to_right"),
     _Expects("text of 1 to 256 characters, or a whole number"),
@@ -171,8 +172,15 @@ class RecordInput(Schema):
 class Unknown(Schema):
     """Who was ranked without features: nothing is stored and the request carries none."""
 
-    user: bool
+    user: bool | None = Field(
+        description="null: the store did not answer, or had what could not be read, so nobody knows."
+    )
     videos: list[str] = Field(description="Candidates, and the query video, in the request's order.")
+    unanswered_videos: list[str] = Field(
+        [],
+        description="Those that were ranked without features because the store did not answer, or had what "
+        "could not be read; present only then.",
+    )
 
 
 class RankedVideo(Schema):

@@ -1,8 +1,11 @@
 """Settings of the service."""
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from serving.http.auth import ApiKey
+from serving.logs import LogFormat
 
 
 class ServingSettings(BaseModel):
@@ -18,6 +21,11 @@ class ServingSettings(BaseModel):
     api_keys: tuple[ApiKey, ...] = Field(
         (), description="Who may call. None: everyone who can reach the address, so only loopback is bound."
     )
+    api_keys_file: Path | None = Field(
+        None, description="Where the keys came from; changes of the file are taken up."
+    )
+    request_log: bool = Field(False, description="Whether every answer is a line in the log.")
+    log_format: LogFormat = Field(LogFormat.TEXT, description="How the log is written: text or json.")
     max_waiting: PositiveInt = Field(
         32,
         description="Ranking requests that one process accepts at a time; further ones are refused with 503. "
@@ -43,3 +51,8 @@ class ServingSettings(BaseModel):
     catalogue_mb: PositiveInt = Field(
         1024, description="Memory for resident videos in one process, in MB of 10^6 bytes."
     )
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether callers need a key; a file that is empty by now lets nobody in."""
+        return bool(self.api_keys) or self.api_keys_file is not None

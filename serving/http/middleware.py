@@ -9,10 +9,12 @@ from serving.http.admission import Admission, AdmissionMiddleware
 from serving.http.auth import ApiKeyMiddleware
 from serving.http.deadline import MAX_TIMEOUT_MS, TIMEOUT_HEADER
 from serving.http.endpoints import ENDPOINTS, RANK, needed_role
+from serving.http.key_ring import KeyRing
 from serving.http.metrics import Metrics
 from serving.http.metrics_middleware import MetricsMiddleware
 from serving.http.problem_documents import described
 from serving.http.request_id import RequestIdMiddleware
+from serving.http.request_log import RequestLogMiddleware
 from serving.http.service_time import ServiceTime
 from serving.http.unhandled_errors import UnhandledErrorMiddleware
 from serving.settings import ServingSettings
@@ -21,7 +23,8 @@ from serving.settings import ServingSettings
 def install(app: FastAPI, settings: ServingSettings) -> None:
     """Install request ids, metrics, keys and admission, and answer errors with problem documents.
 
-    Sets `app.state.settings`, `app.state.metrics`, `app.state.service_time` and `app.state.admission`.
+    Sets `app.state.settings`, `app.state.metrics`, `app.state.service_time`, `app.state.admission` and
+    `app.state.keys`, which is to be started.
 
     Args:
         app: Its routes may be added before or after.
@@ -33,14 +36,17 @@ def install(app: FastAPI, settings: ServingSettings) -> None:
     app.state.admission = Admission(settings.max_waiting, metrics, app.state.service_time)
     # from the innermost to the outermost
     app.add_middleware(AdmissionMiddleware, admission=app.state.admission)
-    if settings.api_keys:
-        app.add_middleware(ApiKeyMiddleware, keys=settings.api_keys, metrics=metrics)
+    app.state.keys = keys = KeyRing(settings.api_keys, settings.api_keys_file)
+    if settings.has_keys:
+        app.add_middleware(ApiKeyMiddleware, keys=keys, metrics=metrics)
     app.add_middleware(UnhandledErrorMiddleware)
     app.add_middleware(MetricsMiddleware, metrics=metrics)
+    if settings.request_log:
+        app.add_middleware(RequestLogMiddleware)
     app.add_middleware(RequestIdMiddleware)
     problem_handlers.install(app)
     app.include_router(metrics_route.router)
-    _describe_middlewares(app, has_keys=bool(settings.api_keys))
+    _describe_middlewares(app, has_keys=settings.has_keys)
 
 
 def _describe_middlewares(app: FastAPI, *, has_keys: bool) -> None:

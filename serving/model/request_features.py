@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ranker.did_you_mean import did_you_mean
 from ranker.errors import FeatureError, InvalidRequestError, Mistake
 from ranker.events import QUERY_PREFIX, QUERY_VIDEO_ID, USER_ID, VIDEO_ID
 from ranker.features.encoder import Encoder
@@ -178,7 +179,8 @@ def _unknown_columns(features: Columns, known: frozenset[str], path: Path) -> It
     for name in features:
         if name not in known:
             expected = ", ".join(sorted(known)) or "none: the model uses no such feature"
-            yield Mistake(json_pointer((*path, name)), f"expected one of the model's columns ({expected})")
+            detail = f"expected one of the model's columns ({expected}){did_you_mean(name, known)}"
+            yield Mistake(json_pointer((*path, name)), detail)
 
 
 def _request_mistake(body: RankRequest, error: FeatureError) -> Mistake:

@@ -58,7 +58,7 @@ class ModelWorker:
     Args:
         threads: Threads that torch may use for one matrix product.
         batch_candidates: Candidates that are ranked together; a request that has more is ranked alone.
-        metrics: Counts batches and refused requests.
+        metrics: Counts batches, and the requests that wait.
         service_time: Updated with the time of every batch.
     """
 
@@ -97,6 +97,7 @@ class ModelWorker:
         job = _RankJob(model, request, deadline)
         with self._changed:
             self._rank_jobs.append(job)
+            self._metrics.queue(len(self._rank_jobs))
             self._changed.notify()
         return await asyncio.wrap_future(job.future)
 
@@ -141,6 +142,8 @@ class ModelWorker:
                 break
             batch.append(self._rank_jobs.popleft())
             room -= len(job.request.candidate_ids)
+        if batch:
+            self._metrics.queue(len(self._rank_jobs))
         return batch
 
     def _rank(self, batch: list[_RankJob]) -> None:
@@ -153,7 +156,6 @@ class ModelWorker:
             count = len(job.request.candidate_ids)
             done = now + (candidates + count) * self._service_time.candidate_s
             if done > job.deadline:
-                self._metrics.reject("deadline")
                 self._service_time.discount()
                 waited = (now - job.submitted) * 1000
                 job.future.set_exception(

@@ -6,19 +6,15 @@ It does not listen itself: the supervisor accepts connections and passes them to
 
 import asyncio
 import contextlib
-import logging
 import socket
 from multiprocessing.connection import Connection
 
 from ranker.errors import WatchnextError
 from serving.app import create_app
+from serving.logs import configure_logging
+from serving.processes.hangup import read_keys_on_hangup
 from serving.processes.server import Server
 from serving.settings import ServingSettings
-
-
-def configure_logging() -> None:
-    """Log to standard error, in the same format in every process."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
 def serve_passed_connections(
@@ -31,12 +27,13 @@ def serve_passed_connections(
         status_pipe: This process sends the model's version once it serves, or the error that prevents it.
         passed_connections: Receives one descriptor with each byte, and EOF when the supervisor has ended.
     """
-    configure_logging()
+    configure_logging(settings.log_format)
     try:
         app = create_app(settings)
     except WatchnextError as error:
         status_pipe.send(error)
         return
+    read_keys_on_hangup(app)
 
     def on_ready() -> None:
         _receive_connections(server, passed_connections)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from time import monotonic
+from time import monotonic, time
 from typing import Final
 
 import redis.asyncio
@@ -21,6 +21,7 @@ from serving.model.served_model import ServedModel
 from serving.model.worker import ModelWorker
 from serving.sync.cancellation import cancel_and_wait
 from serving.sync.catalogue_follower import CatalogueFollower, StreamCursor
+from serving.sync.deletions_follower import DeletionsFollower
 from serving.sync.feature_store import FeatureStore
 from serving.sync.state_follower import RETRY_REFUSED_S, StateFollower
 
@@ -49,6 +50,7 @@ class HotSwap:
         client: For following changes; its commands may block.
         worker: Owns the models once they rank.
         states: Keeps their feature state up to date.
+        deletions: Lets them forget what was deleted.
         metrics: Counts swaps.
         catalogue_bytes: Memory that one model's resident videos may take.
         device: Where models run: auto, cpu or cuda.
@@ -68,6 +70,7 @@ class HotSwap:
         client: redis.asyncio.Redis,
         worker: ModelWorker,
         states: StateFollower,
+        deletions: DeletionsFollower,
         metrics: Metrics,
         *,
         catalogue_bytes: int,
@@ -78,24 +81,30 @@ class HotSwap:
         self._client = client
         self._worker = worker
         self._states = states
+        self._deletions = deletions
         self._metrics = metrics
         self._catalogue_bytes = catalogue_bytes
         self._device = choose_device(device)
         self._refused_at: dict[str, float] = {}
         self._watch_task: asyncio.Task[None] | None = None
+        self._forget_task: asyncio.Task[None] | None = None
         self.model = self._prepare(None)
         self._follower = self._follower_of(self.model)
         metrics.model(self.model.manifest.model_version)
+        metrics.registry_look(time())
 
     async def start(self) -> None:
         """Read the catalogue and the newest feature state, then watch for newer ones in the background."""
         await self._follower.start()
         await self._states.refresh(self.model)
+        await self._deletions.refresh(self.model)
         self._watch_task = asyncio.create_task(self._watch())
+        self._forget_task = asyncio.create_task(self._forget_deleted())
 
     async def stop(self) -> None:
         """Stop watching and following."""
         await cancel_and_wait(self._watch_task)
+        await cancel_and_wait(self._forget_task)
         await self._follower.stop()
 
     async def _watch(self) -> None:
@@ -106,6 +115,7 @@ class HotSwap:
                 await asyncio.to_thread(release_free_memory)
                 may_trim = False
             self._metrics.resident_videos(len(self.model.catalogue))
+            self._metrics.changes_lag(self._follower.lag_s)
             try:
                 may_trim = await self._states.refresh(self.model)
             except Exception as error:
@@ -115,11 +125,21 @@ class HotSwap:
             except Exception as error:
                 logger.warning("the registry cannot be asked for its current version: %s", error)
                 continue
+            self._metrics.registry_look(time())
             refused_at = self._refused_at.get(version)
             too_early = refused_at is not None and monotonic() - refused_at < RETRY_REFUSED_S
             if version != self.model.manifest.model_version and not too_early:
                 await self._swap(version)
                 may_trim = True
+
+    async def _forget_deleted(self) -> None:
+        """Follow deletions in a task of their own: many of them take longer than a swap may wait."""
+        while True:
+            await asyncio.sleep(POLL_S)
+            try:
+                await self._deletions.refresh(self.model)
+            except Exception as error:
+                logger.warning("deleted viewers and videos are not forgotten yet: %r", error)
 
     async def _swap(self, version: str) -> None:
         old, old_follower = self.model, self._follower
