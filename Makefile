@@ -1,6 +1,7 @@
 # Everything runs from a bare machine with Python 3.11 and make: each target makes .venv and installs what it needs.
 #
-#   make demo [DATA=folder] [ONCE=1] [PORT=8000]   from a log to a ranking, then keep serving
+#   make demo [DATA=folder] [SPEC=my.yaml] [ONCE=1] [PORT=8000]
+#                                                  from a log to a ranking, then keep serving
 #   make test                                      all checks and all tests
 #   make check                                     the checks alone: style, types, architecture
 #   make bench [DATA=folder]                       ranking beside other services, model time, agreement in bfloat16
@@ -21,7 +22,8 @@ PORT ?= 8000
 .PHONY: demo test check docs bench bench-training quality fuzz soak
 
 demo: $(VENV)/.demo
-	$(BIN)/watchnext demo --port $(PORT) $(if $(DATA),--data $(DATA)) $(if $(ONCE),--once)
+	$(BIN)/watchnext demo --port $(PORT) $(if $(DATA),--data '$(DATA)') $(if $(SPEC),--spec '$(SPEC)') \
+		$(if $(ONCE),--once)
 
 test: check
 	$(BIN)/python -m pytest
@@ -57,9 +59,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --editable '.[train,serve]'
+	@echo "installing watchnext and what it needs into $(VENV): a few minutes, most of them for torch"
+	$(BIN)/pip install --editable '.[train,serve]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	@echo "installing watchnext, its tests and what they need into $(VENV): a few minutes"
+	$(BIN)/pip install --editable '.[dev]'
 	@touch $@ $(VENV)/.demo

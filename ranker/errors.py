@@ -4,6 +4,7 @@
     ├── UserError              what was asked cannot be done: the command line exits with 2 and one line
     │   ├── SpecError          a ranker's description is wrong
     │   ├── SourceError        a log is missing, unreadable or lacks what the spec needs
+    │   │   └── LabelError       a label or an example's weight is no number or out of range
     │   ├── FeatureError       a feature's value has the wrong type or range
     │   ├── RegistryError      no such registry or bundle version, or it cannot be read or written
     │   │   └── UnansweredError    a registry does not answer in time
@@ -45,6 +46,10 @@ class SpecError(UserError):
 
 class SourceError(UserError):
     """A log is missing, unreadable, or lacks what the spec needs."""
+
+
+class LabelError(SourceError):
+    """A label or an example's weight is no number, or out of the range of its kind."""
 
 
 class FeatureError(UserError):

@@ -9,6 +9,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from ranker.did_you_mean import did_you_mean
 from ranker.errors import SourceError
 
 TIME_MS: Final = "time_ms"
@@ -39,7 +40,10 @@ def check_records(schema: pa.Schema, *, where: str) -> None:
     """
     for name in REQUIRED:
         if name not in schema.names:
-            raise SourceError(f"{where}: expected a column '{name}', found {', '.join(schema.names)}")
+            raise SourceError(
+                f"{where}: expected a column '{name}', found {', '.join(schema.names)}"
+                f"{did_you_mean(name, schema.names)}"
+            )
     if not pa.types.is_integer(schema.field(TIME_MS).type):
         raise SourceError(
             f"{where}: expected '{TIME_MS}' in whole milliseconds since 1970, "

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 import pyarrow as pa
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
+from ranker.did_you_mean import did_you_mean
 from ranker.errors import FeatureError, SourceError
 from ranker.events import QUERY_PREFIX, USER_ID, VIDEO_ID, check_records
 from ranker.features.kinds.column import ColumnFeature
@@ -150,7 +151,7 @@ class RankerSpec(SpecModel):
             if feature.source_column not in schema.names:
                 raise SourceError(
                     f"{where}: feature '{feature.name}' expects a column '{feature.source_column}', "
-                    f"found {', '.join(schema.names)}"
+                    f"found {', '.join(schema.names)}{did_you_mean(feature.source_column, schema.names)}"
                 )
             try:
                 canonical(pa.nulls(0, schema.field(feature.source_column).type), feature)
@@ -161,7 +162,7 @@ class RankerSpec(SpecModel):
                 what = "task" if isinstance(label, Task) else "label"
                 raise SourceError(
                     f"{where}: {what} '{label.name}' expects a label column '{label.source_column}', "
-                    f"found {', '.join(schema.names)}"
+                    f"found {', '.join(schema.names)}{did_you_mean(label.source_column, schema.names)}"
                 )
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 import yaml
 from pydantic import ValidationError
 
+from ranker.did_you_mean import did_you_mean
 from ranker.errors import FileError, SpecError
 from ranker.files.location import local_path
 from ranker.files.regular import read_regular
@@ -39,7 +40,10 @@ def load_spec(name_or_path: str) -> RankerSpec:
         try:
             text = read_regular(path).decode()
         except FileNotFoundError as error:
-            raise SpecError(f"{path}: expected a spec, found no such file") from error
+            here = sorted(str(p) for end in ("yaml", "yml") for p in path.parent.glob(f"*.{end}"))
+            raise SpecError(
+                f"{path}: expected a spec, found no such file{did_you_mean(str(path), here)}"
+            ) from error
         except FileError as error:
             raise SpecError(str(error)) from error
         except OSError as error:
@@ -51,6 +55,7 @@ def load_spec(name_or_path: str) -> RankerSpec:
     if name_or_path not in presets:
         raise SpecError(
             f"--spec: expected a .yaml file or a preset ({', '.join(presets)}), found '{name_or_path}'"
+            f"{did_you_mean(name_or_path, presets)}"
         )
     text = (resources.files("ranker") / "presets" / f"{name_or_path}.yaml").read_text(encoding="utf-8")
     return parse_spec(text, where=f"preset {name_or_path}")

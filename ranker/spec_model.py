@@ -14,6 +14,8 @@ from pydantic import (
     model_validator,
 )
 
+from ranker.did_you_mean import did_you_mean
+
 _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 
@@ -37,7 +39,10 @@ class SpecModel(BaseModel):
         if unknown and unknown[0] in cls.renamed_keys:
             raise ValueError(f"'{unknown[0]}' is now called '{cls.renamed_keys[unknown[0]]}'")
         if unknown:
-            raise ValueError(f"expected the keys {', '.join(cls.model_fields)}, found '{unknown[0]}'")
+            raise ValueError(
+                f"expected the keys {', '.join(cls.model_fields)}, found '{unknown[0]}'"
+                f"{did_you_mean(str(unknown[0]), cls.model_fields)}"
+            )
         for key, value in given.items() if isinstance(given, dict) else ():
             if isinstance(value, bool) and cls.model_fields[key].annotation is not bool:
                 raise ValueError(f"'{key}' expects no true or false, found {str(value).lower()}")

@@ -16,6 +16,7 @@ from serving.ranking import RankingService
 from serving.routes import router
 from serving.settings import ServingSettings
 from serving.sync.catalogue_follower import BLOCK_MS
+from serving.sync.deletions_follower import DeletionsFollower
 from serving.sync.feature_store import FeatureStore
 from serving.sync.hot_swap import HotSwap
 from serving.sync.state_follower import READ_TIMEOUT_S, StateFollower
@@ -39,8 +40,10 @@ def create_app(settings: ServingSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        app.state.keys.start()
         await models.start()
         yield
+        await asyncio.to_thread(app.state.keys.close)
         await models.stop()
         await asyncio.to_thread(worker.close)
         states.close()
@@ -60,13 +63,15 @@ def create_app(settings: ServingSettings) -> FastAPI:
     metrics = app.state.metrics
     worker = ModelWorker(settings.model_threads, settings.batch_candidates, metrics, app.state.service_time)
     store = FeatureStore(client, settings.redis_timeout_s, metrics)
-    states = StateFollower(connect_later(settings.redis_url, timeout_s=READ_TIMEOUT_S), worker, metrics)
+    bulk = connect_later(settings.redis_url, timeout_s=READ_TIMEOUT_S)
+    states = StateFollower(bulk, worker, metrics)
     models = HotSwap(
         Registry(settings.registry),
         store,
         listening,
         worker,
         states,
+        DeletionsFollower(bulk, worker),
         metrics,
         catalogue_bytes=settings.catalogue_mb * 1_000_000,
         device=settings.device,

@@ -20,10 +20,12 @@ from serving.http.auth import ApiKey, fresh_key, hashed
 from serving.http.hosts import without_port
 from serving.http.key_file import append_key, line, read_keys
 from serving.http.roles import Role
+from serving.logs import LogFormat, configure_logging
 from serving.processes.cores import usable_cores
+from serving.processes.hangup import ignore_hangup, read_keys_on_hangup
+from serving.processes.listening import address, bound_socket
 from serving.processes.server import Server
 from serving.processes.supervisor import Processes
-from serving.processes.worker_process import configure_logging
 from serving.settings import ServingSettings
 
 logger = logging.getLogger(__name__)
@@ -66,7 +68,8 @@ def serve(
         typer.Option(
             parser=local_path,
             metavar="FILE",
-            help="File that `watchnext keys new` made; needed to listen beyond this machine.",
+            help="File that `watchnext keys new` made; needed to listen beyond this machine. A change of it "
+            "counts within a second.",
         ),
     ] = None,
     allowed_host: Annotated[
@@ -89,31 +92,43 @@ def serve(
         int, typer.Option(metavar="MB", min=1, help="Memory for resident videos in a process, in MB.")
     ] = 1024,
     device: Annotated[str, typer.Option(help="Where the model runs: auto, cpu or cuda.")] = "auto",
+    log_format: Annotated[
+        LogFormat, typer.Option(help="The log on standard error: lines of text, or of JSON.")
+    ] = LogFormat.TEXT,
+    request_log: Annotated[
+        bool, typer.Option("--request-log", help="Log every answer: method, path, status, time, whose key.")
+    ] = False,
 ) -> None:
     """Rank videos over HTTP: POST /v1/rank, described at /docs."""
-    configure_logging()
+    configure_logging(log_format)
     if choose_device(device).type == "cuda" and workers > 1:
         raise UserError(f"--workers {workers}: expected 1 with a CUDA device, which one process owns")
     keys = read_keys(api_keys) if api_keys else ()
-    with _listening(host, port) as listener, store_url(redis_url, home or default_home()) as url:
+    if api_keys and not keys:
+        raise UserError(f"{api_keys}: expected at least one key, found none; `watchnext keys new` makes one")
+    with bound_socket(host, port) as listener, store_url(redis_url, home or default_home()) as url:
         _check_access(host, listener, bool(keys))
         settings = ServingSettings(
             registry=registry,
             redis_url=url,
             api_keys=keys,
             allowed_hosts=_allowed_hosts(allowed_host or [], host, bool(keys)),
+            api_keys_file=api_keys,
+            log_format=log_format,
+            request_log=request_log,
             model_threads=model_threads or max(1, usable_cores() // workers),
             catalogue_mb=catalogue_mb,
             device=device,
         )
-        bracketed_host = f"[{host}]" if ":" in host else host
-        address = f"http://{bracketed_host}:{listener.getsockname()[1]}"
+        url_of_service = address(host, listener.getsockname()[1])
 
         def announce(version: str) -> None:
             if not keys:
                 logger.warning("NO API KEYS: whoever can run a program on this machine may rank and write")
-            logger.info("serving %s at %s", version, address)
+            logger.info("serving %s at %s", version, url_of_service)
 
+        if api_keys:
+            ignore_hangup()
         if workers == 1:
             _run_alone(settings, listener, announce)
         else:
@@ -151,6 +166,7 @@ def _run_alone(settings: ServingSettings, listener: socket.socket, announce: Cal
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
     application = create_app(settings)
+    read_keys_on_hangup(application)
     version = application.state.ranking.model.manifest.model_version
     Server(
         application,
@@ -174,16 +190,3 @@ def _check_access(host: str, listener: socket.socket, has_keys: bool) -> None:
             f"--host {host}: expected an address of this machine alone, such as 127.0.0.1, while there are "
             "no API keys; make one with `watchnext keys new` and name its file with --api-keys"
         )
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise UserError(
-            f"--host {host} --port {port}: expected a free address, found {error.strerror}"
-        ) from error
-    return listener

@@ -6,6 +6,7 @@ from dataclasses import replace
 from time import perf_counter
 from typing import Any, Final
 
+from ranker.did_you_mean import did_you_mean
 from ranker.errors import EvictedError, FeatureError, InvalidRequestError, Mistake, StoreError
 from ranker.events import USER_ID, VIDEO_ID
 from ranker.features.record import RecordLayout, Words
@@ -153,6 +154,22 @@ class RankingService:
         words = _record(layout, record, VIDEO_ID, frozenset(self.model.spec.video_columns))
         await self._store.write_video(layout, record.id, words)
 
+    async def delete_user(self, user_id: str) -> None:
+        """Forget a viewer; every service does within two seconds.
+
+        Raises:
+            StoreError: Redis does not answer.
+        """
+        await self._store.delete_user(user_id)
+
+    async def delete_video(self, video_id: str) -> None:
+        """Forget a video; every service does within two seconds.
+
+        Raises:
+            StoreError: Redis does not answer.
+        """
+        await self._store.delete_video(video_id)
+
     async def ready(self) -> bool:
         """Whether the model's thread ranks: it does what it is given within a bounded time."""
         try:
@@ -182,8 +199,8 @@ class RankingService:
                 model.user_records, user_id, model.catalogue.layout, asked_ids, within_s=time_s
             )
         except StoreError:
-            return FetchedRecords(asked_ids=asked_ids), ["feature_store"]
-        return FetchedRecords(user, asked_ids, videos), [] if complete else ["stored_features"]
+            return FetchedRecords(asked_ids=asked_ids, complete=False), ["feature_store"]
+        return FetchedRecords(user, asked_ids, videos, complete), [] if complete else ["stored_features"]
 
     def _phase(self, phase: Phase, since: float) -> float:
         now = perf_counter()
@@ -196,7 +213,7 @@ def _record(layout: RecordLayout, record: RecordInput, id_column: str, columns: 
     if unknown := [name for name in record.features if name not in columns]:
         detail = expected_columns(columns)
         for name in unknown:
-            mistakes.add(("features", name), detail)
+            mistakes.add(("features", name), detail + did_you_mean(name, columns))
         raise mistakes.error()
     try:
         return layout.of_rows([{**record.features, id_column: record.id}])
@@ -206,7 +223,7 @@ def _record(layout: RecordLayout, record: RecordInput, id_column: str, columns: 
 
 
 def _unknown(body: RankRequest, fetched: FetchedRecords) -> dict[str, Any]:
-    """Who has features neither in the store nor in the request, in the request's order."""
+    """Who has features neither in the store nor in the request, in the request's order; see `Unknown`."""
     missing = {video_id for video_id in fetched.asked_ids if video_id not in fetched.videos}
     videos: list[str] = []
     if missing:
@@ -214,4 +231,7 @@ def _unknown(body: RankRequest, fetched: FetchedRecords) -> dict[str, Any]:
         query = body.query_video_id
         if query in missing and not body.query_features and query not in videos:
             videos.append(query)
-    return {"user": fetched.user is None and not body.user.features, "videos": videos}
+    user = fetched.user is None and not body.user.features
+    if fetched.complete:
+        return {"user": user, "videos": videos}
+    return {"user": None if user else False, "videos": [], "unanswered_videos": videos}

@@ -5,20 +5,21 @@ from time import perf_counter
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 
 from ranker.features.kinds.cross import CrossFeature
 from ranker.features.kinds.learned import StateFeature
 from ranker.features.sides import Side
 from serving.http import problems
 from serving.http.deadline import Arrival
-from serving.http.endpoints import HEALTH, MODEL, RANK, READINESS, USERS, VIDEOS
+from serving.http.endpoints import HEALTH, MODEL, RANK, READINESS, USER, USERS, VIDEO, VIDEOS
 from serving.http.json_body import JsonRoute
 from serving.http.problem_documents import described
 from serving.ranking import RankingService
 from serving.schemas import (
     FeatureInfo,
     Health,
+    Id,
     ModelResponse,
     RankRequest,
     RankResponse,
@@ -38,6 +39,7 @@ def ranking_service(request: Request) -> RankingService:
     return service
 
 
+DeletedId = Annotated[Id, Path(description="Percent-encoded.")]
 Ranking = Annotated[RankingService, Depends(ranking_service)]
 
 
@@ -72,6 +74,28 @@ async def put_video(body: RecordInput, ranking: Ranking) -> None:
     Every service that uses the same feature store ranks with them within a second.
     """
     await ranking.put_video(body)
+
+
+@router.delete(USER.route, status_code=204, responses=described(422, 503))
+async def delete_user(id: DeletedId, ranking: Ranking) -> None:
+    """Forget a viewer, whether or not anything is stored.
+
+    Features are deleted at once. Every service forgets the viewer's rates, history and ages within two
+    seconds, in states that are stored later as well. What is known of the viewer together with other values
+    is forgotten for values of resident videos and known categories. Trained weights stay until the next
+    training, which learns again what the log still holds.
+    """
+    await ranking.delete_user(id)
+
+
+@router.delete(VIDEO.route, status_code=204, responses=described(422, 503))
+async def delete_video(id: DeletedId, ranking: Ranking) -> None:
+    """Forget a video, whether or not anything is stored, as `DELETE /v1/users/{id}` does a viewer.
+
+    It also leaves the viewers' histories. What is known of it together with viewers stays until it is the
+    least recently used.
+    """
+    await ranking.delete_video(id)
 
 
 @router.get(MODEL.path)

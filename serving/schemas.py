@@ -256,8 +256,15 @@ class RecordInput(Input):
 class Unknown(Schema):
     """Who was ranked without features: nothing is stored and the request carries none."""
 
-    user: bool
+    user: bool | None = Field(
+        description="null: the store did not answer, or had what could not be read, so nobody knows."
+    )
     videos: list[str] = Field(description="Candidates, and the query video, in the request's order.")
+    unanswered_videos: list[str] = Field(
+        [],
+        description="Those that were ranked without features because the store did not answer, or had what "
+        "could not be read; present only then.",
+    )
 
 
 class RankedVideo(Schema):

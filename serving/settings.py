@@ -1,9 +1,12 @@
 """Settings of the service."""
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from serving.http.auth import ApiKey
 from serving.http.hosts import LOOPBACK_NAME
+from serving.logs import LogFormat
 
 
 class ServingSettings(BaseModel):
@@ -19,6 +22,11 @@ class ServingSettings(BaseModel):
     api_keys: tuple[ApiKey, ...] = Field(
         (), description="Who may call. None: everyone who can reach the address, so only loopback is bound."
     )
+    api_keys_file: Path | None = Field(
+        None, description="Where the keys came from; changes of the file are taken up."
+    )
+    request_log: bool = Field(False, description="Whether every answer is a line in the log.")
+    log_format: LogFormat = Field(LogFormat.TEXT, description="How the log is written: text or json.")
     allowed_hosts: tuple[str, ...] = Field(
         (),
         description="Names in the header Host that are accepted. None: every one with keys; without keys "
@@ -51,8 +59,13 @@ class ServingSettings(BaseModel):
     )
 
     @property
+    def has_keys(self) -> bool:
+        """Whether callers need a key; a file that is empty by now lets nobody in."""
+        return bool(self.api_keys) or self.api_keys_file is not None
+
+    @property
     def names(self) -> frozenset[str] | None:
         """Names that the service answers to; addresses of this machine always are. None for any."""
-        if self.api_keys and not self.allowed_hosts:
+        if self.has_keys and not self.allowed_hosts:
             return None
         return frozenset(name.lower() for name in (LOOPBACK_NAME, *self.allowed_hosts))

@@ -185,6 +185,7 @@ def evaluate(
         until_ms=parse_time(until, "--until"),
         features=features,
         with_baseline=baseline,
+        console=console,
     )
     for warning in report.warnings:
         logging.getLogger(__name__).warning("%s", warning)

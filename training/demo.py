@@ -5,8 +5,11 @@ training, and nothing else.
 """
 
 import contextlib
+import http.client
 import json
 import os
+import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -93,17 +96,22 @@ def run_demo(config: DemoConfig, console: Console) -> None:
 
         console.rule("3. serve the bundle")
         port = _free_port(config.port)
-        with _service(registry, home, port) as (process, url):
+        if port != config.port and config.port:
+            console.print(f"port {config.port} is in use, so the service takes {port}")
+        console.print("the service starts; the first one on a machine compiles code for up to a minute")
+        with _service(registry, home, port, result.model_version) as (process, url):
             console.print(f"{result.model_version} answers at {url}", markup=False, soft_wrap=True)
             console.rule("4. rank, over HTTP")
             for body in _requests(spec, source, result):
                 answer = _post(f"{url}/v1/rank", body)
                 console.print(ranked_table(body, answer))
-            _next_steps(console, config, url, chart, registry)
             if not config.once:
+                _next_steps(console, config, url, chart, body)
                 console.print("\n[bold]serving until Ctrl-C[/]")
                 with contextlib.suppress(KeyboardInterrupt):
                     process.wait()
+    if config.once:
+        _next_steps(console, config, url, chart, body)
 
 
 def ranked_table(body: dict[str, Any], answer: dict[str, Any]) -> Table:
@@ -174,7 +182,17 @@ def _requests(spec: RankerSpec, source: Source, result: RunResult) -> Iterator[d
 
 
 @contextlib.contextmanager
-def _service(registry: Path, home: Path, port: int) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def _service(
+    registry: Path, home: Path, port: int, version: str
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """Run a service, once it answers with this version of the model.
+
+    Yields:
+        The process, and its URL.
+
+    Raises:
+        WatchnextError: It did not start.
+    """
     command = [sys.executable, "-m", "watchnext", "serve", "--registry", str(registry), "--home", str(home)]
     log = (home / "service.log").open("wb")
     options = ("WATCHNEXT_SERVE_", "WATCHNEXT_REDIS_URL")  # what was meant for another service
@@ -185,7 +203,7 @@ def _service(registry: Path, home: Path, port: int) -> Iterator[tuple[subprocess
     url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + READY_TIMEOUT_S
-        while not _answers(f"{url}/readyz"):
+        while not _answers_with(version, f"{url}/readyz"):
             if process.poll() is not None or time.monotonic() > deadline:
                 said = Path(log.name).read_text(errors="replace").strip().splitlines()[-3:]
                 raise WatchnextError(
@@ -199,11 +217,12 @@ def _service(registry: Path, home: Path, port: int) -> Iterator[tuple[subprocess
         log.close()
 
 
-def _answers(url: str) -> bool:
+def _answers_with(version: str, url: str) -> bool:
+    """Whether a service is ready with this model; another program may have taken the port."""
     try:
         with urllib.request.urlopen(url, timeout=2) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return bool(json.load(response)["model_version"] == version)
+    except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException):
         return False
 
 
@@ -233,15 +252,39 @@ def _free_port(wanted: int) -> int:
     raise WatchnextError("expected a free port on 127.0.0.1, found none")
 
 
-def _next_steps(console: Console, config: DemoConfig, url: str, chart: Path, registry: Path) -> None:
+def _next_steps(console: Console, config: DemoConfig, url: str, chart: Path, asked: dict[str, Any]) -> None:
+    """Say what to look at and to run; only a service that still runs is pointed at."""
     console.rule("where to go next")
-    home = config.out / "home"
-    console.print(
-        f"AUC over event time      {chart}\n"
-        f"the HTTP interface       {url}/docs\n"
-        f"metrics in TensorBoard   tensorboard --logdir {registry / 'runs'}\n"
-        f"serve it again           watchnext serve --registry {registry} --home {home}\n"
-        "your own log             watchnext train --spec my.yaml --data log --registry my",
-        markup=False,
-        soft_wrap=True,
+    registry, home = config.out / "registry", config.out / "home"
+    watchnext, port = _script("watchnext"), url.rpartition(":")[2]
+    serve = f"{watchnext} serve --registry {registry} --home {home} --port {port}"
+    question = {
+        "user": asked["user"],
+        "candidates": asked["candidates"][:3],
+        "context": asked["context"],
+    }
+    ask = (
+        f"curl -s {url}/v1/rank -H 'Content-Type: application/json' "
+        f"-d {shlex.quote(json.dumps(question, default=str))}"
     )
+    lines = {
+        "AUC over event time": f"{chart}",
+        "metrics in TensorBoard": f"{_script('tensorboard')} --logdir {registry / 'runs'}",
+        "your own log": f"{watchnext} train --spec my.yaml --data log --registry my",
+    }
+    if config.once:
+        lines |= {"serve it again": serve, "then ask it": ask}
+    else:
+        lines |= {"the HTTP interface": f"{url}/docs", "ask it": ask, "serve it later": serve}
+    if shutil.which("watchnext") is None and (activate := Path(watchnext).with_name("activate")).exists():
+        lines["put watchnext on PATH"] = f"source {activate}"
+    text = "\n".join(f"{what:<24} {how}" for what, how in lines.items())
+    console.print(text, markup=False, soft_wrap=True, highlight=False)
+
+
+def _script(name: str) -> str:
+    """How a command is called from this folder: by its name if that is on PATH, else by its path."""
+    path = Path(sys.executable).with_name(name)
+    if shutil.which(name) or not path.exists():
+        return name
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

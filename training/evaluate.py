@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
+from rich.console import Console
 
 from ranker.bundles.bundle import Bundle
 from ranker.errors import SourceError
@@ -27,6 +29,8 @@ from ranker.labels.head_report import HeadReport, JudgedRows
 from ranker.labels.matrix import label_matrix
 from ranker.labels.natural_units import natural_units
 from training.baseline import SmoothedRates
+from training.located import located
+from training.progress import Progress, event_span
 from training.side_tables import younger_columns
 from training.sources.base import Source
 
@@ -77,6 +81,7 @@ def evaluate(
     features: FeatureMode = FeatureMode.LIVE,
     with_baseline: bool = False,
     replicates: int = 1000,
+    console: Console | None = None,
 ) -> EvaluationReport:
     """Predict a range of a log, as when ranking, and compare with what happened.
 
@@ -92,6 +97,7 @@ def evaluate(
         with_baseline: Also fit `SmoothedRates` of the viewer, the video and the first context column on the
             bundle's own training range, read from the same source, and compare.
         replicates: Draws of viewers for the intervals.
+        console: Shows the progress; None for none.
 
     Raises:
         SourceError: The range has no rows, overlaps with the training range, or columns are missing.
@@ -113,7 +119,9 @@ def evaluate(
         for batch in source.records(BATCH_ROWS, since_ms=after, until_ms=since_ms):
             encoder.replay(batch, label_matrix(batch, bundle.spec.feedback))
     batches = source.records(BATCH_ROWS, since_ms=since_ms, until_ms=until_ms)
-    rows = _gather(bundle, encoder, batches, baseline, live=live)
+    span = partial(event_span, source, since_ms, until_ms)
+    with Progress(console or Console(quiet=True), "rows judged", span) as progress:
+        rows = _gather(bundle, encoder, source.name, batches, baseline, progress, live=live)
     if rows is None:
         raise SourceError(f"{source.name}: expected examples within --since and --until, found none")
     compared = [task.name for task in bundle.spec.tasks if task.is_probability]
@@ -153,19 +161,23 @@ def _fitted_baseline(bundle: Bundle, source: Source) -> SmoothedRates:
 def _gather(
     bundle: Bundle,
     encoder: Encoder,
+    where: str,
     batches: Iterator[pa.RecordBatch],
     baseline: SmoothedRates | None,
+    progress: Progress,
     *,
     live: bool,
 ) -> _Rows | None:
     viewers, labels, predictions, scores = [], [], [], []
-    last_ms = 0
+    last_ms = judged = 0
     for batch in batches:
         last_ms = batch.column(TIME_MS)[-1].as_py()
-        labels.append(label_matrix(batch, bundle.spec.feedback))
-        with torch.inference_mode():
+        with located(where, judged), torch.inference_mode():
+            labels.append(label_matrix(batch, bundle.spec.feedback))
             encoded = encoder.encode_examples(batch, labels=labels[-1] if live else None)
             output = bundle.model(encoded.to(bundle.model.device))
+        judged += batch.num_rows
+        progress.update(judged, batch.column(TIME_MS)[-1].as_py())
         predictions.append(natural_units(output, bundle.spec.tasks))
         viewers.append(batch.column(USER_ID).cast(pa.large_string()))
         if baseline is not None:

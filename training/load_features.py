@@ -1,8 +1,7 @@
 """Loads the users and videos of a source into the feature store."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,23 +10,27 @@ import pyarrow as pa
 import redis
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from ranker.errors import FeatureError, SourceError, StoreError
+from ranker.did_you_mean import did_you_mean
+from ranker.errors import SourceError, StoreError
 from ranker.events import USER_ID, VIDEO_ID
 from ranker.features.entity_ids import id_texts
 from ranker.features.record import RecordLayout
 from ranker.features.stored import user_records, video_records
 from ranker.spec import RankerSpec
-from ranker.store.keys import load_key
+from ranker.store.eviction import dropped, warn_of_eviction
+from ranker.store.keys import load_key, users_key, videos_key
 from ranker.store.records import RecordWriter
+from training.located import located
+from training.progress import Progress
 from training.sources.base import Source
 
 CHUNK_ROWS: Final = 20_000
-"""Rows that are converted and written between two updates of the progress."""
+"""Rows that are converted and written at once."""
 PROGRESS_KEPT_S: Final = 86_400
 """Time for which an interrupted load can be resumed."""
 
+REMEDY: Final = "; put it into the log, or into users.parquet or videos.parquet in the log's folder"
 Write = Callable[[Sequence[str], NDArray[np.uint64]], None]
 
 
@@ -49,7 +52,7 @@ class Loaded:
 def load_features(
     client: redis.Redis, spec: RankerSpec, source: Source, console: Console, *, restart: bool = False
 ) -> Loaded:
-    """Write every user and video of a source to the store, over their earlier records.
+    """Write every user and video of a source to the store, over their earlier records, and count them there.
 
     A call resumes an earlier one of the same source and layouts that was interrupted.
 
@@ -63,10 +66,16 @@ def load_features(
     Raises:
         SourceError: The source lacks a column.
         FeatureError: A value has the wrong type or range, or a user or video has no id.
-        StoreError: Redis does not answer.
+        StoreError: Redis does not answer, or has dropped some of what it took.
     """
+    warn_of_eviction(client)
     try:
         return _load(client, spec, source, console, restart)
+    except redis.OutOfMemoryError as error:
+        raise StoreError(
+            f"expected Redis to have memory for the records, found {error}; "
+            "give it more (maxmemory), and the same command goes on from there"
+        ) from error
     except redis.RedisError as error:
         raise StoreError(
             f"expected Redis to take the records, found {error}; the same command goes on from there"
@@ -81,31 +90,37 @@ def _load(client: redis.Redis, spec: RankerSpec, source: Source, console: Consol
         client.delete(key)
     stored: dict[Any, Any] = client.hgetall(key)
     done = {what.decode(): int(count) for what, count in stored.items()}
-    columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed:,}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    written: dict[str, int] = {}
 
-        def write(
-            what: str, batches: Iterable[pa.RecordBatch], id_column: str, layout: RecordLayout, put: Write
-        ) -> int:
-            task = progress.add_task(what, total=None)
-            seen, skip = 0, done.get(what, 0)
+    def write(
+        what: str, batches: Iterable[pa.RecordBatch], id_column: str, layout: RecordLayout, put: Write
+    ) -> int:
+        seen, skip, where = 0, done.get(what, 0), f"{source.name}, {what}"
+        distinct = _DistinctIds()
+        with Progress(console, what) as progress, located(source.name, lambda: seen, what):
             for batch in _chunks(batches):
-                if seen >= skip:
-                    with _rows_from(seen, what):
-                        ids, records = _ids(batch, id_column), layout.of_batch(_checked(batch, layout))
+                ids = _ids(batch, id_column, where)
+                records = layout.of_batch(_checked(batch, layout, where)) if seen >= skip else None
+                distinct.add(ids)
+                if records is not None:
                     put(ids, records)
                     client.hset(key, what, str(seen + batch.num_rows))
                     client.expire(key, PROGRESS_KEPT_S)
                 seen += batch.num_rows
-                progress.update(task, completed=seen)
-            return seen
+                progress.update(seen)
+        written[what] = len(distinct)
+        return seen
 
-        loaded = Loaded(
-            write("users", source.users(), USER_ID, users, writer.write_users),
-            write("videos", source.videos(), VIDEO_ID, videos, writer.write_videos),
-            resumed_at=sum(done.values()),
-        )
+    loaded = Loaded(
+        write("users", source.users(), USER_ID, users, writer.write_users),
+        write("videos", source.videos(), VIDEO_ID, videos, writer.write_videos),
+        resumed_at=sum(done.values()),
+    )
     client.delete(key)
+    for what, hash_key in (("users", users_key(users.digest)), ("videos", videos_key(videos.digest))):
+        found = int(client.hlen(hash_key))
+        if found < written[what]:
+            raise dropped(what, hash_key, expected=written[what], found=found, client=client)
     return loaded
 
 
@@ -116,31 +131,36 @@ def _chunks(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
             yield batch.slice(start, CHUNK_ROWS)
 
 
-@contextmanager
-def _rows_from(first: int, what: str) -> Iterator[None]:
-    """Make the row in a `FeatureError` count from the source's first row, and not from the chunk's."""
-    try:
-        yield
-    except FeatureError as error:
-        if error.row is None:
-            raise
-        message, row = str(error).removesuffix(f" in row {error.row}"), first + error.row
-        raise FeatureError(f"{message} in row {row} of the {what}", feature=error.feature, row=row) from error
+class _DistinctIds:
+    """Counts different ids by hashes of 8 bytes, each of which two ids hardly ever share."""
+
+    def __init__(self) -> None:
+        self._hashes: list[NDArray[np.int64]] = []
+
+    def add(self, ids: Sequence[str]) -> None:
+        """Take in some ids."""
+        self._hashes.append(np.fromiter(map(hash, ids), np.int64, len(ids)))
+
+    def __len__(self) -> int:
+        """How many different ones there were."""
+        return len(np.unique(np.concatenate(self._hashes))) if self._hashes else 0
 
 
-def _ids(batch: pa.RecordBatch, name: str) -> list[str]:
-    _check_column(batch, name)
+def _ids(batch: pa.RecordBatch, name: str, where: str) -> list[str]:
+    _check_column(batch, name, where)
     return id_texts(batch.column(name), name)
 
 
-def _checked(batch: pa.RecordBatch, layout: RecordLayout) -> pa.RecordBatch:
+def _checked(batch: pa.RecordBatch, layout: RecordLayout, where: str) -> pa.RecordBatch:
     for name in layout.columns:
-        _check_column(batch, name)
+        _check_column(batch, name, where)
     return batch
 
 
-def _check_column(batch: pa.RecordBatch, name: str) -> None:
+def _check_column(batch: pa.RecordBatch, name: str, where: str) -> None:
     if name not in batch.schema.names:
+        names = batch.schema.names
         raise SourceError(
-            f"features: expected a column '{name}', found {', '.join(batch.schema.names) or 'no columns'}"
+            f"{where}: expected a column '{name}', found {', '.join(names) or 'no columns'}"
+            f"{did_you_mean(name, names) or REMEDY}"
         )

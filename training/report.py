@@ -1,14 +1,17 @@
-"""What a run shows while it goes: a live table, TensorBoard events, and the metrics as Parquet."""
+"""What a run shows while it goes: a table or log lines, TensorBoard events, and the metrics as Parquet."""
 
 import contextlib
+import logging
 import time
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from rich import box
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -16,11 +19,15 @@ from rich.text import Text
 from torch.utils.tensorboard import SummaryWriter
 
 from ranker.files.whole import naming, replacing
+from ranker.metrics.intervals import auc_margin
+from training.progress import LOG_S, Pace, Span
 from training.trainer import Trainer
 
+logger = logging.getLogger(__name__)
+
 METRICS_FILE = "metrics.parquet"
-REFRESH_S = 0.5
-"""Seconds between two updates of the live table."""
+FEW_ROWS = 1_000
+"""A calibration of fewer rows is shown with their number."""
 NOT_PLOTTED = {"window_start_ms", "window_end_ms", "head", "rows", "positives"}
 
 
@@ -31,17 +38,30 @@ class Report:
         folder: Where metrics.parquet and TensorBoard's events go; a window's number is TensorBoard's step.
         trainer: The run's trainer, whose metrics are shown; its finished windows are not written again.
         console: Where to print.
-        live: Whether to show the table while training.
+        live: Whether to show the table while training, if the console is a terminal. Elsewhere a line goes to
+            the log every few seconds.
+        span: Gives the event times to go through; None as long as they are not known.
     """
 
-    def __init__(self, folder: Path, trainer: Trainer, console: Console, *, live: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        trainer: Trainer,
+        console: Console,
+        *,
+        live: bool,
+        span: Callable[[], Span | None] = lambda: None,
+    ) -> None:
         self._folder = folder
         self._trainer = trainer
         self._written = trainer.metrics.closed
         with naming(folder):
             self._writer = SummaryWriter(str(folder), purge_step=self._written)
-        self._live = Live(console=console, auto_refresh=False, transient=True) if live else None
+        shows = live and console.is_terminal
+        self._live = Live(console=console, auto_refresh=False, transient=True) if shows else None
         self._started, self._start_rows = time.monotonic(), trainer.rows
+        self._logged = self._started
+        self._pace = Pace(span, self._started)
 
     def __enter__(self) -> Self:
         if self._live:
@@ -58,9 +78,13 @@ class Report:
 
     def update(self) -> None:
         """Show how far the trainer has come."""
+        now = time.monotonic()
         if self._live:
-            now = time.monotonic()
-            self._live.update(Group(self._headline(now), metrics_table(self._trainer)), refresh=True)
+            headline = Text(self._headline(now), style="bold")
+            self._live.update(Group(headline, metrics_table(self._trainer)), refresh=True)
+        elif now - self._logged >= LOG_S:
+            self._logged = now
+            logger.info("%s", self._headline(now))
 
     def write(self) -> None:
         """Write the finished windows: the new ones for TensorBoard, those that are kept as Parquet.
@@ -89,34 +113,43 @@ class Report:
         self._writer.flush()
         self._written = metrics.closed
 
-    def _headline(self, now: float) -> Text:
+    def _headline(self, now: float) -> str:
         rows = self._trainer.rows
         rate = (rows - self._start_rows) / max(now - self._started, 1e-9)
         watermark = self._trainer.watermark_ms
         reached = (
             "" if watermark is None else f"{datetime.fromtimestamp(watermark / 1000, UTC):%Y-%m-%d %H:%M} UTC"
         )
-        return Text(f"event time {reached}   {rows:,} rows   {rate:,.0f} rows/s", style="bold")
+        parts = [f"event time {reached}", f"{rows:,} rows", f"{rate:,.0f} rows/s"]
+        return "   ".join([*parts, self._pace.remaining(watermark, now)]).rstrip()
 
 
 def metrics_table(trainer: Trainer) -> Table:
-    """Progressive metrics per head: of the newest window and of the whole run."""
-    table = Table(title="Progressive validation: every row predicted before it was learned")
+    """Progressive metrics per head: of the newest window and of the whole run.
+
+    A figure of few rows says how sure it is, or of how many rows it is.
+    """
+    table = Table(
+        title="Progressive validation: every row predicted before it was learned",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        collapse_padding=True,
+    )
     table.add_column("head")
-    for name in ("AUC,\nnewest", "AUC,\nwhole run", "log loss\nor RMSE", "calibration", "positives"):
+    for name in ("AUC, newest", "AUC,\nwhole run", "log loss\nor RMSE", "calibration", "positives"):
         table.add_column(name, justify="right", no_wrap=True)
-    remarks = [*(task.remark for task in trainer.spec.tasks), *implausible_lines(trainer)]
-    table.caption = "; ".join(dict.fromkeys(remark for remark in remarks if remark)) or None
     newest = {row["head"]: row for row in trainer.metrics.rows(with_open=True).to_pylist()}
+    remarks = [task.remark for task in trainer.spec.tasks if task.remark] + implausible_lines(trainer)
+    table.caption = "; ".join(dict.fromkeys([*_newest_window(newest.values()), *remarks])) or None
     for task in trainer.spec.tasks:
         total = trainer.metrics.total()[task.name]
-        window, loss = newest.get(task.name, {}), total[task.loss_metric]
+        loss = total[task.loss_metric]
         table.add_row(
             task.name,
-            number(window.get("auc")),
+            _newest_auc(newest.get(task.name, {})),
             number(total.get("auc")),
             "" if loss is None else task.loss_text(loss),
-            number(total["calibration"], digits=2),
+            calibration_text(total["calibration"], total["rows"]),
             "" if total.get("positives") is None else f"{total['positives']:,}",
         )
     return table
@@ -129,6 +162,30 @@ def implausible_lines(trainer: Trainer) -> list[str]:
         f"{found.furthest:.4g}, learned as the bound"
         for name, found in trainer.plausibility.found().items()
     ]
+
+
+def calibration_text(calibration: float | None, rows: float | None) -> str:
+    """Mean prediction over mean label; of few rows, or of a head's first ones, it says of how many."""
+    if calibration is None or not rows:
+        return ""
+    return number(calibration, digits=2) + (f"\nof {rows:,} rows" if rows < FEW_ROWS else "")
+
+
+def _newest_auc(window: Mapping[str, Any]) -> str:
+    auc, positives = window.get("auc"), window.get("positives")
+    if auc is None or positives is None:
+        return ""
+    return f"{auc:.4f} ±{auc_margin(auc, positives, window['rows'] - positives):.3f}"
+
+
+def _newest_window(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What the newest figures are of."""
+    windows = list(rows)
+    if not windows:
+        return []
+    most = max(row["rows"] for row in windows)
+    began = datetime.fromtimestamp(windows[0]["window_start_ms"] / 1000, UTC)
+    return [f"newest: {most:,} rows from {began:%Y-%m-%d %H:%M} UTC on, with a 95 % interval"]
 
 
 def number(value: float | None, *, digits: int = 4) -> str:

@@ -5,6 +5,7 @@ import logging
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -18,9 +19,11 @@ from ranker.files.lock import locked
 from ranker.files.whole import remove_leftovers
 from ranker.spec import RankerSpec
 from training.checkpoint import RunIdentity, restore, save
+from training.located import located
 from training.loop import Every, TrainingLoop
+from training.progress import REFRESH_S, event_span
 from training.publish import publish, version_of
-from training.report import METRICS_FILE, REFRESH_S, Report
+from training.report import METRICS_FILE, Report
 from training.sources.base import Source, SourceBatch
 from training.stopping import StopSignals
 from training.trainer import Trainer
@@ -99,7 +102,7 @@ def run(
     Args:
         config: The run.
         console: Where progress is shown.
-        live: Whether to show progress.
+        live: Whether to show a table of progress, if the console is a terminal; elsewhere the log says it.
         stop: Signals that end the run after a step, with a checkpoint; None to leave signals alone.
 
     Raises:
@@ -145,20 +148,22 @@ def _learned(
     known_rows = trainer.rows
     batches = _batches(config, loop)
     with stop as signals:
-        with Report(config.folder, trainer, console, live=live) as report:
+        span = partial(event_span, config.source, config.since_ms, config.until_ms)
+        with Report(config.folder, trainer, console, live=live, span=span) as report:
 
             def checkpoint() -> None:
                 report.write()
                 save(path, loop, identity)
 
-            loop.run(
-                batches,
-                [
-                    Every(report.update, seconds=REFRESH_S),
-                    Every(checkpoint, rows=spec.training.checkpoint_rows, at_end=True),
-                ],
-                stop=signals.asked if signals else lambda: False,
-            )
+            with located(config.source.name, lambda: trainer.rows):
+                loop.run(
+                    batches,
+                    [
+                        Every(report.update, seconds=REFRESH_S),
+                        Every(checkpoint, rows=spec.training.checkpoint_rows, at_end=True),
+                    ],
+                    stop=signals.asked if signals else lambda: False,
+                )
         if signals and signals.number is not None:
             raise StoppedError(
                 f"{path}: stopped by {signal.Signals(signals.number).name} after {trainer.rows:,} rows",

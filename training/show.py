@@ -8,7 +8,7 @@ from rich.table import Table
 
 from ranker.spec import RankerSpec
 from training.evaluate import EvaluationReport
-from training.report import number
+from training.report import calibration_text
 
 
 def sizes_table(spec: RankerSpec, kinds: Mapping[str, Mapping[str, int]]) -> Table:
@@ -44,7 +44,7 @@ def evaluation_table(report: EvaluationReport) -> Table:
             f"{figures['positives']:,}" if "positives" in figures else "",
             _with_interval(head.auc, head.auc_ci, separator="\n"),
             head.loss_text,
-            number(head.calibration, digits=2),
+            calibration_text(head.calibration, head.rows),
         )
     return table
 

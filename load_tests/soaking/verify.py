@@ -104,8 +104,8 @@ def _expected(
     """Predict the answer's videos with the bundle, and with the features that were known to the answer."""
     joined = world.joined(body)
     request = dict(joined.request)
-    unknown = set(answer["unknown"]["videos"])
-    if answer["unknown"]["user"]:
+    unknown = {*answer["unknown"]["videos"], *answer["unknown"].get("unanswered_videos", ())}
+    if answer["unknown"]["user"] is not False:
         request = {name: value for name, value in request.items() if name not in bundle.spec.user_columns}
         request[USER_ID] = body["user"]["id"]
     if body["query_video_id"] in unknown:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ranker.events import TIME_MS
 from ranker.features.batch import Encoded, GroupInputs
+from ranker.features.forgetting import Beside, rows_with
 from ranker.features.id_rows import FreshRows, IdRows
 from ranker.features.key_loops import Times
 from ranker.features.key_table import Arrays
@@ -179,6 +180,27 @@ class Encoder:
     def replay(self, batch: pa.RecordBatch, labels: Labels) -> None:
         """Let the state go on through rows of a log without encoding them; see `encode_examples`."""
         self._known(self._examples.of_batch(batch), batch, labels)
+
+    def forget(self, column: str, name: str, beside: Beside) -> None:
+        """Let the feature state know nothing of a deleted viewer or video, as far as `rows_with` finds it.
+
+        What was known of it together with anything else stays until the least recently used make room.
+
+        Args:
+            column: `user_id` or `video_id`.
+            name: The id.
+            beside: Videos that a viewer may be known with.
+        """
+        values = self._vocabularies.state()
+        categories = {
+            f.source_column: values[f.name] for f in self.spec.side(Side.CONTEXT) if f.name in values
+        }
+        words, without = rows_with(column, name, self._examples, beside, categories)
+        self.feature_state.forget(words, without, self._examples)
+
+    def forget_row(self, column: str, name: str) -> None:
+        """Let a deleted id share the embedding of ids that were never seen, if it has a row of its own."""
+        self._ids.forget(*rows_with(column, name, self._examples), self._examples)
 
     def with_own_state(self) -> Self:
         """The same encoder with a copy of the feature state, which may go on without changing this one's.

@@ -88,6 +88,13 @@ class IdRows:
             fresh.setdefault(self._layout.width(features[0]), []).append(given)
         return {width: torch.from_numpy(np.concatenate(rows)) for width, rows in fresh.items()}
 
+    def forget(self, words: Words, without: Words, records: RecordLayout) -> None:
+        """Take their rows from the ids by which two sets of rows differ; see `FeatureState.forget`."""
+        for name, table in self._tables.items():
+            for feature in self._seen_in[name]:
+                keys, rest = feature.keys(words, records), feature.keys(without, records)
+                table.forget(np.unique(keys[(keys != MISSING_KEY) & (rest == MISSING_KEY)]))
+
     def state(self) -> Arrays:
         """Everything, as named arrays of int64, for a checkpoint or a bundle."""
         return {f"{name}/{n}": a for name, table in self._tables.items() for n, a in table.state().items()}

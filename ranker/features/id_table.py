@@ -20,6 +20,8 @@ from ranker.features.key_loops import KNOWN, NO_KEY, NO_ROW, Keys, Times, Words,
 from ranker.features.key_table import Arrays, KeyTable
 
 _FOREVER_MS: Final = 2**62
+NEVER_SEEN: Final = -(2**63)
+"""In place of the time at which an id was last seen."""
 OWN_ROW: Final = KNOWN
 SEEN: Final = KNOWN + 1
 """Words of an id with a row of its own: the row, 0 before there is one, and when the id was last seen."""
@@ -88,6 +90,16 @@ class IdTable:
         self._latest_ms = int(times[-1])
         return given[:count]
 
+    def forget(self, keys: Words) -> None:
+        """Let some ids, (R,), share the row of those that were never seen, until they are seen often enough.
+
+        A row that was an id's own stays with it, out of use, as one that has expired.
+        """
+        rows = np.empty(len(keys), np.int64)
+        rows_of(self._own.arrays, keys, rows)
+        self._own.arrays.rows[rows[rows != NO_ROW], SEEN] = NEVER_SEEN
+        self._waiting.remove(keys)
+
     def state(self) -> Arrays:
         """Everything, as named int64 arrays: (N, ...) of ids with a row, (M, ...) of others, oldest first."""
         own, waiting = self._own.by_recency(), self._waiting.by_recency()
@@ -104,6 +116,13 @@ class IdTable:
         self._own.load(state["own"].view(np.uint64), state["rows_and_times"])
         self._waiting.load(state["waiting"].view(np.uint64), state["sightings"])
         self._latest_ms = int(state["latest_ms"][0])
+
+
+@compiled
+def rows_of(own: Keys, ids: Words, found: NDArray[np.int64]) -> None:
+    """Look up where ids, (R,), stand in the table; NO_ROW where they do not."""
+    for index in range(len(ids)):
+        found[index] = find(own, ids[index]) if ids[index] != NO_KEY else NO_ROW
 
 
 @compiled

@@ -129,6 +129,32 @@ def take_back(keys: Keys, used: int) -> None:
 
 
 @compiled
+def remove_all(keys: Keys, gone: Words) -> None:
+    """Let the table know nothing of some keys; those that it does not know are ignored.
+
+    The last used row takes the place of each row that is freed, and the order by last use is found anew.
+
+    Args:
+        keys: The table, of which nothing is noted.
+        gone: (R,), NO_KEY for none.
+    """
+    for key in gone:
+        row = find(keys, key) if key != NO_KEY else NO_ROW
+        if row == NO_ROW:
+            continue
+        last = keys.counts[USED] - 1
+        _free_slot(keys, key)
+        if row != last:
+            _free_slot(keys, np.uint64(keys.rows[last, KEY]))
+            keys.rows[row] = keys.rows[last]
+            insert(keys, row)
+        keys.rows[last] = 0
+        keys.counts[USED] = last
+        keys.counts[NEXT] = 0
+        keys.counts[SORTED] = 0
+
+
+@compiled
 def insert(keys: Keys, row: int) -> None:
     """Give a row's key a slot."""
     key, mask = np.uint64(keys.rows[row, KEY]), np.uint64(len(keys.slots) - 1)

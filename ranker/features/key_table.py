@@ -23,6 +23,7 @@ from ranker.features.key_loops import (
     Times,
     Words,
     insert_all,
+    remove_all,
     take_back,
 )
 
@@ -82,6 +83,11 @@ class KeyTable:
         if counts[SORTED_AT] != before[SORTED_AT]:
             before[[NEXT, SORTED]] = 0  # the order was found anew since, so it has to be found once more
         counts[:] = before
+
+    def remove(self, keys: Words) -> None:
+        """Know nothing of some keys, (R,), any more; what has changed before cannot be taken back."""
+        self.settle()
+        remove_all(self.arrays, keys)
 
     def settle(self) -> None:
         """Note nothing from now on: what has changed cannot be taken back."""

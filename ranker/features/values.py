@@ -192,8 +192,9 @@ def _text(value: Any, feature: ColumnFeature, row: int) -> str:
 
 def _wrong_type(feature: ColumnFeature, found: str, row: int | None) -> FeatureError:
     where = "" if row is None else f" in row {row}"
+    remedy = "; cast the column when the log is written" if row is None else ""
     return FeatureError(
-        f"{feature.source_column}: expected {feature.expected}, found {found:.80}{where}",
+        f"{feature.source_column}: expected {feature.expected}, found {found:.80}{where}{remedy}",
         feature=feature.source_column,
         row=row,
     )

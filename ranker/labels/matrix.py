@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ranker.errors import SourceError
+from ranker.errors import LabelError
 from ranker.events import TIME_MS
 from ranker.labels.label import Label
 
@@ -21,7 +21,7 @@ def label_matrix(batch: pa.RecordBatch, labels: Sequence[Label]) -> NDArray[np.f
         (B, T + further labels) float32 in natural units, NaN where missing: the tasks', then the others.
 
     Raises:
-        SourceError: A label is no number, infinite, or outside the range of its kind.
+        LabelError: A label is no number, infinite, or outside the range of its kind.
     """
     matrix = np.empty((batch.num_rows, len(labels)), np.float32)
     for index, label in enumerate(labels):
@@ -43,7 +43,10 @@ def number_column(batch: pa.RecordBatch, name: str) -> NDArray[np.float32]:
     try:
         numbers: NDArray[np.float32] = column.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
     except pa.ArrowException as error:
-        raise SourceError(f"column '{name}': expected numbers, found {column.type}: {error}") from error
+        raise LabelError(
+            f"column '{name}': expected numbers, found {column.type}: {error}; "
+            "cast the column when the log is written"
+        ) from error
     return numbers
 
 
@@ -51,11 +54,11 @@ def refuse_rows(batch: pa.RecordBatch, name: str, wrong: NDArray[np.bool_], expe
     """Refuse a batch for the first of some wrong rows, (B,) bool, and say what was expected there.
 
     Raises:
-        SourceError: A row is wrong.
+        LabelError: A row is wrong.
     """
     if wrong.any():
         row = int(wrong.argmax())
-        raise SourceError(
+        raise LabelError(
             f"column '{name}': expected {expected}, found {batch.column(name)[row]} "
             f"at time_ms {batch.column(TIME_MS)[row]}"
         )

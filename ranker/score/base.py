@@ -11,6 +11,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from ranker.did_you_mean import did_you_mean
 from ranker.score.terms import Floats, ScoreTerm
 from ranker.spec_model import SpecModel, refuse_doubles
 
@@ -78,6 +79,7 @@ class ScoreSpec(SpecModel, ABC):
             if term.head not in tasks:
                 raise ValueError(
                     f"{where} term: expected a head out of {', '.join(tasks)}, found '{term.head}'"
+                    f"{did_you_mean(term.head, tasks)}"
                 )
 
     @model_validator(mode="after")

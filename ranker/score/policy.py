@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ranker.did_you_mean import did_you_mean
 from ranker.errors import UnknownPolicyError
 from ranker.score.base import ScoreSpec
 from ranker.score.terms import LIMIT, Floats, Terms
@@ -107,5 +108,8 @@ class ScorePolicies:
         """
         if name not in self._policies:
             names = ", ".join(self._policies)
-            raise UnknownPolicyError(f"expected one of the score policies {names}, found '{name:.40}'")
+            raise UnknownPolicyError(
+                f"expected one of the score policies {names}, found '{name:.40}'"
+                f"{did_you_mean(name, self._policies)}"
+            )
         return self._policies[name]

@@ -37,3 +37,13 @@ def state_key(digest: str) -> str:
 def state_part_key(digest: str, version: str, part: int) -> str:
     """Return the key of one part of a feature state's content."""
     return f"{state_key(digest)}:{version}:{part}"
+
+
+def deleted_users_key() -> str:
+    """Return the key of the deleted viewers: a sorted set of ids by the time of deletion."""
+    return f"{PREFIX}deleted:users"
+
+
+def deleted_videos_key() -> str:
+    """Return the key of the deleted videos, as of the viewers."""
+    return f"{PREFIX}deleted:videos"

@@ -72,6 +72,14 @@ def queue_videos(
     pipeline.xadd(changes_key(layout), {IDS_FIELD: json.dumps(ids)}, minid=now_ms - CHANGES_KEPT_MS)
 
 
+def queue_deleted_video(
+    pipeline: redis.client.Pipeline | redis.asyncio.client.Pipeline, layout: str, name: str, *, now_ms: int
+) -> None:
+    """Queue the commands that delete a video and announce it; as of `queue_videos`."""
+    pipeline.hdel(videos_key(layout), name)
+    pipeline.xadd(changes_key(layout), {IDS_FIELD: json.dumps([name])}, minid=now_ms - CHANGES_KEPT_MS)
+
+
 def milliseconds(time: tuple[int, int]) -> int:
     """Convert the answer of the command TIME, seconds and microseconds, to milliseconds."""
     return time[0] * 1000 + time[1] // 1000

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 
 from ranker.errors import DamagedStateError, StoreError
+from ranker.store.eviction import dropped
 from ranker.store.keys import state_key, state_part_key
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -122,7 +123,8 @@ class StateStore:
             watermark_ms: Event time of the newest row that the state has seen.
 
         Raises:
-            StoreError: Redis did not store it; the newest state is still the one before.
+            StoreError: Redis did not take it, has dropped a part of it, or did not answer, so that nobody
+                knows whether it took it. The message says which.
         """
         content = memoryview(safetensors.numpy.save(dict(arrays)))
         pointer = StatePointer(
@@ -136,10 +138,29 @@ class StateStore:
         try:
             for key, part in zip(pointer.part_keys, _parts(content), strict=True):
                 self._client.set(key, part, ex=UNFINISHED_S)
-            self._client.transaction(lambda steps: self._replace(steps, pointer), state_key(self._digest))
+            self._check_held(pointer)
         except redis.RedisError as error:
-            raise StoreError(f"expected Redis to take the feature state, found {error}") from error
+            raise StoreError(
+                f"expected Redis to take the feature state, found {error}; "
+                "the newest one is still the one before"
+            ) from error
+        try:
+            self._client.transaction(lambda steps: self._replace(steps, pointer), state_key(self._digest))
+            self._check_held(pointer)
+        except redis.RedisError as error:
+            raise StoreError(
+                f"{state_key(self._digest)}: expected Redis to make the feature state {pointer.version} the "
+                f"newest, found {error}; it may have done so or not. The key names the newest version; "
+                "the same command again does no harm"
+            ) from error
         return pointer
+
+    def _check_held(self, pointer: StatePointer) -> None:
+        """Check that Redis still has what it took."""
+        found = sum(int(self._client.strlen(key)) for key in pointer.part_keys)
+        if found != pointer.size:
+            where = state_key(self._digest)
+            raise dropped("bytes", where, expected=pointer.size, found=found, client=self._client)
 
     def _replace(self, steps: redis.client.Pipeline, pointer: StatePointer) -> None:
         """Queue the commands that make a state the newest; they are retried if another writer is quicker."""

@@ -7,7 +7,7 @@ people make up from dictionary attacks; here it would only make every request sl
 import hashlib
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -45,13 +45,15 @@ class ApiKeyMiddleware:
 
     Args:
         app: What the others reach.
-        keys: The known keys.
+        keys: Gives the keys that are known now.
         metrics: Counts refusals.
+
+    Sets `state.key_name`, whose key a request carries.
     """
 
-    def __init__(self, app: ASGIApp, keys: Sequence[ApiKey], metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, keys: Callable[[], Sequence[ApiKey]], metrics: Metrics) -> None:
         self.app = app
-        self._roles = [(key.sha256.encode(), key.role) for key in keys]
+        self._keys = keys
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,7 +62,10 @@ class ApiKeyMiddleware:
         if needed is None:
             await self.app(scope, receive, send)
             return
-        role = self._role(scope)
+        key = self._key(scope)
+        role = None if key is None else key.role
+        if key is not None:
+            scope["state"]["key_name"] = key.name
         if role is not None and role.covers(needed):
             await self.app(scope, receive, send)
             return
@@ -79,14 +84,14 @@ class ApiKeyMiddleware:
             answer = problems.response(request_id, "forbidden", detail)
         await answer(scope, receive, send)
 
-    def _role(self, scope: Scope) -> Role | None:
-        """The role of a request's key, or None; every known key is compared, each in constant time."""
+    def _key(self, scope: Scope) -> ApiKey | None:
+        """The known key that a request carries, or None; each known one is compared, in constant time."""
         scheme, _, key = next((v for n, v in scope["headers"] if n == b"authorization"), b"").partition(b" ")
         if scheme.lower() != b"bearer":
             return None
-        presented = hashlib.sha256(key.strip()).hexdigest().encode()
+        presented = hashlib.sha256(key.strip()).hexdigest()
         found = None
-        for known, role in self._roles:
-            if hmac.compare_digest(known, presented):
-                found = role
+        for known in self._keys():
+            if hmac.compare_digest(known.sha256, presented):
+                found = known
         return found

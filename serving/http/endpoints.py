@@ -10,18 +10,26 @@ from typing import Final
 
 from serving.http.roles import Role
 
+OTHER: Final = "other"
+"""Names all paths that are not listed: there are as many as callers make up."""
+
 
 @dataclass(frozen=True)
 class Endpoint:
     """A path of the service.
 
     Attributes:
-        path: The path.
+        path: The path; `{id}` at its end stands for an id, which may have slashes.
         role: The role that a key needs; None if the path is open to callers without a key.
     """
 
     path: str
     role: Role | None
+
+    @property
+    def route(self) -> str:
+        """The path as a router takes it."""
+        return self.path.replace("{id}", "{id:path}")
 
 
 RANK: Final = Endpoint("/v1/rank", Role.RANK)
@@ -29,6 +37,8 @@ MODEL: Final = Endpoint("/v1/model", Role.RANK)
 METRICS: Final = Endpoint("/metrics", Role.RANK)
 VIDEOS: Final = Endpoint("/v1/videos", Role.WRITE)
 USERS: Final = Endpoint("/v1/users", Role.WRITE)
+VIDEO: Final = Endpoint("/v1/videos/{id}", Role.WRITE)
+USER: Final = Endpoint("/v1/users/{id}", Role.WRITE)
 HEALTH: Final = Endpoint("/healthz", None)
 READINESS: Final = Endpoint("/readyz", None)
 DOCS: Final = Endpoint("/docs", None)
@@ -39,14 +49,36 @@ OPENAPI: Final = Endpoint("/openapi.json", None)
 ENDPOINTS: Final[Mapping[str, Endpoint]] = {
     endpoint.path: endpoint
     for endpoint in (
-        *(RANK, MODEL, METRICS, VIDEOS, USERS, HEALTH, READINESS),
+        *(RANK, MODEL, METRICS, VIDEOS, USERS, VIDEO, USER, HEALTH, READINESS),
         *(DOCS, DOCS_SCRIPT, DOCS_STYLE, OPENAPI),
     )
 }
 """By path."""
+_OF_IDS: Final = {
+    endpoint.path.removesuffix("{id}"): endpoint
+    for endpoint in ENDPOINTS.values()
+    if endpoint.path.endswith("{id}")
+}
+"""Those that end with an id, by what comes before it."""
+
+
+def endpoint_of(path: str) -> Endpoint | None:
+    """The endpoint that a request's path leads to; None if there is none."""
+    if path in ENDPOINTS:
+        return ENDPOINTS[path]
+    for before, endpoint in _OF_IDS.items():
+        if path.startswith(before) and len(path) > len(before):
+            return endpoint
+    return None
+
+
+def label_of(path: str) -> str:
+    """What metrics and logs call a request's path: without ids, and `OTHER` if it is not listed."""
+    endpoint = endpoint_of(path)
+    return OTHER if endpoint is None else endpoint.path
 
 
 def needed_role(path: str) -> Role | None:
-    """The role that a path needs: `admin` for one that is not listed; None for an open one."""
-    endpoint = ENDPOINTS.get(path)
+    """The role that a request's path needs: `admin` for one that is not listed; None for an open one."""
+    endpoint = endpoint_of(path)
     return Role.ADMIN if endpoint is None else endpoint.role

@@ -9,10 +9,10 @@ keeps them, would be a dependency for this alone. The result is parsed before it
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from ranker.errors import UserError
 from ranker.files.lock import locked
@@ -27,11 +27,11 @@ LOCK_WAIT_S: Final = 10.0
 class _KeyFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    keys: tuple[ApiKey, ...] = Field(min_length=1)
+    keys: Annotated[tuple[ApiKey, ...], BeforeValidator(lambda keys: () if keys is None else keys)]
 
 
 def read_keys(path: Path) -> tuple[ApiKey, ...]:
-    """Read a file of API keys.
+    """Read a file of API keys; one whose lines were all removed holds none.
 
     Args:
         path: A file in the format that `append_key` writes.

@@ -6,10 +6,14 @@ scrape adds them up.
 """
 
 import os
+import platform
+from importlib.metadata import version
 from typing import Final, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from serving.http.endpoints import OTHER
 
 Phase = Literal["validate", "features", "queue", "model", "score", "respond"]
 Replacement = Literal["done", "refused"]
@@ -47,6 +51,47 @@ class Metrics:
             "watchnext_requests_total", "Requests answered.", ["path", "status"], registry=registry
         )
         self._answered: dict[tuple[str, int], Counter] = {}
+        self._request_seconds = Histogram(
+            "watchnext_request_seconds",
+            "Time from a request's head to the end of its answer.",
+            ["path", "status"],
+            buckets=(*SECONDS, 5, 10),
+            registry=registry,
+        )
+        self._timed: dict[tuple[str, int], Histogram] = {}
+        self._in_flight = Gauge(
+            "watchnext_requests_in_flight",
+            "Requests that are not answered yet.",
+            ["path"],
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self._queue = Gauge(
+            "watchnext_queue_requests",
+            "Ranking requests that wait for the model's thread.",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self._registry_look = Gauge(
+            "watchnext_registry_last_look_timestamp_seconds",
+            "When the registry last named its current bundle, in the process that is the furthest behind.",
+            multiprocess_mode="livemin",
+            registry=registry,
+        )
+        self._changes_lag = Gauge(
+            "watchnext_changes_lag_seconds",
+            "Time since the process that is the furthest behind had all changes of videos.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        build = Gauge(
+            "watchnext_build_info",
+            "1; the labels say what runs.",
+            ["version", "python", "torch"],
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        build.labels(version("watchnext"), platform.python_version(), version("torch")).set(1)
         self._candidates = Histogram(
             "watchnext_candidates", "Candidates of one request.", buckets=CANDIDATES, registry=registry
         )
@@ -141,12 +186,38 @@ class Metrics:
         """Record the seconds of a phase: once a request, but `features` twice if its videos were evicted."""
         self._phases[phase].observe(seconds)
 
-    def request(self, path: str, status: int) -> None:
-        """Count an answered request."""
-        key = (path if path in self._paths else "other", status)
+    def request(self, path: str, status: int, seconds: float | None = None) -> None:
+        """Count an answered request.
+
+        Args:
+            path: See `label_of`.
+            status: Of the answer.
+            seconds: How long it took; None for one that was refused at once, and is not timed.
+        """
+        key = (self._label(path), status)
         if key not in self._answered:
             self._answered[key] = self._requests.labels(*key)
         self._answered[key].inc()
+        if seconds is not None:
+            if key not in self._timed:
+                self._timed[key] = self._request_seconds.labels(*key)
+            self._timed[key].observe(seconds)
+
+    def in_flight(self, path: str, change: int) -> None:
+        """Note that a request has come (1) or was answered (-1)."""
+        self._in_flight.labels(self._label(path)).inc(change)
+
+    def queue(self, length: int) -> None:
+        """Set how many ranking requests wait for the model's thread."""
+        self._queue.set(length)
+
+    def registry_look(self, at_s: float) -> None:
+        """Set when the registry was last asked and answered, Unix epoch in seconds."""
+        self._registry_look.set(at_s)
+
+    def changes_lag(self, seconds: float) -> None:
+        """Set the seconds since all changes of videos were known."""
+        self._changes_lag.set(seconds)
 
     def candidates(self, count: int) -> None:
         """Record the number of candidates of a request."""
@@ -208,6 +279,9 @@ class Metrics:
     def registry_silence(self, seconds: float) -> None:
         """Set the seconds since the registry last said which bundle is current; 0 if it just did."""
         self._registry_silence.set(seconds)
+
+    def _label(self, path: str) -> str:
+        return path if path in self._paths else OTHER
 
     def exposition(self) -> bytes:
         """Render all metrics in Prometheus' text format, version 0.0.4, in UTF-8."""

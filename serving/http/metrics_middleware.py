@@ -1,14 +1,15 @@
-"""Counting answers and timing how long they take to send."""
+"""Counting answers and timing them."""
 
 from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.http.endpoints import label_of
 from serving.http.metrics import Metrics
 
 
 class MetricsMiddleware:
-    """Counts answers, and times the phase `respond` of a request whose `state.scored` is set.
+    """Counts and times answers, and times the phase `respond` of a request whose `state.scored` is set.
 
     Args:
         app: What answers.
@@ -25,6 +26,8 @@ class MetricsMiddleware:
             await self.app(scope, receive, send)
             return
         status: int | None = None
+        path = label_of(scope["path"])
+        self._metrics.in_flight(path, 1)
 
         async def send_noting(message: Message) -> None:
             nonlocal status
@@ -35,8 +38,10 @@ class MetricsMiddleware:
         try:
             await self.app(scope, receive, send_noting)
         finally:
+            now = perf_counter()
+            self._metrics.in_flight(path, -1)
             if status is not None:
-                self._metrics.request(scope["path"], status)
+                self._metrics.request(path, status, now - scope["state"]["started"])
             scored = scope["state"].get("scored")
             if scored is not None:
-                self._metrics.phase("respond", perf_counter() - scored)
+                self._metrics.phase("respond", now - scored)

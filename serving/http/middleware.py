@@ -11,10 +11,12 @@ from serving.http.bodies import Bodies
 from serving.http.deadline import MAX_TIMEOUT_MS, TIMEOUT_HEADER
 from serving.http.endpoints import ENDPOINTS, RANK, needed_role
 from serving.http.hosts import HostMiddleware
+from serving.http.key_ring import KeyRing
 from serving.http.metrics import Metrics
 from serving.http.metrics_middleware import MetricsMiddleware
 from serving.http.problem_documents import described
 from serving.http.request_id import RequestIdMiddleware
+from serving.http.request_log import RequestLogMiddleware
 from serving.http.service_time import ServiceTime
 from serving.http.turns import Turns
 from serving.http.unhandled_errors import UnhandledErrorMiddleware
@@ -24,7 +26,8 @@ from serving.settings import ServingSettings
 def install(app: FastAPI, settings: ServingSettings) -> None:
     """Install request ids, metrics, names, keys and admission, and answer errors with problem documents.
 
-    Sets `app.state.settings`, `metrics`, `service_time`, `admission`, `bodies` and `turns`.
+    Sets `app.state.settings`, `metrics`, `service_time`, `admission`, `bodies`, `turns` and `keys`, which is
+    to be started.
 
     Args:
         app: Its routes may be added before or after.
@@ -40,17 +43,20 @@ def install(app: FastAPI, settings: ServingSettings) -> None:
     app.state.turns = Turns()
     # from the innermost to the outermost
     app.add_middleware(AdmissionMiddleware, admission=app.state.admission, bodies=app.state.bodies)
-    if settings.api_keys:
-        app.add_middleware(ApiKeyMiddleware, keys=settings.api_keys, metrics=metrics)
+    app.state.keys = keys = KeyRing(settings.api_keys, settings.api_keys_file)
+    if settings.has_keys:
+        app.add_middleware(ApiKeyMiddleware, keys=keys, metrics=metrics)
     if settings.names is not None:
         app.add_middleware(HostMiddleware, names=settings.names)
     app.add_middleware(UnhandledErrorMiddleware)
     app.add_middleware(MetricsMiddleware, metrics=metrics)
+    if settings.request_log:
+        app.add_middleware(RequestLogMiddleware)
     app.add_middleware(RequestIdMiddleware)
     problem_handlers.install(app)
     app.include_router(metrics_route.router)
     app.include_router(docs_route.router)
-    _describe_middlewares(app, has_keys=bool(settings.api_keys), has_names=settings.names is not None)
+    _describe_middlewares(app, has_keys=settings.has_keys, has_names=settings.names is not None)
 
 
 def _describe_middlewares(app: FastAPI, *, has_keys: bool, has_names: bool) -> None:

@@ -61,8 +61,8 @@ async def _deadline_problem(request: Request, error: Exception) -> Response:
 async def _store_problem(request: Request, error: Exception) -> Response:
     logger.error("request %s failed: %s", request.state.request_id, error)
     detail = (
-        "expected the feature store to answer; the record may have been stored or not, "
-        "so send it again: storing it twice does no harm"
+        "expected the feature store to answer; whether the change was made is not known, "
+        "so send it again: twice does no harm"
     )
     return response(request.state.request_id, "store-unavailable", detail, headers=RETRY_AFTER)
 

@@ -18,11 +18,14 @@ class FetchedRecords:
         user: (W,) the viewer's record; None if none is stored.
         asked_ids: The videos that the store was asked for, because they were not resident.
         videos: The records, (W,) each, of those of them that are stored.
+        complete: Whether the store answered, and all that it has could be read; if not, nobody knows whether
+            what is missing here is stored.
     """
 
     user: Words | None = None
     asked_ids: Collection[str] = ()
     videos: Mapping[str, Words] = field(default_factory=dict)
+    complete: bool = True
 
 
 @dataclass(frozen=True)

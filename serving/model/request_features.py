@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ranker.did_you_mean import did_you_mean
 from ranker.errors import FeatureError, InvalidRequestError, Mistake
 from ranker.events import QUERY_PREFIX, QUERY_VIDEO_ID, USER_ID, VIDEO_ID
 from ranker.features.encoder import Encoder
@@ -186,7 +187,7 @@ def _unknown_columns(mistakes: Mistakes, features: Columns, known: frozenset[str
     detail = expected_columns(known)
     for name in features:
         if name not in known:
-            mistakes.add((*path, name), detail)
+            mistakes.add((*path, name), detail + did_you_mean(name, known))
 
 
 def expected_columns(known: Iterable[str]) -> str:

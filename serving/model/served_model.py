@@ -23,6 +23,7 @@ import torch
 
 from ranker.bundles.bundle import Bundle
 from ranker.errors import EvictedError
+from ranker.features.forgetting import Beside
 from ranker.features.key_loops import Times
 from ranker.features.record import Words
 from ranker.features.sides import Group
@@ -138,6 +139,21 @@ class ServedModel:
         """
         self._encoder.feature_state = state.features
         self.state = state
+
+    def forget(self, column: str, name: str, ids: Sequence[str]) -> None:
+        """Let the feature state know nothing of a deleted viewer or video; see `Encoder.forget`.
+
+        Args:
+            column: `user_id` or `video_id`.
+            name: The id.
+            ids: Resident videos that a viewer may be known with.
+        """
+        _, records = self.catalogue.copies(ids)
+        self._encoder.forget(column, name, Beside(records, self.catalogue.layout))
+
+    def forget_row(self, column: str, name: str) -> None:
+        """Let a deleted id share the embedding of ids that were never seen; see `Encoder.forget_row`."""
+        self._encoder.forget_row(column, name)
 
     def empty_state(self) -> FeatureState:
         """A feature state of this model in which nothing is known yet."""

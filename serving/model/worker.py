@@ -60,7 +60,7 @@ class ModelWorker:
     Args:
         threads: Threads that torch may use for one matrix product.
         batch_candidates: Candidates that are ranked together; a request that has more is ranked alone.
-        metrics: Counts batches and refused requests.
+        metrics: Counts batches, and the requests that wait.
         service_time: Updated with the time of every batch.
     """
 
@@ -101,6 +101,7 @@ class ModelWorker:
         job = _RankJob(model, request, deadline)
         with self._changed:
             heapq.heappush(self._rank_jobs, (place, next(self._number), job))
+            self._metrics.queue(len(self._rank_jobs))
             self._changed.notify()
         return await asyncio.wrap_future(job.future)
 
@@ -146,6 +147,8 @@ class ModelWorker:
             heapq.heappop(self._rank_jobs)
             batch.append(job)
             room -= len(job.request.candidate_ids)
+        if batch:
+            self._metrics.queue(len(self._rank_jobs))
         return batch
 
     def _rank(self, batch: list[_RankJob]) -> None:

@@ -9,8 +9,10 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
+from ranker.errors import UserError
 from serving.http.admission import Admission
 from serving.http.protocol import bounded_protocol
+from serving.processes.listening import BACKLOG, listen
 
 KEEP_ALIVE_S: Final = 75
 """Longer than the idle timeouts of clients and load balancers, so that they close first; otherwise we could
@@ -57,8 +59,17 @@ class Server(uvicorn.Server):
 
         The objects that exist by now, mostly modules and the model, are excluded from garbage collection:
         a full collection would otherwise traverse them now and then, and delay answers by some 150 ms.
+
+        Raises:
+            UserError: Another process listens at the address of one of the sockets.
         """
-        await super().startup(sockets)
+        await super().startup([])
+        try:
+            for listener in sockets or []:
+                await self._listen(listener)
+        except UserError:
+            await self.shutdown(sockets)
+            raise
         gc.collect()
         gc.freeze()
         self._on_ready()
@@ -74,6 +85,12 @@ class Server(uvicorn.Server):
     def serve_connection(self, connection: socket.socket) -> Awaitable[object]:
         """Serve a connection that another process accepted."""
         return asyncio.get_running_loop().connect_accepted_socket(self._new_protocol, connection)
+
+    async def _listen(self, listener: socket.socket) -> None:
+        listen(listener)
+        self.servers.append(
+            await asyncio.get_running_loop().create_server(self._new_protocol, sock=listener, backlog=BACKLOG)
+        )
 
     def _new_protocol(self) -> asyncio.Protocol:
         state, app_state = self.server_state, self.lifespan.state

@@ -24,12 +24,12 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from ranker.errors import WatchnextError
 from serving.http.metrics import FOLDER_VARIABLE
+from serving.processes.listening import listen
 from serving.processes.worker_process import serve_passed_connections
 from serving.settings import ServingSettings
 
 logger = logging.getLogger(__name__)
 
-BACKLOG: Final = 2048
 STOP_MARGIN_S: Final = 10
 """Time that a process has to stop, beyond that for its requests, before it is killed."""
 _spawn = multiprocessing.get_context("spawn")
@@ -70,13 +70,15 @@ class Processes:
         """Serve until SIGTERM or SIGINT.
 
         Raises:
-            WatchnextError: One of the processes failed to start.
+            WatchnextError: One of the processes failed to start, or another service took the port meanwhile.
         """
         stop, stopper = multiprocessing.Pipe(duplex=False)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopper.send(None))
+        if self._settings.api_keys_file is not None:
+            signal.signal(signal.SIGHUP, lambda *_: self._pass_hangup())
         self._selector.register(stop, selectors.EVENT_READ)
-        with _metrics_folder(), self._selector:
+        with _metrics_folder(), self._selector, stop, stopper:
             try:
                 for _ in range(self._count):
                     self._start()
@@ -103,8 +105,8 @@ class Processes:
         if isinstance(message, str):
             worker.serves = True
             if not self._all_served and all(other.serves for other in self._workers):
+                listen(self._listener)
                 self._all_served = True
-                self._listener.listen(BACKLOG)
                 self._listener.setblocking(False)
                 self._selector.register(self._listener, selectors.EVENT_READ)
                 self._on_ready(message)
@@ -114,6 +116,12 @@ class Processes:
             logger.error("%s", message)
         while self._all_served and len(self._workers) < self._count:
             self._start()  # takes seconds, which is pause enough if processes die at once
+
+    def _pass_hangup(self) -> None:
+        """Have every process read the API keys again; those that start ignore it, and read them anyway."""
+        for worker in self._workers:
+            if worker.process.pid is not None and worker.process.is_alive():
+                os.kill(worker.process.pid, signal.SIGHUP)
 
     def _accept(self) -> None:
         """Accept the connections that wait, and pass each to a process."""
@@ -146,10 +154,12 @@ class Processes:
             target=serve_passed_connections, args=(self._settings, child_status_pipe, child_connections)
         )
         # Ctrl-C in a terminal reaches all processes. Only the supervisor handles it, and stops the others;
-        # they inherit that it is ignored.
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # they inherit that it is ignored. So they do of SIGHUP until they can handle it.
+        ignored = [signal.SIGINT] if self._settings.api_keys_file is None else [signal.SIGINT, signal.SIGHUP]
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
         process.start()
-        signal.signal(signal.SIGINT, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         child_status_pipe.close()
         child_connections.close()
         self._workers.append(_Worker(process, status_pipe, passed_connections))
@@ -177,6 +187,8 @@ class Processes:
                 logger.error("process %s did not stop in time", worker.process.pid)
                 worker.process.kill()
                 worker.process.join()
+            worker.status_pipe.close()
+            worker.passed_connections.close()
 
 
 @contextmanager

@@ -6,7 +6,6 @@ It does not listen itself: the supervisor accepts connections and passes them to
 
 import asyncio
 import contextlib
-import logging
 import socket
 import traceback
 from multiprocessing.connection import Connection
@@ -14,13 +13,10 @@ from multiprocessing.connection import Connection
 from ranker.errors import WatchnextError
 from ranker.failures import debugging, explained
 from serving.app import create_app
+from serving.logs import configure_logging
+from serving.processes.hangup import read_keys_on_hangup
 from serving.processes.server import Server
 from serving.settings import ServingSettings
-
-
-def configure_logging() -> None:
-    """Log to standard error, in the same format in every process."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
 def serve_passed_connections(
@@ -33,7 +29,7 @@ def serve_passed_connections(
         status_pipe: This process sends the model's version once it serves, or the error that prevents it.
         passed_connections: Receives one descriptor with each byte, and EOF when the supervisor has ended.
     """
-    configure_logging()
+    configure_logging(settings.log_format)
     try:
         app = create_app(settings)
     except WatchnextError as error:
@@ -44,6 +40,7 @@ def serve_passed_connections(
             traceback.print_exc()
         status_pipe.send(WatchnextError(explained(error).line))
         return
+    read_keys_on_hangup(app)
 
     def on_ready() -> None:
         _receive_connections(server, passed_connections)

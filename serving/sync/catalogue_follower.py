@@ -74,7 +74,13 @@ class CatalogueFollower:
         self._key = changes_key(model.catalogue.layout.digest)
         self._task: asyncio.Task[None] | None = None
         self._following = False
+        self._up_to_date_at = monotonic()
         self.cursor = StreamCursor(None, None, monotonic())
+
+    @property
+    def lag_s(self) -> float:
+        """Seconds since all announced changes were applied; below `BLOCK_MS` and a bit when all is well."""
+        return monotonic() - self._up_to_date_at
 
     async def start(self, *, after: StreamCursor | None = None) -> None:
         """Bring the catalogue up to date, and keep it so in the background.
@@ -146,6 +152,8 @@ class CatalogueFollower:
             await self._refresh(list(dict.fromkeys(chain.from_iterable(changed))))
             entry_id = entries[-1][0]
         self.cursor = StreamCursor(entry_id, self.cursor.run_id, monotonic())
+        if not answer or len(answer[0][1]) < ENTRIES_PER_READ:
+            self._up_to_date_at = self.cursor.answered_at
 
     def _changed_ids(self, entry_id: bytes, fields: Mapping[bytes, bytes]) -> list[str]:
         """The videos that an entry of the stream announces; none if it cannot be read."""

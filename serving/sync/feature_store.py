@@ -12,8 +12,9 @@ import redis.asyncio
 
 from ranker.errors import StoreError
 from ranker.features.record import RecordLayout, Words
-from ranker.store.keys import users_key, videos_key
-from ranker.store.records import from_bytes, milliseconds, queue_videos, to_bytes
+from ranker.store.deletions import queue_deletion
+from ranker.store.keys import deleted_users_key, deleted_videos_key, users_key, videos_key
+from ranker.store.records import from_bytes, milliseconds, queue_deleted_video, queue_videos, to_bytes
 from serving.http.metrics import Metrics
 from serving.sync.cancellation import cancel_and_wait
 
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 PROBE_S: Final = 0.2
 """Pause between two pings of a Redis that does not answer."""
+KEYS_PER_STEP: Final = 10_000
+"""Keys of Redis that one step looks at, in search of layouts."""
 SCAN_COUNT: Final = 1_000
 """Videos that one step of a scan asks for."""
 BULK_TIMEOUT_S: Final = 10.0
@@ -147,6 +150,39 @@ class FeatureStore:
         pipeline = self._client.pipeline(transaction=True)
         queue_videos(pipeline, layout.digest, [video_id], record, now_ms=now_ms)
         await self._call(pipeline.execute(), self._timeout_s)
+
+    async def delete_user(self, user_id: str) -> None:
+        """Delete a viewer's records of every layout, and note the deletion for all that remembers the viewer.
+
+        Raises:
+            StoreError: Redis does not answer; it is not known whether the records were deleted.
+        """
+        await self._delete(user_id, users_key("*"), deleted_users_key())
+
+    async def delete_video(self, video_id: str) -> None:
+        """Delete a video's records of every layout, announce it to all services, and note the deletion.
+
+        Raises:
+            StoreError: Redis does not answer; it is not known whether the records were deleted.
+        """
+        await self._delete(video_id, videos_key("*"), deleted_videos_key())
+
+    async def _delete(self, name: str, pattern: str, deleted: str) -> None:
+        now_ms = milliseconds(await self._call(self._client.time(), self._timeout_s))
+        layouts = await self._call(self._layouts(pattern), BULK_TIMEOUT_S)
+        pipeline = self._client.pipeline(transaction=True)
+        for layout in layouts:
+            if deleted == deleted_videos_key():
+                queue_deleted_video(pipeline, layout, name, now_ms=now_ms)
+            else:
+                pipeline.hdel(users_key(layout), name)
+        queue_deletion(pipeline, deleted, name, now_ms=now_ms)
+        await self._call(pipeline.execute(), self._timeout_s)
+
+    async def _layouts(self, pattern: str) -> list[str]:
+        """The layouts of which records are stored: other models may have stored others."""
+        keys = self._client.scan_iter(match=pattern, count=KEYS_PER_STEP)
+        return [key.decode().rpartition(":")[2] async for key in keys]
 
     async def ping(self) -> None:
         """Check that Redis answers.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from time import monotonic
+from time import monotonic, time
 from typing import Final
 
 import redis.asyncio
@@ -24,6 +24,7 @@ from serving.model.worker import ModelWorker
 from serving.sync.bounded_call import BoundedCalls
 from serving.sync.cancellation import cancel_and_wait
 from serving.sync.catalogue_follower import CatalogueFollower, StreamCursor
+from serving.sync.deletions_follower import DeletionsFollower
 from serving.sync.feature_store import FeatureStore
 from serving.sync.opened_bundle import OpenedBundle, open_in_time
 from serving.sync.state_follower import RETRY_REFUSED_S, StateFollower
@@ -58,6 +59,7 @@ class HotSwap:
         client: For following changes; its commands may block.
         worker: Owns the models once they rank.
         states: Keeps their feature state up to date.
+        deletions: Lets them forget what was deleted.
         metrics: Counts swaps.
         catalogue_bytes: Memory that one model's resident videos may take.
         device: Where models run: auto, cpu or cuda.
@@ -78,6 +80,7 @@ class HotSwap:
         client: redis.asyncio.Redis,
         worker: ModelWorker,
         states: StateFollower,
+        deletions: DeletionsFollower,
         metrics: Metrics,
         *,
         catalogue_bytes: int,
@@ -88,11 +91,13 @@ class HotSwap:
         self._client = client
         self._worker = worker
         self._states = states
+        self._deletions = deletions
         self._metrics = metrics
         self._catalogue_bytes = catalogue_bytes
         self._device = choose_device(device)
         self._refused_at: dict[str, float] = {}
         self._watch_task: asyncio.Task[None] | None = None
+        self._forget_task: asyncio.Task[None] | None = None
         self._asking = BoundedCalls(registry.shown)
         self._asked_at = monotonic()
         self._silence: str | None = None
@@ -104,16 +109,20 @@ class HotSwap:
         self.model = self._prepare(opened.bundle)
         self._follower = self._follower_of(self.model)
         metrics.model(self.model.manifest.model_version)
+        metrics.registry_look(time())
 
     async def start(self) -> None:
         """Read the catalogue and the newest feature state, then watch for newer ones in the background."""
         await self._follower.start()
         await self._refresh_state()
+        await self._deletions.refresh(self.model)
         self._watch_task = asyncio.create_task(self._watch())
+        self._forget_task = asyncio.create_task(self._forget_deleted())
 
     async def stop(self) -> None:
         """Stop watching and following."""
         await cancel_and_wait(self._watch_task)
+        await cancel_and_wait(self._forget_task)
         await self._follower.stop()
         self._hold.close()
 
@@ -125,12 +134,14 @@ class HotSwap:
                 await asyncio.to_thread(release_free_memory)
                 may_trim = False
             self._metrics.resident_videos(len(self.model.catalogue))
+            self._metrics.changes_lag(self._follower.lag_s)
             may_trim = await self._refresh_state()
             with suppress(StoreError):
                 await self._store.ping()  # so that an absence is noticed where nobody asks for features
             version = await self._ask()
             if version is None:
                 continue
+            self._metrics.registry_look(time())
             if version == self.model.manifest.model_version:
                 self.refused = None
             refused_at = self._refused_at.get(version)
@@ -138,6 +149,15 @@ class HotSwap:
             if version != self.model.manifest.model_version and not too_early:
                 await self._swap(version)
                 may_trim = True
+
+    async def _forget_deleted(self) -> None:
+        """Follow deletions in a task of their own: many of them take longer than a swap may wait."""
+        while True:
+            await asyncio.sleep(POLL_S)
+            try:
+                await self._deletions.refresh(self.model)
+            except Exception as error:
+                logger.warning("deleted viewers and videos are not forgotten yet: %r", error)
 
     async def _ask(self) -> str | None:
         """Ask the registry for its current version; None, and a line in the log, if it does not say."""

@@ -2,8 +2,10 @@
 
 import contextlib
 import io
+import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,7 +18,8 @@ import pytest
 from rich.console import Console
 
 from ranker.bundles.registry import Registry
-from training.demo import CANDIDATES, REQUESTS, SHOWN_HEADS, SHOWN_VIDEOS, ranked_table
+from tests.docs.snippets import ROOT
+from training.demo import CANDIDATES, REQUESTS, SHOWN_HEADS, SHOWN_VIDEOS, _script, ranked_table
 from training.sources.simulated.population import WorldConfig
 from training.sources.simulated.write import write_simulation
 
@@ -70,6 +73,8 @@ def test_it_ends_with_ranked_videos_and_a_chart_and_leaves_nothing_running(log: 
         line for line in lines if len(line) > 80 and str(tmp_path) not in line and str(log) not in line
     ] == []
     assert plt.imread(tmp_path / "out" / "auc.png").shape[1] > 1000
+    assert "/docs" not in shown  # nothing that was stopped is pointed at
+    assert "serve it again" in shown
     assert processes_of(tmp_path / "out") == []
 
 
@@ -85,12 +90,39 @@ def test_it_serves_until_it_is_told_to_stop(log: Path, tmp_path: Path) -> None:
         assert url is not None
         with urllib.request.urlopen(f"{url[1]}/readyz", timeout=10) as answer:
             assert answer.status == 200
+        assert f"the HTTP interface       {url[1]}/docs" in said
+        [asked] = re.findall(r"^ask it +(curl .*)$", said, re.MULTILINE)
+        [body] = [word for word in shlex.split(asked) if word.startswith("{")]
+        assert len(ranked(url[1], body)["items"]) == 3
+        for page in ("README.md", "docs/serving.md"):
+            for shown in re.findall(r"/v1/rank .*? -d '(.*?)'", (ROOT / page).read_text(), re.DOTALL):
+                if "policy" not in shown and '"candidates": []' not in shown:
+                    assert ranked(url[1], shown)["items"]
         assert len(processes_of(tmp_path / "out")) >= 3  # the demo, the service, the store
         process.terminate()
         process.wait(timeout=60)
 
     assert process.returncode == 128 + signal.SIGTERM
     assert processes_of(tmp_path / "out") == []
+
+
+def ranked(url: str, body: str) -> dict[str, list[object]]:
+    """What the service answers to a body, as curl would send it."""
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{url}/v1/rank", body.encode(), headers, method="POST")
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        found: dict[str, list[object]] = json.load(answer)
+        return found
+
+
+@pytest.mark.parametrize("on_path", [True, False])
+def test_commands_are_called_as_they_can_be_called(on_path: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripts = Path(sys.executable).parent
+    monkeypatch.setattr("training.demo.shutil.which", lambda name: f"/usr/bin/{name}" if on_path else None)
+    monkeypatch.chdir(scripts.parent)
+    assert _script("pip") == ("pip" if on_path else f"{scripts.name}/pip")
+    monkeypatch.chdir("/")
+    assert _script("no-such-command") == "no-such-command"
 
 
 def answer_of(heads: list[str]) -> dict[str, object]:

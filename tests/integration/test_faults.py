@@ -132,7 +132,8 @@ def test_without_redis_rankings_go_on_and_after_its_return_all_is_normal(url, re
         else:
             redis_server.kill()
         away = until_degraded(url, ["feature_store"])
-        assert away["unknown"] == {"user": True, "videos": []}  # the videos are resident
+        # nobody knows whether the viewer is stored; the videos are resident
+        assert away["unknown"] == {"user": None, "videos": [], "unanswered_videos": []}
         assert httpx.get(f"{url}/readyz").status_code == 503
         assert httpx.get(f"{url}/healthz").status_code == 200
         put = httpx.put(f"{url}/v1/videos", json={"id": "7"}, timeout=60)
@@ -162,7 +163,8 @@ def test_a_service_that_starts_without_redis_ranks_and_takes_up_the_catalogue(tm
     with service_process("--registry", str(tmp_path), "--redis-url", redis_server.url) as (_, url):
         answer = rank(url)
         assert answer["degraded"] == ["feature_store"]
-        assert len(answer["unknown"]["videos"]) == COUNT
+        assert answer["unknown"]["videos"] == []
+        assert len(answer["unknown"]["unanswered_videos"]) == COUNT
         redis_server.start()
         after = until_degraded(url, [])
         assert after["unknown"] == {"user": False, "videos": []}

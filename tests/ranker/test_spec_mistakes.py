@@ -30,7 +30,7 @@ def changed(old: str, new: str) -> str:
             "buckets: 48, dim: 4}",
             "bucket: 48, dim: 4}",
             "features > 0 ('user_id'): expected the keys kind, name, side, column, buckets, dim, shares, "
-            "capacity, admission_threshold, expire_after, found 'bucket'",
+            "capacity, admission_threshold, expire_after, found 'bucket'; did you mean 'buckets'?",
         ),
         (
             "admission_threshold: 2",
@@ -127,7 +127,7 @@ def changed(old: str, new: str) -> str:
             "shares: video_id",
             "shares: movie_id",
             "feature 'query_video_id': shares expects a feature with a table of its own "
-            "(user_id, interests, video_id, tags, last_author), found 'movie_id'",
+            "(user_id, interests, video_id, tags, last_author), found 'movie_id'; did you mean 'video_id'?",
         ),
         (
             "of: [user_id, topic]",

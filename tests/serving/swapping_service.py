@@ -13,6 +13,7 @@ from serving.model.encoded_request import EncodedRequest, FetchedRecords
 from serving.model.worker import ModelWorker
 from serving.schemas import RankRequest
 from serving.sync import hot_swap as module
+from serving.sync.deletions_follower import DeletionsFollower
 from serving.sync.feature_store import FeatureStore
 from serving.sync.hot_swap import HotSwap
 from serving.sync.state_follower import StateFollower
@@ -35,6 +36,7 @@ class Service:
             self.listening,
             self.worker,
             self.states,
+            DeletionsFollower(connect_later(url, timeout_s=0.2), self.worker),
             self.metrics,
             catalogue_bytes=1,
             device="cpu",

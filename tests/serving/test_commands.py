@@ -2,6 +2,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import httpx
 import pytest
@@ -107,3 +108,19 @@ def test_the_keys_command_is_part_of_watchnext():
         text=True,
     )
     assert ended.stdout.startswith("wn_")
+
+
+def test_a_hangup_does_not_end_a_service_with_a_file_of_keys(registry, redis_url, tmp_path):
+    append_key(tmp_path / "keys.yaml", ApiKey(name="feed", role=Role.RANK, sha256=hashed("a key")))
+    keys = ("--api-keys", str(tmp_path / "keys.yaml"))
+    with service_process("--registry", registry, "--redis-url", redis_url, *keys) as (process, url):
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        assert httpx.get(f"{url}/healthz").status_code == 200
+        assert process.poll() is None
+
+
+def test_a_file_without_keys_is_a_users_error(tmp_path):
+    (tmp_path / "keys.yaml").write_text("keys: []\n")
+    with pytest.raises(UserError, match=r"keys\.yaml: expected at least one key, found none"):
+        run("serve", "--registry", "r", "--port", "0", "--api-keys", str(tmp_path / "keys.yaml"))

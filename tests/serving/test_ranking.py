@@ -322,6 +322,8 @@ def test_a_stored_record_that_cannot_be_read_is_left_out_and_said(client, redis_
         store.hdel(key, name)
     assert answer["degraded"] == ["stored_features"]
     assert len(answer["items"]) == 2
+    # nobody can say of whom a record is missing, and of whom it is there and cannot be read
+    assert answer["unknown"] == {"user": None, "videos": [], "unanswered_videos": ["spoiled"]}
 
 
 def test_without_redis_the_request_alone_is_ranked_and_said(client_without_redis, bundle):
@@ -329,6 +331,6 @@ def test_without_redis_the_request_alone_is_ranked_and_said(client_without_redis
     body = request(candidates=[{"id": "x", "features": features}, {"id": "y"}], query_video_id="z")
     answer = rank(client_without_redis, body)
     assert answer["degraded"] == ["feature_store"]
-    assert answer["unknown"] == {"user": True, "videos": ["y", "z"]}
+    assert answer["unknown"] == {"user": None, "videos": [], "unanswered_videos": ["y", "z"]}
     nothing_stored = {"id": "viewer", "features": {"age": None}}
     check(answer, bundle, {**body, "user": nothing_stored})

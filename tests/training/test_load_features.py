@@ -132,9 +132,9 @@ def test_what_was_interrupted_is_taken_up_and_ends_the_same(
     client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = interrupted(client, monkeypatch)
-    client.hdel(videos_key(VIDEOS.digest), "v3")
+    client.hset(videos_key(VIDEOS.digest), "v3", b"another")
     assert load(client, source) == Loaded(ROWS, ROWS, resumed_at=ROWS + 100)
-    assert not client.hexists(videos_key(VIDEOS.digest), "v3")  # it was not written a second time
+    assert client.hget(videos_key(VIDEOS.digest), "v3") == b"another"  # it was not written a second time
     assert load(client, source) == Loaded(ROWS, ROWS, resumed_at=0)
     check_stored(client)
 
@@ -251,3 +251,47 @@ def test_a_million_videos_fit_in_the_stated_number_of_bytes_each(client: redis.R
     taken: Any = client.memory_usage(videos_key(VIDEOS.digest), samples=0)
     record = VIDEOS.words * 8
     assert record <= taken / rows <= record + 120
+
+
+def test_records_that_redis_dropped_while_loading_are_missed(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Dropping(Tables):
+        """A source during whose videos Redis drops the users."""
+
+        def videos(self) -> Iterator[pa.RecordBatch]:
+            client.delete(users_key(USERS.digest))
+            yield from super().videos()
+
+    source = Dropping(user_columns(), video_columns())
+    with pytest.raises(
+        StoreError, match=rf"{users_key(USERS.digest)}: .* 130 users .* found 0: it was emptied"
+    ):
+        load(client, source)
+    assert not client.keys("watchnext:load:*")  # so that the next call begins anew
+    assert load(client, Tables(user_columns(), video_columns())).resumed_at == 0
+    check_stored(client)
+
+
+def test_records_that_redis_dropped_before_a_load_was_resumed_are_missed(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = interrupted(client, monkeypatch)
+    client.delete(videos_key(VIDEOS.digest))
+    with pytest.raises(StoreError, match=r"130 videos .* found 30"):
+        load(client, source)
+
+
+def test_an_id_that_comes_twice_counts_once(client: redis.Redis) -> None:
+    twice = {name: values * 2 for name, values in user_columns().items()}
+    assert load(client, Tables(twice, video_columns())).users == 2 * ROWS
+
+
+def test_a_load_that_redis_has_no_memory_for_says_so(client: redis.Redis) -> None:
+    before = client.config_get("maxmemory")["maxmemory"]
+    client.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(StoreError, match=r"memory for the records, .* \(maxmemory\), and the same"):
+            load(client, Tables(user_columns(), video_columns()))
+    finally:
+        client.config_set("maxmemory", before)

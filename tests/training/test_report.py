@@ -1,4 +1,6 @@
 import io
+import logging
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -6,8 +8,10 @@ import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from ranker.metrics.intervals import auc_margin
 from tests.ranker.small_spec import SMALL_SPEC, random_records
-from training.report import Report, metrics_table, number
+from training.progress import Span
+from training.report import Report, calibration_text, metrics_table, number
 from training.sources.merge import rebatch
 from training.trainer import Trainer
 
@@ -89,8 +93,44 @@ def test_the_table_fits_into_80_columns() -> None:
     console.print(metrics_table(trained(20)))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "…" not in shown
-    for word in ("click", "watch_time", "rating", "calibration", "positives", " s ", " stars "):
+    for word in ("click", "watch_time", "rating", "calibration", "positives", " s", " stars"):
         assert word in shown
+
+
+def test_figures_of_few_rows_say_so() -> None:
+    trainer = trained(20)
+    console = Console(file=io.StringIO(), width=80)
+    console.print(metrics_table(trainer))
+    shown = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+    newest = [r for r in trainer.metrics.rows(with_open=True).to_pylist() if r["head"] == "click"][-1]
+    margin = auc_margin(newest["auc"], newest["positives"], newest["rows"] - newest["positives"])
+    assert f"{newest['auc']:.4f} ±{margin:.3f}" in shown
+    assert re.search(r"newest: \d+ rows from 20\d\d-\d\d-\d\d \d\d:\d\d UTC on, with a 95 % interval", shown)
+    assert f"of {trainer.metrics.total()['rating']['rows']} rows" in shown
+
+
+@pytest.mark.parametrize(
+    ("calibration", "rows", "said"),
+    [(0.06, 46, "0.06\nof 46 rows"), (0.06, 5_000, "0.06"), (None, 46, ""), (0.5, 0, "")],
+)
+def test_a_calibration_of_few_rows_says_of_how_many(calibration: float | None, rows: int, said: str) -> None:
+    assert calibration_text(calibration, rows) == said
+
+
+def test_in_a_pipe_the_log_says_how_far_the_run_has_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    now = [0.0]
+    monkeypatch.setattr("training.report.time.monotonic", lambda: now[0])
+    trainer = trained(3)
+    assert trainer.watermark_ms is not None
+    end = trainer.watermark_ms
+    with Report(tmp_path, trainer, silent(), live=True, span=lambda: Span(end - 50, end + 50)) as report:
+        for now[0] in (1.0, 5.5, 6.0):
+            report.update()
+    [line] = caplog.messages
+    assert re.fullmatch(r"event time 2023-11-14 \d\d:\d\d UTC   96 rows   0 rows/s   50 %", line)
 
 
 def test_the_live_table_is_shown_on_a_terminal_only(tmp_path: Path) -> None:

@@ -108,6 +108,13 @@ class Source(ABC):
             )
         return self
 
+    def time_range(self) -> tuple[int, int] | None:
+        """The first and the last event time, Unix epoch in milliseconds; None while they are not known.
+
+        They are for showing progress, and may be off by little.
+        """
+        return None
+
     @abstractmethod
     def users(self) -> Iterator[pa.RecordBatch]:
         """Yield `user_id` and the user columns: one row per user, as at the end of the log."""

@@ -170,6 +170,13 @@ class ParquetSource(SourceKind):
                 USER_ID,
             )
 
+    def time_range(self) -> tuple[int, int] | None:
+        """The bounds of the row groups; see `Source.time_range`."""
+        chunks = [chunk for chunks in self._chunks.values() for chunk in chunks]
+        if not chunks:
+            return None
+        return min(chunk.first_ms for chunk in chunks), max(chunk.last_ms for chunk in chunks)
+
     def users(self) -> Iterator[pa.RecordBatch]:
         """Yield `users.parquet`, or each user's latest values in the log."""
         return self._entities(USER_TABLE, USER_ID, unrelated=VIDEO_ID)

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from ranker.did_you_mean import did_you_mean
 from ranker.errors import SourceError
 from ranker.event_times import TimeRange
 from ranker.files.location import plain
@@ -33,7 +34,9 @@ def open_source(data: str | None, source: str | None = None, times: TimeRange | 
         LocationError: The data has a home's `~` of a user who is not there.
     """
     if source is not None and source not in SOURCES:
-        raise SourceError(f"--source: expected {', '.join(SOURCES)}, found '{source}'")
+        raise SourceError(
+            f"--source: expected {', '.join(SOURCES)}, found '{source}'{did_you_mean(source, SOURCES)}"
+        )
     data = data and plain(data)
     kind = SOURCES[source or _recognised(data)]
     if kind.layout is None and data is not None:

@@ -5,6 +5,7 @@ from typing import ClassVar, Final
 
 from pydantic import Field, PositiveInt
 
+from ranker.did_you_mean import did_you_mean
 from ranker.features.id_table import IdTable
 from ranker.features.kinds.column import ColumnFeature
 from ranker.features.kinds.feature import Feature, Features
@@ -73,7 +74,7 @@ class SharedTableFeature(HashedFeature, ColumnFeature):
             ]
             raise ValueError(
                 f"feature '{self.name}': shares expects a feature with a table of its own "
-                f"({', '.join(tables)}), found '{self.shares}'"
+                f"({', '.join(tables)}), found '{self.shares}'{did_you_mean(self.shares, tables)}"
             )
         given = TABLE_KEYS & self.model_fields_set
         if given:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 
+from ranker.did_you_mean import did_you_mean
 from ranker.features.kinds.column import ColumnFeature
 from ranker.features.kinds.feature import Feature, Features
 from ranker.features.kinds.learned import StateFeature
@@ -40,7 +41,10 @@ def check_parts(
     usable = [f.name for f in columns if accepts(f)]
     for part in of:
         if part not in usable:
-            raise ValueError(f"feature '{feature.name}': {what} ({', '.join(usable)}), found '{part}'")
+            raise ValueError(
+                f"feature '{feature.name}': {what} ({', '.join(usable)}), found '{part}'"
+                f"{did_you_mean(part, usable)}"
+            )
 
 
 def check_labels(feature: StateFeature, labels: Collection[str]) -> None:
@@ -54,4 +58,5 @@ def check_labels(feature: StateFeature, labels: Collection[str]) -> None:
         if label not in labels:
             raise ValueError(
                 f"feature '{feature.name}': expected a task or label ({', '.join(labels)}), found '{label}'"
+                f"{did_you_mean(label, labels)}"
             )

@@ -19,7 +19,7 @@ from ranker.features.key_loops import Times
 from ranker.features.key_table import Arrays
 from ranker.features.kinds.feature import Input
 from ranker.features.layout import Layout
-from ranker.features.record import RecordLayout, Words
+from ranker.features.record import MISSING_KEY, RecordLayout, Words
 from ranker.features.sides import Group
 from ranker.features.state.digest import state_digest
 from ranker.features.state.number_columns import NumberColumns
@@ -212,6 +212,26 @@ class FeatureState:
         self._settle()
         for tracker in self._trackers.values():
             tracker.learn(tracker.columns(words, records), times, self._learned(labels))
+
+    def forget(self, words: Words, without: Words, records: RecordLayout) -> None:
+        """Know nothing any more of the keys that some values are a part of, nor of rows that wait.
+
+        Args:
+            words: (R, W) rows with the values, among others.
+            without: (R, W) the same rows without them.
+            records: Where the columns stand in both.
+        """
+        self._settle()
+        for tracker in self._trackers.values():
+            found, rest = tracker.columns(words, records), tracker.columns(without, records)
+            gone = {
+                name: np.unique(keys[(keys != MISSING_KEY) & (rest[name] == MISSING_KEY)])
+                for name, keys in found.items()
+            }
+            tracker.forget(gone)
+            for name, keys in gone.items() if len(self._pending) else ():
+                waiting = self._pending[name]
+                waiting[np.isin(waiting, keys)] = MISSING_KEY
 
     def state(self) -> Arrays:
         """Everything, as named arrays of int64 and float32, for a checkpoint or a bundle."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranker.compiled import compiled
-from ranker.features.key_loops import KNOWN, NO_KEY, NO_ROW, Keys, Times, Words, find, use
+from ranker.features.key_loops import KNOWN, NO_KEY, NO_ROW, USED, Keys, Times, Words, find, use
 from ranker.features.key_table import Arrays
 from ranker.features.kinds.column import ColumnFeature
 from ranker.features.record import RecordLayout
@@ -134,6 +134,13 @@ class HistoryTracker(Tracker):
             enters = self._admission.admitted(labels)
             self._write({name: column[enters] for name, column in columns.items()}, times[enters])
 
+    def forget(self, gone: Arrays) -> None:
+        """See `Tracker`; videos leave the histories of those who stay."""
+        self.table.remove(gone[f"{self.name}/viewers"])
+        values = gone[f"{self.name}/values"]
+        if len(values):
+            forget_entries(self.table.arrays, values)
+
     def _write(self, columns: Arrays, times: Times) -> None:
         viewers, values = columns[f"{self.name}/viewers"], columns[f"{self.name}/values"]
         self.table.reserve(len(viewers))
@@ -214,6 +221,30 @@ def replay_histories(
                 _write_entries(keys, log_keys[past], log_values[past], log_ms[past])
         done = max(done, until[row])
         _read_entries(keys, log_keys[first + row], log_ms[first + row], values[row], ages_s[row])
+
+
+@compiled
+def forget_entries(keys: Keys, gone: Words) -> None:
+    """Take some values, (R,), out of all histories; what stays is in the same order."""
+    length = (keys.rows.shape[1] - ENTRIES) // 2
+    for row in range(keys.counts[USED]):
+        entries = keys.rows[row, ENTRIES:].copy()
+        written = keys.rows[row, WRITTEN]
+        kept = 0
+        for entry in range(max(written - length, 0), written):  # the oldest first
+            spot = 2 * (entry % length)
+            stays = True
+            for value in gone:
+                stays = stays and entries[spot] != np.int64(value)
+            if stays:
+                keys.rows[row, ENTRIES + 2 * kept] = entries[spot]
+                keys.rows[row, ENTRIES + 2 * kept + 1] = entries[spot + 1]
+                kept += 1
+        if kept < min(written, length):
+            keys.rows[row, ENTRIES + 2 * kept :] = 0
+            keys.rows[row, WRITTEN] = kept
+        else:
+            keys.rows[row, ENTRIES:] = entries
 
 
 @compiled

@@ -99,6 +99,14 @@ class Tracker(ABC):
     def column_types(self) -> Mapping[str, type[np.generic]]:
         """The types of what `columns` gives, by its names."""
 
+    @abstractmethod
+    def forget(self, gone: Arrays) -> None:
+        """Know nothing of some keys any more.
+
+        Args:
+            gone: For each name of `columns` the keys to be forgotten, (K,).
+        """
+
     def take_back(self) -> None:
         """Let everything be as it was before the latest reversible `replay`; nothing has changed since."""
         self.table.take_back()
@@ -130,6 +138,10 @@ class KeyedTracker(Tracker):
     def columns(self, words: Words, records: RecordLayout) -> Arrays:
         """The keys, (R, K)."""
         return {f"{self.name}/keys": self._keys(words, records)}
+
+    def forget(self, gone: Arrays) -> None:
+        """See `Tracker`."""
+        self.table.remove(gone[f"{self.name}/keys"])
 
     @property
     def column_types(self) -> Mapping[str, type[np.generic]]:

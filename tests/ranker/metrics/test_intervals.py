@@ -7,6 +7,7 @@ from ranker.metrics.exact import auc
 from ranker.metrics.intervals import (
     auc_difference_interval,
     auc_interval,
+    auc_margin,
     drawn_interval,
     student_quantile,
 )
@@ -196,3 +197,18 @@ def test_the_interval_of_few_viewers_covers_the_truth_about_as_often_as_it_says(
     viewers: int, rate: float
 ) -> None:
     assert all(0.92 <= share <= 0.985 for share in covered(viewers, rate, 400))
+
+
+def test_the_margin_from_counts_is_that_of_drawing_rows() -> None:
+    """Of rows that are each of another viewer, both ways of telling how sure AUC is agree."""
+    random = np.random.default_rng(3)
+    labels = (random.random(600) < 0.3).astype(float)
+    scores = labels + random.normal(size=600) * 1.5
+    interval = auc_interval(labels, scores, np.arange(600), replicates=400)
+    margin = auc_margin(interval.estimate, labels.sum(), 600 - labels.sum())
+    assert margin == pytest.approx((interval.high - interval.low) / 2, rel=0.15)
+
+
+@pytest.mark.parametrize(("positives", "negatives"), [(0, 9), (9, 0)])
+def test_there_is_no_margin_without_both_classes(positives: int, negatives: int) -> None:
+    assert np.isnan(auc_margin(0.7, positives, negatives))

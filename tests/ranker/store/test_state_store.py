@@ -12,7 +12,7 @@ from redis.retry import Retry
 from ranker.errors import DamagedStateError, StoreError
 from ranker.store import state_store as module
 from ranker.store.keys import state_key
-from ranker.store.state_store import GRACE_S, UNFINISHED_S, StateStore
+from ranker.store.state_store import GRACE_S, UNFINISHED_S, StatePointer, StateStore
 
 ARRAYS = {
     "rates/keys": np.arange(40, dtype=np.int64),
@@ -74,7 +74,7 @@ def test_a_writer_that_ends_halfway_leaves_the_newest_as_it_was(
             raise redis.ConnectionError("gone")
 
         patch.setattr(client, "transaction", fail)
-        with pytest.raises(StoreError, match="expected Redis to take the feature state, found gone"):
+        with pytest.raises(StoreError, match="found gone; it may have done so or not"):
             store.write(ARRAYS, 2)
     assert store.newest() == first
     assert client.dbsize() > count  # parts that nobody points to ...
@@ -153,3 +153,43 @@ def test_without_redis_that_is_said() -> None:
     assert not isinstance(caught.value, DamagedStateError)
     with pytest.raises(StoreError, match="expected Redis to take the feature state"):
         store.write(ARRAYS, 1)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_part_that_redis_dropped_is_missed(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    store = StateStore(client, "d1")
+    first = store.write(ARRAYS, 1)
+    replace = store._replace
+
+    def dropping(steps: redis.client.Pipeline, pointer: StatePointer) -> None:
+        replace(steps, pointer)
+        steps.delete(pointer.part_keys[1])
+
+    if moment == "after":
+        monkeypatch.setattr(store, "_replace", dropping)
+    else:
+        monkeypatch.setattr(module, "_parts", lambda content: iter([b"", *[b"x"] * 9][: first.parts]))
+    with pytest.raises(StoreError, match=rf"expected Redis to hold the {first.size:,} bytes .* found \d+"):
+        store.write(ARRAYS, 2)
+    if moment == "before":
+        assert store.newest() == first
+
+
+def test_nobody_claims_to_know_whether_a_state_was_stored_that_was_not_acknowledged(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = StateStore(client, "d1")
+    transaction = client.transaction
+
+    def silent(*arguments: Any) -> None:
+        transaction(*arguments)
+        raise redis.TimeoutError("Timeout reading from socket")
+
+    monkeypatch.setattr(client, "transaction", silent)
+    with pytest.raises(StoreError, match=rf"{state_key('d1')}: .* found Timeout .*; it may have done so"):
+        store.write(ARRAYS, 2)
+    newest = store.newest()
+    assert newest is not None
+    assert newest.watermark_ms == 2

@@ -28,7 +28,7 @@ def client():
     app = FastAPI(openapi_url=None)
     middleware.install(app, SETTINGS)
 
-    @app.api_route("/{path:path}", methods=["GET", "POST", "PUT"])
+    @app.api_route("/{path:path}", methods=["GET", "POST", "PUT", "DELETE"])
     async def anything(path: str, request: Request):
         await request.body()
         return {"reached": path}

@@ -64,7 +64,6 @@ HASH = "5" * 64
     ("text", "message"),
     [
         ("", "the document: expected an object"),
-        ("keys: []", "keys: expected at least 1 item, found 0"),
         ("keys: 1", "keys: expected a list"),
         ("keys:\n  - {name: a", "found a mistake in line"),
         (

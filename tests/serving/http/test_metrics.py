@@ -1,7 +1,9 @@
 import os
+import platform
 import subprocess
 import sys
 import threading
+from importlib.metadata import version
 from typing import get_args
 
 import pytest
@@ -55,6 +57,38 @@ def test_requests_are_counted_by_path_and_status(metrics):
         metrics.request(path, status)
     found = {key[1:]: value for key, value in exposed(metrics).items() if key[0] == "requests_total"}
     assert found == {("/v1/rank", "200"): 2, ("/v1/rank", "503"): 1, ("404", "other"): 2}
+
+
+def test_requests_are_timed_by_path_and_status_but_for_those_refused_at_once(metrics):
+    metrics.request("/v1/rank", 200, 0.004)
+    metrics.request("/v1/rank", 200, 7.0)
+    metrics.request("/v1/rank", 503)
+    metrics.request("/etc", 404, 0.1)
+    found = exposed(metrics)
+    counts = {key[1:]: value for key, value in found.items() if key[0] == "request_seconds_count"}
+    assert counts == {("/v1/rank", "200"): 2, ("404", "other"): 1}
+    assert found["request_seconds_sum", "/v1/rank", "200"] == pytest.approx(7.004)
+    assert found["request_seconds_bucket", "/v1/rank", "10.0", "200"] == 2
+    assert found["requests_total", "/v1/rank", "503"] == 1
+
+
+def test_what_is_under_way_and_how_recent_things_are_is_told(metrics):
+    metrics.in_flight("/v1/rank", 1)
+    metrics.in_flight("/v1/rank", 1)
+    metrics.in_flight("/v1/rank", -1)
+    metrics.queue(5)
+    metrics.registry_look(1_800_000_000.5)
+    metrics.changes_lag(0.25)
+    found = exposed(metrics)
+    assert found["requests_in_flight", "/v1/rank"] == 1
+    assert found["queue_requests",] == 5
+    assert found["registry_last_look_timestamp_seconds",] == 1_800_000_000.5
+    assert found["changes_lag_seconds",] == 0.25
+
+
+def test_the_build_is_told(metrics):
+    [labels] = [key[1:] for key in exposed(metrics) if key[0] == "build_info"]
+    assert {version("watchnext"), version("torch"), platform.python_version()} == set(labels)
 
 
 def test_sizes_are_seen_as_they_were(metrics):
@@ -130,6 +164,10 @@ metrics.phase("model", 0.004)
 metrics.model("small-1")
 metrics.resident_videos(%d)
 metrics.state_age(%d)
+metrics.in_flight("/v1/rank", 1)
+metrics.queue(2)
+metrics.registry_look(%d)
+metrics.changes_lag(%d)
 print(metrics.exposition().decode())
 """
 
@@ -138,7 +176,7 @@ def test_the_numbers_of_several_processes_are_added_up(tmp_path):
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     for resident, age_s in ((10, 500), (30, 200)):
         output = subprocess.run(
-            [sys.executable, "-c", ONE_PROCESS % (resident, age_s)],
+            [sys.executable, "-c", ONE_PROCESS % (resident, age_s, 1_000 + age_s, age_s)],
             env=environment,
             check=True,
             stdout=subprocess.PIPE,
@@ -150,6 +188,11 @@ def test_the_numbers_of_several_processes_are_added_up(tmp_path):
     assert found["model_processes", "small-1"] == 2
     assert found["resident_videos",] == 10
     assert found["state_age_seconds",] == 500
+    assert found["requests_in_flight", "/v1/rank"] == 2
+    assert found["queue_requests",] == 4
+    assert found["registry_last_look_timestamp_seconds",] == 1_200
+    assert found["changes_lag_seconds",] == 500
+    assert [value for key, value in found.items() if key[0] == "build_info"] == [1]
 
 
 @pytest.fixture(scope="module")
@@ -195,3 +238,11 @@ def test_the_answers_way_is_timed_of_requests_that_were_ranked(client):
     client.post("/v1/rank")
     client.post("/v1/rank", content=b"fail")
     assert count() == before + 1
+
+
+def test_requests_in_flight_are_those_that_are_not_answered(client):
+    found = samples(client.get("/metrics").text)
+    assert found["requests_in_flight", "/metrics"] == 1  # this one
+    client.post("/v1/rank", content=b"fail")
+    assert samples(client.get("/metrics").text)["requests_in_flight", "/v1/rank"] == 0
+    assert samples(client.get("/metrics").text)["request_seconds_count", "/v1/rank", "500"] >= 1

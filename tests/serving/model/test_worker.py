@@ -111,8 +111,8 @@ def test_a_batch_is_of_one_model_and_nobody_is_overtaken():
 
 
 def test_what_is_too_late_is_not_begun():
-    model = Recorder()
-    with working() as worker:
+    model, metrics = Recorder(), Metrics(frozenset())
+    with working(metrics=metrics) as worker:
         now = perf_counter()
         jobs = [
             (model, query("a"), now + 60),
@@ -121,6 +121,8 @@ def test_what_is_too_late_is_not_begun():
         ]
         assert results(rank_together(worker, jobs)) == ["a", DeadlinePassedError, "b"]
     assert model.batches == [["a", "b"]]
+    assert 'watchnext_rejects_total{reason="deadline"} 0.0' in metrics.exposition().decode()  # the answer is
+    assert "watchnext_queue_requests 0.0" in metrics.exposition().decode()
 
 
 @pytest.mark.parametrize("deadline_s", [-1.0, 0.001])

@@ -1,14 +1,19 @@
+import json
 import os
 import re
 import signal
 import subprocess
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
 import httpx
 import pytest
 
+from serving.http.auth import ApiKey, hashed
+from serving.http.key_file import append_key, line
+from serving.http.roles import Role
 from tests.serving.service_process import SERVE, killed_after, service_process
 from tests.serving.waiting import join, wait_until
 
@@ -143,3 +148,54 @@ def test_the_service_says_once_where_it_serves_when_all_do(registry, redis_url):
     assert sum("serving small-1" in line for line in log_lines) == 1
     assert sum("NO API KEYS" in line for line in log_lines) == 1
     assert process.returncode == 0
+
+
+def test_a_key_that_is_revoked_is_refused_by_every_process_and_a_new_one_is_let_in(
+    registry, redis_url, tmp_path
+):
+    path = tmp_path / "keys.yaml"
+    first, second = (ApiKey(name=name, role=Role.RANK, sha256=hashed(name)) for name in ("first", "second"))
+    append_key(path, first)
+    arguments = ["--registry", registry, "--redis-url", redis_url, "--workers", "2", "--api-keys", str(path)]
+    with service_process(*arguments) as (process, url):
+        clients = [httpx.Client(base_url=url, timeout=60) for _ in range(4)]  # two of each process
+
+        def statuses(name):
+            headers = {"Authorization": f"Bearer {name}"}
+            return [client.get("/v1/model", headers=headers).status_code for client in clients]
+
+        assert (statuses("first"), statuses("second")) == ([200] * 4, [401] * 4)
+        path.write_text("no: [keys")
+        process.send_signal(signal.SIGHUP)
+        time.sleep(1)
+        assert statuses("first") == [200] * 4  # a file that does not parse leaves the keys
+        path.write_text(f"keys:\n  {line(second)}\n")
+        wait_until(lambda: statuses("first") == [401] * 4, "the old key to be refused by both processes")
+        assert statuses("second") == [200] * 4
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        assert process.poll() is None
+        assert len(children(process)) == 2
+        assert statuses("second") == [200] * 4
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_every_line_of_the_log_is_json_if_so_told(registry, redis_url, workers):
+    arguments = ["--registry", registry, "--redis-url", redis_url, "--workers", workers, "--port", "0"]
+    arguments += ["--log-format", "json", "--request-log"]
+    with (
+        subprocess.Popen([*SERVE, *arguments], stderr=subprocess.PIPE, text=True) as process,
+        killed_after(120, process),
+    ):
+        lines = []
+        for text in process.stderr:
+            lines.append(json.loads(text))
+            if found := re.search(r"serving \S+ at (\S+)", lines[-1]["message"]):
+                assert httpx.get(f"{found[1]}/healthz", timeout=60).status_code == 200
+                process.terminate()
+        process.wait(60)
+    assert process.returncode == 0
+    [answered] = [found for found in lines if found.get("path") == "/healthz"]
+    assert (answered["method"], answered["status"]) == ("GET", 200)

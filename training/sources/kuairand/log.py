@@ -1,6 +1,6 @@
 """KuaiRand's logs in event-time order: an external merge sort that drops repeated rows."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -46,6 +46,7 @@ def read_log(
     times: TimeRange | None = None,
     run_rows: int = RUN_ROWS,
     group_rows: int = GROUP_ROWS,
+    note_range: Callable[[int, int], None] | None = None,
 ) -> Iterator[pa.Table]:
     """Read several logs as one in event-time order; ties keep the order of files and rows.
 
@@ -58,6 +59,7 @@ def read_log(
         times: The plausible times; None if all are.
         run_rows: Rows that are sorted in memory at once.
         group_rows: Rows of a run that are read back at once.
+        note_range: Called with the first and the last time, in milliseconds, before the first table.
 
     Yields:
         Tables of `LOG_SCHEMA`; rows of the same time are in the same table.
@@ -72,6 +74,8 @@ def read_log(
             for number, run in enumerate(_runs(paths, run_rows, times))
         ]
         chunks = [chunk for run in runs for chunk in _chunks(run)]
+        if note_range is not None and chunks:
+            note_range(min(chunk.first_ms for chunk in chunks), max(chunk.last_ms for chunk in chunks))
         for table in TimeMerge(chunks, reorder_rows=None, until_ms=until_ms):
             yield _drop_repeats(table)
 

@@ -107,6 +107,7 @@ class KuaiRandSource(SourceKind):
         users_ms = tables[0].stat().st_mtime_ns // 1_000_000
         self._side_tables = (SideTable(str(tables[0]), UNDATED_USER_COLUMNS, users_ms),)
         self._users, self._videos = read_users(tables[0]), read_videos(tables[1])
+        self._time_range: tuple[int, int] | None = None
         followed = ViewerHistory().follow(LOG_SCHEMA.empty_table()).schema
         self._schema = self._join(pa.RecordBatch.from_pylist([], schema=followed)).schema
 
@@ -149,6 +150,10 @@ class KuaiRandSource(SourceKind):
         joined = (self._join(batch) for batch in followed)
         yield from counted(joined, self._marks, since_ms=since_ms, skipped=skip_rows)
 
+    def time_range(self) -> tuple[int, int] | None:
+        """Known once the log is sorted, before its first batch; see `Source.time_range`."""
+        return self._time_range
+
     def users(self) -> Iterator[pa.RecordBatch]:
         """Yield the user table."""
         yield from self._users.table.to_batches(max_chunksize=_TABLE_ROWS)
@@ -161,9 +166,13 @@ class KuaiRandSource(SourceKind):
     def _marks(self) -> dict[str, Any]:
         return {path.name: file_mark(path) for path in self._files}
 
+    def _note_range(self, first_ms: int, last_ms: int) -> None:
+        self._time_range = first_ms, last_ms
+
     def _followed(self, since_ms: int | None, until_ms: int | None) -> Iterator[pa.Table]:
         history = ViewerHistory()
-        for table in read_log(self._logs, until_ms=until_ms, times=self._times):
+        noted = self._note_range
+        for table in read_log(self._logs, until_ms=until_ms, times=self._times, note_range=noted):
             table = history.follow(table)
             yield table if since_ms is None else table.filter(pc.field(TIME_MS) >= since_ms)
 

@@ -135,6 +135,10 @@ class SimulatedSource(SourceKind):
         left = rebatch(self._hours(first_ms, last_ms, skip_rows), rows)
         yield from counted(left, self._marks, since_ms=since_ms, skipped=skip_rows)
 
+    def time_range(self) -> tuple[int, int]:
+        """The world's days; see `Source.time_range`."""
+        return EPOCH_MS, EPOCH_MS + self._days * DAY_MS
+
     def users(self) -> Iterator[pa.RecordBatch]:
         """Yield every viewer, with or without impressions."""
         yield from pa.Table.from_batches([self._users]).to_batches(max_chunksize=_TABLE_ROWS)

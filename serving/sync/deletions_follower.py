@@ -1,0 +1,85 @@
+"""Forgetting deleted viewers and videos in a model that ranks, and in every state that it is given later."""
+
+import asyncio
+import logging
+from functools import partial
+from typing import Final
+
+import redis
+
+from ranker.errors import StoreError
+from ranker.events import USER_ID
+from ranker.features.state.feature_state import FeatureState
+from ranker.store.deletions import Deletions, read_deletions
+from serving.model.served_model import ServedModel
+from serving.model.worker import ModelWorker
+
+logger = logging.getLogger(__name__)
+
+OVERLAP_MS: Final = 10_000
+"""Deletions of the last look that are read again: those of one moment do not arrive at one moment."""
+VIDEOS_PER_CALL: Final = 1_000
+"""Resident videos that a viewer is forgotten with between two batches: some ten milliseconds."""
+
+
+class DeletionsFollower:
+    """Applies the store's deletions to the model that ranks.
+
+    Of the deletions that are older than the model or its state, it is only told of those after the last event
+    that either has seen: what ends later was told of the others when it was made, and may know what came
+    afterwards.
+
+    Args:
+        client: A blocking client of the store; it is used in threads.
+        worker: Owns the models.
+    """
+
+    def __init__(self, client: redis.Redis, worker: ModelWorker) -> None:
+        self._client = client
+        self._worker = worker
+        self._state: FeatureState | None = None
+        self._model: ServedModel | None = None
+        self._looked_ms = 0
+        self._applied: set[tuple[str, str, int]] = set()
+        self._last_error = ""
+
+    async def refresh(self, model: ServedModel) -> None:
+        """Forget what was deleted since the last call; all that concerns it if model or state are others."""
+        state = model.state
+        is_new = model is not self._model or state.features is not self._state
+        if is_new:
+            self._looked_ms, self._applied = 0, set()
+        try:
+            found = await asyncio.to_thread(read_deletions, self._client, self._looked_ms - OVERLAP_MS)
+        except StoreError as error:
+            if str(error) != self._last_error:
+                logger.warning("deletions are not followed until Redis is back: %s", error)
+            self._last_error = str(error)
+            return
+        self._last_error = ""
+        times = [*found.users.values(), *found.videos.values()]
+        fresh = self._not_applied(found)
+        for column, name in fresh.after(model.manifest.watermark_ms if is_new else None).by_column():
+            await self._worker.call(partial(model.forget_row, column, name))
+        if state.features.learns:
+            for column, name in fresh.after(state.watermark_ms if is_new else None).by_column():
+                await self._forget(model, column, name)
+        self._model, self._state = model, state.features
+        self._looked_ms = max([self._looked_ms, *times])
+        self._applied = {(column, name, at_ms) for column, name, at_ms in _items(found)}
+
+    async def _forget(self, model: ServedModel, column: str, name: str) -> None:
+        ids = await self._worker.call(model.catalogue.ids) if column == USER_ID else []
+        for start in range(0, max(len(ids), 1), VIDEOS_PER_CALL):
+            chunk = ids[start : start + VIDEOS_PER_CALL]
+            await self._worker.call(partial(model.forget, column, name, chunk))
+
+    def _not_applied(self, found: Deletions) -> Deletions:
+        items = set(_items(found)) - self._applied
+        kept = [{name: at_ms for c, name, at_ms in items if c == column} for column in ("users", "videos")]
+        return Deletions(*kept)
+
+
+def _items(deletions: Deletions) -> list[tuple[str, str, int]]:
+    users = [("users", name, at_ms) for name, at_ms in deletions.users.items()]
+    return users + [("videos", name, at_ms) for name, at_ms in deletions.videos.items()]
