@@ -167,13 +167,6 @@ class Metrics:
             ["result"],
             registry=registry,
         )
-        self._registry_silence = Gauge(
-            "watchnext_registry_silence_seconds",
-            "Time for which the registry has not said which bundle is current, in the process for which it "
-            "is the longest.",
-            multiprocess_mode="livemax",
-            registry=registry,
-        )
         for reason in get_args(RejectReason):  # Prometheus computes rates only from a first value, zero
             self._rejects.labels(reason)
         for result in get_args(Replacement):
@@ -275,10 +268,6 @@ class Metrics:
     def state_load(self, result: Replacement) -> None:
         """Count a feature state that replaced the old one, or was refused."""
         self._state_loads.labels(result).inc()
-
-    def registry_silence(self, seconds: float) -> None:
-        """Set the seconds since the registry last said which bundle is current; 0 if it just did."""
-        self._registry_silence.set(seconds)
 
     def _label(self, path: str) -> str:
         return path if path in self._paths else OTHER

@@ -99,7 +99,6 @@ class HotSwap:
         self._watch_task: asyncio.Task[None] | None = None
         self._forget_task: asyncio.Task[None] | None = None
         self._asking = BoundedCalls(registry.shown)
-        self._asked_at = monotonic()
         self._silence: str | None = None
         opened = open_in_time(registry, ask_s=ASK_S, read_s=READ_S)
         self.refused = opened.in_place_of
@@ -141,7 +140,6 @@ class HotSwap:
             version = await self._ask()
             if version is None:
                 continue
-            self._metrics.registry_look(time())
             if version == self.model.manifest.model_version:
                 self.refused = None
             refused_at = self._refused_at.get(version)
@@ -167,12 +165,11 @@ class HotSwap:
             if str(error) != self._silence:
                 logger.warning("the registry cannot be asked for its current version: %s", error)
             self._silence = str(error)
-            self._metrics.registry_silence(monotonic() - self._asked_at)
             return None
         if self._silence is not None:
             logger.info("the registry says again which version is current: %s", version)
-        self._asked_at, self._silence = monotonic(), None
-        self._metrics.registry_silence(0.0)
+        self._silence = None
+        self._metrics.registry_look(time())
         return version
 
     async def _refresh_state(self) -> bool:

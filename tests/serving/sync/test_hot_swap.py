@@ -291,10 +291,12 @@ def test_a_pipe_in_the_registry_stops_neither_the_service_nor_its_end(folder, se
         os.mkfifo(current)
         await until(lambda: "cannot be asked for its current version" in caplog.text)
         assert service.version == first
-        assert service.metric("watchnext_registry_silence_seconds") > 0
+        looked = service.metric("watchnext_registry_last_look_timestamp_seconds")
+        await asyncio.sleep(2 * module.POLL_S)
+        assert service.metric("watchnext_registry_last_look_timestamp_seconds") == looked
         current.unlink()
         await service.until_it_ranks(publish_small_ranker(folder, seed=2))
-        assert service.metric("watchnext_registry_silence_seconds") == 0
+        assert service.metric("watchnext_registry_last_look_timestamp_seconds") > looked
         assert caplog.text.count("cannot be asked") == 1
 
     serving(folder, server, use)
