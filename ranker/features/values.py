@@ -18,6 +18,9 @@ from ranker.features.kinds.column import ColumnFeature, Form
 INTEGER_LIMIT: Final = 2.0**63
 """Whole floats below it are written as integers, others as Arrow writes floats."""
 
+_DECIMAL_DIGITS: Final = 76
+"""The most that Arrow's decimals have."""
+
 FeatureValue = str | int | float | bool | list[str | int] | None
 
 
@@ -99,9 +102,10 @@ def _strings(column: pa.Array, feature: ColumnFeature) -> pa.Array:
 
 
 def _decimal_digits(decimals: pa.Array) -> pa.Array:
-    """Decimals without the zeros at their end, so that 712.00 is the id 712."""
-    cut = pc.replace_substring_regex(decimals.cast(pa.string()), r"(\.\d*?)0+$", r"\1")
-    return pc.replace_substring_regex(cut, r"\.$", "")
+    """Decimals in the digits that floats have, and whole ones in all of theirs: 712.00 is the id 712."""
+    whole = pc.trunc(decimals)
+    integers = whole.cast(pa.decimal256(_DECIMAL_DIGITS, 0)).cast(pa.string())
+    return pc.if_else(pc.equal(whole, decimals), integers, _digits(decimals.cast(pa.float64())))
 
 
 def _digits(numbers: pa.DoubleArray) -> pa.StringArray:

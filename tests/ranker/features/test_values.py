@@ -33,6 +33,12 @@ ID, IDS, CATEGORY, NUMBER = (feature(kind) for kind in ("id", "ids", "category",
         (pa.array([Decimal(712), None], pa.decimal128(20, 0)), ["712", None]),
         (pa.array([Decimal("712.00"), None, Decimal("1.50")], pa.decimal128(20, 2)), ["712", None, "1.5"]),
         (pa.array([Decimal(100), Decimal("-0.05")], pa.decimal256(50, 3)), ["100", "-0.05"]),
+        (
+            pa.array([Decimal(0), Decimal("-9.75"), Decimal("9.75")], pa.decimal128(3, 2)),
+            ["0", "-9.75", "9.75"],
+        ),
+        (pa.array([Decimal(0), Decimal("1E-8")], pa.decimal128(12, 10)), ["0", "1e-8"]),
+        (pa.array([Decimal(2**70)], pa.decimal128(38, 5)), [str(2**70)]),
         (pa.array(["a", "b", None, "a"]).dictionary_encode(), ["a", "b", None, "a"]),
         (pa.array([712.0, np.nan, None, -0.0]), ["712", None, None, "0"]),
         (

@@ -264,6 +264,14 @@ def test_an_implausible_time_is_refused_where_the_log_opens(
         source(tmp_path, columns(), columns(time_ms=times), row_group_size=1, write_statistics=statistics)
 
 
+@pytest.mark.parametrize("wrong", [0, NOW_MS * 1000])
+def test_one_implausible_row_among_others_is_found(tmp_path: Path, wrong: int) -> None:
+    times = [*range(NOW_MS, NOW_MS + 4), wrong, NOW_MS]
+
+    with pytest.raises(SourceError, match=r"1\.parquet, row 4: expected 'time_ms' in milliseconds"):
+        source(tmp_path, columns(time_ms=times, user_id=["u"] * 6, video_id=["v"] * 6), row_group_size=3)
+
+
 def test_a_row_far_after_all_others_is_refused_unless_times_are_said_to_be_right(tmp_path: Path) -> None:
     """A year ahead of a log of a year ago is no future; it would make the days that follow look learned."""
     times = [NOW_MS - 400 * 86_400_000 + row for row in range(300)]
