@@ -76,4 +76,4 @@ def locate(url: str) -> Location:
         raise
     except Exception as error:  # each filesystem has errors of its own, such as TypeError for an option
         found = censored(" ".join(str(error).split()), [url])
-        raise LocationError(f"{shown(url)}: expected a folder or an fsspec URL, found: {found}") from error
+        raise LocationError(f"{shown(url)}: expected a file, folder or fsspec URL, found: {found}") from error

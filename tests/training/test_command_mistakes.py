@@ -31,15 +31,15 @@ MISTAKES = {
     ),
     "a filesystem that lacks what it needs": (
         ["train", "--registry", "github://x", "--data", "LOG"],
-        "github://x: expected a folder or an fsspec URL, found: ",
+        "github://x: expected a file, folder or fsspec URL, found: ",
     ),
     "data in a filesystem that lacks what it needs": (
         ["train", "--registry", "r", "--data", "github://x"],
-        "github://x: expected a folder or an fsspec URL, found: ",
+        "github://x: expected a file, folder or fsspec URL, found: ",
     ),
     "a password in the registry": (
         ["train", "--registry", "gopher://key:hunter2@x", "--data", "LOG"],
-        "gopher://x: expected a folder or an fsspec URL, found: Protocol not known: gopher",
+        "gopher://x: expected a file, folder or fsspec URL, found: Protocol not known: gopher",
     ),
     "a token in the data": (
         ["train", "--registry", "r", "--data", "memory://absent?token=hunter2"],
@@ -100,7 +100,7 @@ MISTAKES = {
     ),
     "a registry nobody can reach": (
         ["train", "--registry", "gopher://x", "--data", "LOG"],
-        "gopher://x: expected a folder or an fsspec URL, found: Protocol not known: gopher",
+        "gopher://x: expected a file, folder or fsspec URL, found: Protocol not known: gopher",
     ),
     "an empty registry": (
         ["evaluate", "--registry", "empty", "--data", "LOG"],
