@@ -56,6 +56,7 @@ async def rank(body: RankRequest, request: Request, ranking: Ranking) -> Respons
     body_bytes, candidates = len(await request.body()), len(body.candidates)
     request.app.state.admission.confirm(state.ticket, body_bytes, candidates, arrival.deadline)
     answer = await ranking.rank(body, replace(arrival, place=state.ticket.place))
+    state.ticket.served = True
     content = orjson.dumps(answer)
     state.scored = perf_counter()
     return Response(content, media_type="application/json")

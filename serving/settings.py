@@ -34,7 +34,7 @@ class ServingSettings(BaseModel):
     )
     max_waiting_candidates: PositiveInt = Field(
         20_000,
-        description="Candidates, and a hundred more for each request, that may be ahead of a ranking request "
+        description="Candidates, and thirty more for each request, that may be ahead of a ranking request "
         "in one process; further requests are refused with 503. It bounds the wait to that of some 30 "
         "requests of 500 candidates, a tenth of a second where one takes 3 ms.",
     )

@@ -30,6 +30,8 @@ MOST_CANDIDATES: Final = 1_000
 """No request is estimated to have more."""
 FIRST_BYTES: Final = 40.0
 """Bytes of a body by candidate, before any was read."""
+UNDERESTIMATED: Final = 1.5
+"""A request that costs so many times as much as was estimated has to find room again."""
 NEWEST_WEIGHT: Final = 0.05
 """Weight of the newest body in the means of bytes and candidates."""
 
@@ -121,10 +123,10 @@ class Admission:
         self._mean_candidates += NEWEST_WEIGHT * (candidates - self._mean_candidates)
         estimated, cost = ticket.cost, cost_of(candidates)
         self._shares.amend(ticket, cost)
-        if cost > estimated:
-            ahead = self._shares.ahead(ticket.place) - cost
-            if self._is_too_much(ahead, cost, deadline - perf_counter()):
-                raise self._refusal()
+        if cost <= UNDERESTIMATED * estimated:
+            return
+        if self._is_too_much(self._shares.ahead_of(ticket), cost, deadline - perf_counter()):
+            raise self._refusal()
 
     def leave(self, ticket: Ticket) -> None:
         """Count a request as answered."""

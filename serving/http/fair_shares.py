@@ -17,24 +17,26 @@ class Ticket:
     Attributes:
         client: Whose it is.
         cost: What it costs.
-        place: Requests with a lower place are worked on first.
+        place: Requests with a lower place are worked on first, and of those with the same the first one.
+        served: Whether it was given what it asked for.
     """
 
     client: Hashable
     cost: float
     place: float
+    served: bool = False
 
 
 class FairShares:
     """The requests in flight, and their places.
 
     Attributes:
-        tickets: Those of the requests in flight.
+        tickets: Those of the requests in flight, in the order in which they came.
         cost: What they cost together.
     """
 
     def __init__(self) -> None:
-        self.tickets: set[Ticket] = set()
+        self.tickets: dict[Ticket, None] = {}
         self.cost = 0.0
         self._virtual_time = 0.0
         self._in_flight: Counter[Hashable] = Counter()
@@ -45,13 +47,23 @@ class FairShares:
         return max(self._virtual_time, self._last_place.get(client, 0.0)) + cost
 
     def ahead(self, place: float) -> float:
-        """What the requests cost that are in flight and not behind this place."""
+        """What the requests cost that go before one which would come now and have this place."""
         return sum(ticket.cost for ticket in self.tickets if ticket.place <= place)
+
+    def ahead_of(self, ticket: Ticket) -> float:
+        """What the requests cost that go before one in flight."""
+        came_before, cost = True, 0.0
+        for other in self.tickets:
+            if other is ticket:
+                came_before = False
+            elif other.place < ticket.place or (came_before and other.place == ticket.place):
+                cost += other.cost
+        return cost
 
     def enter(self, client: Hashable, cost: float) -> Ticket:
         """Count a request as in flight."""
         ticket = Ticket(client, cost, self.place(client, cost))
-        self.tickets.add(ticket)
+        self.tickets[ticket] = None
         self.cost += cost
         self._in_flight[client] += 1
         self._last_place[client] = ticket.place
@@ -66,9 +78,10 @@ class FairShares:
         self._last_place[ticket.client] += change
 
     def leave(self, ticket: Ticket) -> None:
-        """Count a request as done, however it ended."""
-        self._virtual_time += ticket.cost / len(self._in_flight)
-        self.tickets.remove(ticket)
+        """Count a request as done, however it ended; only one that was served takes time from the others."""
+        if ticket.served:
+            self._virtual_time += ticket.cost / len(self._in_flight)
+        del self.tickets[ticket]
         self.cost -= ticket.cost
         self._in_flight[ticket.client] -= 1
         if not self._in_flight[ticket.client]:

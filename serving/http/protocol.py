@@ -27,6 +27,9 @@ MAX_HEADERS: Final = 100
 HEAD_TIMEOUT_S: Final = 10.0
 REST_TIMEOUT_S: Final = 10.0
 """How long the rest of a request may take to come that was answered before."""
+REFUSED_PAUSE_S: Final = 0.05
+"""How long nothing is read from a connection whose request was refused: clients that ask again at once, and
+not after the Retry-After, would otherwise take most of the event loop's time."""
 MAX_REST_BYTES: Final = 4 * 2**20
 """What may come of it; so a client that was refused early can go on with its connection."""
 FEED_BYTES: Final = 32 * 1024
@@ -74,6 +77,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._rest_bytes = 0
         self._unparsed = b""
         self._will_parse = False
+        self._pauses = False
         self._head_again: bytes | None = None
         self._too_large = False
         self._malformation = "expected a request of HTTP/1.1"
@@ -136,6 +140,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._admission.count_early_answer(503)
             self.transport.write(self._refusal.replace(_NO_REQUEST_ID.encode(), uuid4().hex.encode()))
             self._close_after(REST_TIMEOUT_S)
+            self._pause()
         else:
             super().on_headers_complete()
 
@@ -183,10 +188,27 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._feed(data[:FEED_BYTES])
         if self.transport.is_closing():
             self._unparsed = b""
+        elif self._pauses:
+            self.flow.hold()
         elif self._unparsed:
             self.flow.hold()
             if not self.flow.read_paused:
                 self._parse_later()
+        else:
+            self.flow.let_go()
+
+    def _pause(self) -> None:
+        """Read and parse nothing for a while."""
+        if not self._pauses:
+            self._pauses = True
+            self.loop.call_later(REFUSED_PAUSE_S, self._go_on)
+
+    def _go_on(self) -> None:
+        self._pauses = False
+        if self.transport.is_closing():
+            return
+        if self._unparsed:
+            self._parse_later()
         else:
             self.flow.let_go()
 
@@ -197,7 +219,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _parse_rest(self) -> None:
         self._will_parse = False
-        if self._unparsed and not self.transport.is_closing():
+        if self._unparsed and not self._pauses and not self.transport.is_closing():
             self._parse(self._unparsed)
 
     def _feed(self, data: bytes) -> None:

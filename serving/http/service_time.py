@@ -6,8 +6,8 @@ Work is counted in candidates: a request costs as much as its candidates and `RE
 from time import perf_counter
 from typing import Final
 
-REQUEST_COST: Final = 100
-"""Candidates that take as long as what a request costs whatever the number of its candidates."""
+REQUEST_COST: Final = 30
+"""Candidates that take about as long as what a request costs whatever the number of its candidates."""
 NEWEST_WEIGHT: Final = 0.1
 """Weight of the newest batch in the running mean."""
 STALE_S: Final = 2.0

@@ -37,15 +37,22 @@ class Turns:
     async def take(self, place: float, steps: Steps[T]) -> T:
         """Take all steps once it is this one's turn, and return their result.
 
+        After each slice, one that waits with a lower place goes first.
+
         Args:
             place: Whoever waits with the lowest one is next; see `fair_shares.py`.
             steps: The work.
         """
-        await self._acquire(place)
-        try:
-            return await _in_slices(steps)
-        finally:
-            self._release()
+        while True:
+            await self._acquire(place)
+            try:
+                while not (self._waiting and self._waiting[0][0] < place):
+                    if (end := _slice(steps)) is not None:
+                        result: T = end.value
+                        return result
+                    await asyncio.sleep(0)
+            finally:
+                self._release()
 
     async def _acquire(self, place: float) -> None:
         if not self._taken:
@@ -69,14 +76,13 @@ class Turns:
         self._taken = False
 
 
-async def _in_slices(steps: Steps[T]) -> T:
+def _slice(steps: Steps[T]) -> StopIteration | None:
+    """Take steps for `SLICE_S`; return what they ended with, if they did."""
     began = perf_counter()
-    while True:
-        try:
+    try:
+        next(steps)
+        while perf_counter() - began <= SLICE_S:
             next(steps)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-        if perf_counter() - began > SLICE_S:
-            await asyncio.sleep(0)
-            began = perf_counter()
+    except StopIteration as end:
+        return end
+    return None

@@ -7,14 +7,14 @@ from contextlib import ExitStack
 import pytest
 from fastapi import FastAPI, Request
 
-from serving.http import middleware
+from serving.http import middleware, protocol
 from serving.http.admission import Admission
 from serving.http.auth import ApiKey, fresh_key, hashed
 from serving.http.deadline import NO_DEADLINE, NO_TIMEOUT
 from serving.http.metrics import Metrics
 from serving.http.problems import Problem
 from serving.http.roles import Role
-from serving.http.service_time import REQUEST_COST, ServiceTime
+from serving.http.service_time import REQUEST_COST, ServiceTime, cost_of
 from serving.settings import ServingSettings
 from tests.serving.conftest import serving
 from tests.serving.http.test_problems import check_problem
@@ -68,7 +68,7 @@ def test_as_many_as_may_wait_wait_and_one_more_is_told_to_come_back(kitchen):
     asked = fill(kitchen)
     response = kitchen.client.post("/v1/rank")
     document = check_problem(response, 503, "overloaded")
-    assert "at most 300 candidates" in document["detail"]
+    assert f"at most {MAX_WAITING * REQUEST_COST} candidates" in document["detail"]
     assert response.headers["Retry-After"] == "1"
     kitchen.go.set()
     assert [future.result().status_code for future in asked] == [200] * MAX_WAITING
@@ -112,6 +112,18 @@ def test_a_refusal_does_not_wait_for_the_body_and_the_connection_stays_of_use(ki
         assert read_answer(connection)[0] == 503
         connection.sendall(b"x" * 50_000 + b"GET /v1/model HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert read_answer(connection)[0] == 200
+
+
+def test_who_asks_again_at_once_after_a_refusal_is_read_a_little_later(kitchen, monkeypatch):
+    monkeypatch.setattr(protocol, "REFUSED_PAUSE_S", 0.3)
+    fill(kitchen)
+    with connected(kitchen.client) as connection:
+        begun = time.perf_counter()
+        for _ in range(2):
+            connection.sendall(HEAD + b"Content-Length: 100000\r\n\r\n" + b"x" * 100_000)
+            assert read_answer(connection)[0] == 503
+        assert time.perf_counter() - begun >= 0.3
+        assert kitchen.client.get("/v1/model").status_code == 200
 
 
 def test_refusals_keep_their_turn_among_requests_sent_at_once(kitchen):
@@ -196,7 +208,7 @@ def test_the_requests_of_one_key_do_not_keep_another_keys_out():
 @pytest.fixture
 def counter():
     """Admission with room for 20 requests of 500 candidates, whose bodies have 30 bytes a candidate."""
-    admission = Admission(20 * 600, Metrics(frozenset()), ServiceTime())
+    admission = Admission(20 * int(cost_of(500)), Metrics(frozenset()), ServiceTime())
     for _ in range(200):
         ticket = admission.enter("first", 15_000, NO_DEADLINE)
         admission.confirm(ticket, 15_000, 500, NO_DEADLINE)

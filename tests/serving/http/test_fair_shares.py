@@ -3,6 +3,11 @@ import pytest
 from serving.http.fair_shares import FairShares
 
 
+def served(shares, ticket):
+    ticket.served = True
+    shares.leave(ticket)
+
+
 def test_a_small_request_goes_before_large_ones_that_came_earlier():
     shares = FairShares()
     large = [shares.enter(f"flood {i}", 1000) for i in range(5)]
@@ -14,10 +19,12 @@ def test_a_small_request_goes_before_large_ones_that_came_earlier():
 
 def test_what_came_first_goes_first_among_equals():
     shares = FairShares()
-    first = shares.enter("a", 100)
-    shares.enter("b", 100)
-    shares.leave(first)
-    assert shares.enter("c", 100).place > first.place
+    first, second = shares.enter("a", 100), shares.enter("b", 100)
+    assert shares.ahead_of(first) == 0
+    assert shares.ahead_of(second) == 100
+    served(shares, first)
+    assert shares.enter("c", 100).place > second.place
+    assert shares.ahead_of(second) == 0
 
 
 def test_the_requests_of_one_client_are_behind_each_other():
@@ -32,7 +39,7 @@ def test_a_stream_of_small_requests_does_not_keep_a_large_one_waiting_for_ever()
     large = shares.enter("large", 1000)
     overtook = 0
     while (small := shares.enter("small", 10)).place < large.place:
-        shares.leave(small)
+        served(shares, small)
         overtook += 1
     assert overtook == pytest.approx(2 * 1000 / 10, rel=0.02)  # two share, so each gets half of what is done
 
@@ -45,10 +52,19 @@ def test_what_a_request_costs_is_corrected_for_it_and_for_its_clients_next_one()
     assert shares.place("a", 1) == 101
 
 
+def test_what_was_refused_takes_no_time_from_others():
+    """Or a flood of refusals would bring all that wait before every newcomer."""
+    shares = FairShares()
+    large = shares.enter("large", 1000)
+    for _ in range(1000):
+        shares.leave(shares.enter("refused", 1000))
+    assert shares.enter("small", 10).place < large.place
+
+
 def test_nothing_is_kept_of_clients_that_left():
     shares = FairShares()
     for client in range(100):
         shares.leave(shares.enter(client, 10))
-    assert (shares.tickets, shares.cost) == (set(), 0)
+    assert (shares.tickets, shares.cost) == ({}, 0)
     assert not shares._in_flight
     assert not shares._last_place

@@ -93,7 +93,7 @@ def test_a_small_request_is_let_in_beside_a_flood_of_large_ones(clock, timeout_s
 
 
 def test_small_requests_are_bounded_too(clock):
-    found = admission(0, ServiceTime(), max_waiting=1000)
+    found = admission(0, ServiceTime(), max_waiting=10 * int(cost_of(0)))
     for client in range(9):
         assert not is_full(found, NO_TIMEOUT, candidates=0), client
         found._shares.enter(client, cost_of(0))

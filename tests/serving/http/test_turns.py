@@ -63,7 +63,21 @@ def take_all(*wanted):
 
 
 def test_one_is_done_before_the_next_begins_and_the_lowest_place_is_next():
-    assert take_all(("a", 5), ("b", 9), ("c", 3), ("d", 3)) == "aaacccdddbbb"
+    assert take_all(("a", 1), ("b", 9), ("c", 3), ("d", 3)) == "aaacccdddbbb"
+
+
+def test_who_comes_with_a_lower_place_goes_first_after_the_next_slice():
+    log = []
+
+    async def main():
+        turns = Turns()
+        large = asyncio.ensure_future(turns.take(1000, steps(log, "L", 4)))
+        await asyncio.sleep(0)
+        await turns.take(10, steps(log, "s"))
+        await asyncio.wait_for(large, 30)
+
+    asyncio.run(main())
+    assert "".join(name for name, _ in log) in ("LsssLLL", "LLsssLL")
 
 
 def test_a_turn_that_fails_or_is_cancelled_is_passed_on():
