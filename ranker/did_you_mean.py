@@ -4,7 +4,6 @@ import difflib
 from collections.abc import Iterable
 from typing import Final
 
-
 CUTOFF: Final = 0.7
 """Similarity from which on a name is proposed: one letter in four is another."""
 
