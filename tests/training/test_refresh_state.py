@@ -1,6 +1,7 @@
 """Refreshing the feature state: what the store has afterwards, and which rows were taken."""
 
 import io
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from rich.console import Console
 from ranker.bundles.registry import Registry
 from ranker.errors import StoreError, UserError
 from ranker.features.encoder import Encoder
+from ranker.features.sides import Group
 from ranker.labels.matrix import label_matrix
+from ranker.store.keys import deleted_users_key, deleted_videos_key
 from ranker.store.state_store import DamagedStateError, StateStore
 from tests.serving.small_ranker import publish_small_ranker
 from tests.serving.state_ranker import FIRST_MS, STATE_SPEC, log_of, publish_state_ranker
@@ -132,3 +135,38 @@ def test_a_bundle_without_such_features_is_refused(client: redis.Redis, tmp_path
 def test_without_redis_that_is_said(registry: Registry) -> None:
     with pytest.raises(StoreError, match="expected Redis to answer"):
         refresh(redis.Redis(port=1, retry=Retry(NoBackoff(), 0)), registry)
+
+
+def test_a_state_that_is_stored_has_forgotten_whom_the_store_was_told_to_delete(
+    client: redis.Redis, registry: Registry
+) -> None:
+    """Deleted after the state's beginning, whether before or after the rows that are taken up."""
+    client.zadd(deleted_users_key(), {"u1": time.time_ns() // 1_000_000})
+    client.zadd(deleted_videos_key(), {"v3": time.time_ns() // 1_000_000})
+    refresh(client, registry)
+    forgotten, expected = Encoder(STATE_SPEC), Encoder(STATE_SPEC)
+    store = StateStore(client, forgotten.feature_state.digest)
+    newest = store.newest()
+    assert newest is not None
+    forgotten.feature_state.load(store.read(newest))
+    expected.replay(LOG, label_matrix(LOG, STATE_SPEC.feedback))
+    viewers = forgotten.records[Group.REQUEST].of_rows([{"user_id": name} for name in ("u1", "u2", "nobody")])
+
+    def known(encoder: Encoder) -> list[Any]:
+        times = np.full(3, TIMES[-1] + 3_600_000)
+        layout = encoder.records[Group.REQUEST]
+        said: list[Any] = encoder.feature_state.look_up(
+            Group.REQUEST, viewers, layout, times
+        ).numbers.tolist()
+        return said
+
+    after, before = known(forgotten), known(expected)
+    np.testing.assert_equal(after[0], after[2])
+    np.testing.assert_equal(after[1], before[1])
+    assert before[0] != before[2]
+
+
+def test_a_deletion_that_a_state_was_told_of_is_not_repeated(client: redis.Redis, registry: Registry) -> None:
+    client.zadd(deleted_users_key(), {"u1": int(TIMES[LEARNED - 1])})
+    refresh(client, registry)
+    check_stored(client, len(TIMES))

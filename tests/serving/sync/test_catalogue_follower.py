@@ -270,3 +270,16 @@ def test_what_a_stopped_follower_kept_up_to_date_is_free_at_once(server):
         following(server, use)
     finally:
         gc.enable()
+
+
+def test_the_lag_is_the_time_since_all_changes_were_known(server, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(module, "monotonic", lambda: clock[0])
+
+    async def use(service):
+        await until(lambda: service.follower.lag_s == 0)
+        clock[0] = 100.0  # no answer has come since
+        assert service.follower.lag_s == 100
+        await until(lambda: service.follower.lag_s == 0)
+
+    following(server, use)
