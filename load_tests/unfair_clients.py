@@ -19,14 +19,12 @@ unfair_clients.json and .md in the output folder.
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -38,14 +36,15 @@ from load_tests.ranking.measure import Figures, MemoryWatch, load
 from load_tests.ranking.process import Running, free_port, running
 from load_tests.ranking.reference import reference_spec
 from load_tests.ranking.world import CANDIDATES, World, make_world
+from load_tests.unfair.attacks import endless_trailers, heads_without_bodies
 from load_tests.unfair.bodies import worst_bodies
 from load_tests.unfair.probe import Probe
 from ranker.private_redis.server import private_server
 
 TIMEOUT_MS: Final = 250
 HEADS: Final = 32
+TRAILERS: Final = 2
 OVERLOAD: Final = 10
-POST: Final = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
 class Service:
@@ -81,34 +80,22 @@ class Service:
             yield name, {"bytes": len(body), "status": status, "longest_ms": round(probe.longest_ms, 1)}
 
     def _trailers(self) -> Figures:
-        head = POST % b"/nowhere" + b"Transfer-Encoding: chunked\r\n\r\n0\r\n"
         before = self._service.memory_bytes()
-        with MemoryWatch(self._service) as memory, self._probe() as probe, ended(2) as senders:
-            for number in range(2):
-                senders(lambda end, number=number: self._send(end, head, b"a%d: b\r\n" % number * 10_000))
+        with (
+            MemoryWatch(self._service) as memory,
+            self._probe() as probe,
+            endless_trailers(self._address, TRAILERS),
+        ):
             time.sleep(self._seconds)
         growth = (memory.max_bytes - before) / 1e6
         return {"longest_ms": round(probe.longest_ms, 1), "growth_mb": round(growth, 1)}
 
-    def _send(self, end: threading.Event, first: bytes, again: bytes) -> None:
-        while not end.is_set():
-            with suppress(OSError), socket.create_connection(self._address, timeout=1) as connection:
-                connection.sendall(first)
-                while not end.is_set():
-                    connection.sendall(again)
-
     def _heads(self) -> float:
-        connections = [socket.create_connection(self._address) for _ in range(HEADS)]
-        for connection in connections:
-            connection.sendall(POST % b"/v1/rank" + b"Content-Length: 100\r\n\r\n")
-        time.sleep(0.2)
-        begun = time.perf_counter()
-        while self._service.ask(self._body())[0] != 200:
-            time.sleep(0.02)
-        waited = time.perf_counter() - begun
-        for connection in connections:
-            connection.close()
-        return round(waited, 3)
+        with heads_without_bodies(self._address, HEADS):
+            begun = time.perf_counter()
+            while self._service.ask(self._body())[0] != 200:
+                time.sleep(0.02)
+            return round(time.perf_counter() - begun, 3)
 
     def _small_beside_flood(self) -> float:
         with self._client_beside(self._world.request_file(1000), "--connections", str(HEADS)):
@@ -155,23 +142,6 @@ class Service:
                 yield
             finally:
                 process.kill()
-
-
-@contextmanager
-def ended(seconds: float) -> Iterator[Callable[[Callable[[threading.Event], None]], None]]:
-    """Threads that are told to end with the context, and joined."""
-    end, threads = threading.Event(), list[threading.Thread]()
-
-    def start(work: Callable[[threading.Event], None]) -> None:
-        threads.append(threading.Thread(target=work, args=(end,)))
-        threads[-1].start()
-
-    try:
-        yield start
-    finally:
-        end.set()
-        for thread in threads:
-            thread.join(seconds)
 
 
 def markdown(report: dict[str, Any]) -> str:

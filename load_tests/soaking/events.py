@@ -1,4 +1,4 @@
-"""The events of a soak: hot swaps, newer states, a damaged bundle, failures of Redis, writes."""
+"""The events of a soak: hot swaps, newer states, failures of registry and Redis, writes, odd clients."""
 
 import http.client
 import json
@@ -19,6 +19,7 @@ from load_tests.environment import ROOT
 from load_tests.ranking.process import Running
 from load_tests.ranking.world import World
 from load_tests.soaking.bundles import Files, write_damaged
+from load_tests.soaking.faults import bodies, deleted, heads, registry_hung, trailers, undecodable
 from load_tests.soaking.redis_server import RedisServer
 from load_tests.soaking.stream import Ranked, Stream
 from ranker.bundles.registry import Registry
@@ -41,14 +42,18 @@ SCHEDULE: Final = (
     "swap",
     "write",
     "redis_killed",
+    "trailers",
     *(["swap"] * 3),
     "state",
     "write",
     "damaged",
+    "heads",
     *(["swap"] * 3),
     "load",
+    "registry_hung",
     "state",
     "swap_other_records",
+    "undecodable",
     "write",
     "swap",
     "redis_paused",
@@ -56,7 +61,9 @@ SCHEDULE: Final = (
     *(["swap"] * 4),
     "write",
     "redis_emptied",
+    "bodies",
     *(["swap"] * 2),
+    "deleted",
     "state",
     *(["swap"] * 2),
 )
@@ -132,6 +139,12 @@ class Stage:
             "redis_killed": self._redis_killed,
             "redis_paused": self._redis_paused,
             "redis_emptied": self._redis_emptied,
+            "registry_hung": lambda _: registry_hung(self.world.registry, REFUSED_S),
+            "undecodable": self._undecodable,
+            "trailers": lambda _: trailers(service.url, AWAY_S),
+            "heads": lambda _: heads(service.url, AWAY_S),
+            "bodies": lambda _: bodies(service.url),
+            "deleted": lambda _: deleted(service.url, PROBE),
             "write": self._write,
             "load": lambda _: self.load_features("--restart"),
         }
@@ -199,6 +212,10 @@ class Stage:
         self._registry.make_current(event.version)
         time.sleep(REFUSED_S)
         self._registry.make_current(before)
+
+    def _undecodable(self, event: Event) -> None:
+        with undecodable(self.store.url):
+            self._swap(event, next(self._next))
 
     def _redis_killed(self, event: Event) -> None:
         self.store.kill()

@@ -18,6 +18,10 @@ COLOURS: Final = {
     "redis": "tab:red",
     "damaged": "black",
     "load": "tab:purple",
+    "registry": "tab:brown",
+    "trailers": "tab:orange",
+    "heads": "tab:orange",
+    "bodies": "tab:orange",
 }
 NAMES: Final = {
     "swap": "hot swap",
@@ -29,6 +33,12 @@ NAMES: Final = {
     "redis_emptied": "Redis back without its data",
     "load": "features loaded in bulk",
     "write": "video written",
+    "registry_hung": "registry hangs",
+    "undecodable": "hot swap beside records that cannot be read",
+    "trailers": "two connections with trailers without end",
+    "heads": "32 connections with heads without bodies",
+    "bodies": "bodies that cost as much as they can",
+    "deleted": "viewer and video deleted",
 }
 
 
