@@ -23,13 +23,14 @@ def plain_type(kind: Any) -> Any:
         return plain_type(kind.value_type)
     if types.is_string_view(kind):
         return pa.string()
-    if types.is_list(kind):
-        return pa.list_(plain_type(kind.value_type))
-    if types.is_large_list(kind):
-        return pa.large_list(plain_type(kind.value_type))
+    if not _is_list(kind):
+        return kind
+    items = plain_type(kind.value_type)
+    if items == kind.value_type:
+        return kind  # with the name of its items
     if types.is_fixed_size_list(kind):
-        return pa.list_(plain_type(kind.value_type), kind.list_size)
-    return kind
+        return pa.list_(items, kind.list_size)
+    return pa.large_list(items) if types.is_large_list(kind) else pa.list_(items)
 
 
 def id_type(kind: Any) -> Any:
