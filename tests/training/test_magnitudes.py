@@ -44,7 +44,7 @@ def test_batches_add_up() -> None:
 
 def test_quantiles_follow_what_changes_after_very_many_rows() -> None:
     counts = MagnitudeCounts(counted(np.full(1, 1.0)).counts * MAX_VALUES)
-    for _ in range(11):
+    for _ in range(7):  # fewer rows than before
         counts = counts.with_rows(np.full((MAX_VALUES // 8, 1), 100.0, np.float32))
 
     assert counts.quantile(0.5) > 100
