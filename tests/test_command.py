@@ -235,7 +235,8 @@ def work(rows: int = 1):
     for row in range(rows):
         Console().print_json('{"name": "caf\\u00e9 \\U0001f600"}')
 @app.command()
-def other(): ...
+def other():
+    print("a line that stays in the buffer")
 watchnext.entry_points = lambda group: [SimpleNamespace(load=lambda: app)]
 watchnext.main()
 """
@@ -264,12 +265,13 @@ def test_a_reader_that_has_read_enough_ends_it_quietly(rows: str) -> None:
     process.wait(60)
 
 
-def test_output_on_a_full_disk_is_one_line_and_status_2() -> None:
+@pytest.mark.parametrize("command", ["work", "other"])
+def test_output_on_a_full_disk_is_one_line_and_status_2(command: str) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full")
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-c", WORDS, "work"], stdout=full, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", WORDS, command], stdout=full, stderr=subprocess.PIPE, text=True
         )
     assert done.returncode == 2
     assert done.stderr.startswith("error: found: No space left on device")
