@@ -102,7 +102,7 @@ class InvalidRequestError(UserError):
 
     Attributes:
         mistakes: The first mistakes and where they are; at least one.
-        more: How many there are besides.
+        more: How many were found besides.
     """
 
     def __init__(self, mistakes: Sequence[Mistake], *, more: int = 0) -> None:

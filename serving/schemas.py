@@ -145,7 +145,7 @@ class Candidate(TypedDict):
 
 
 _CANDIDATE: Final = TypeAdapter(Annotated[Candidate, BeforeValidator(_AtMost(MAX_FIELDS))])
-CANDIDATES_PER_STEP: Final = 20
+CANDIDATES_PER_STEP: Final = 5
 _STAND_IN: Final = {"id": "1"}
 """In place of the candidates while the other fields are validated."""
 
@@ -235,6 +235,8 @@ class RankRequest(Input):
             mistakes.add(("candidates",), most)
         elif isinstance(candidates, list):
             for index, candidate in enumerate(candidates):
+                if mistakes.are_many:
+                    break
                 if index % CANDIDATES_PER_STEP == 0:
                     yield
                 try:

@@ -11,6 +11,8 @@ from serving.http.validation_messages import validation_message
 
 MAX_MISTAKES: Final = 50
 """Mistakes that are named; the others are counted."""
+MAX_COUNTED: Final = 1_000
+"""Once so many were found, nobody needs to know how many there are."""
 
 Path = Sequence[str | int]
 
@@ -36,6 +38,11 @@ class Mistakes:
         for detail in details:
             self.add((*path, *detail["loc"]), validation_message(dict(detail)))
         self._more += error.error_count() - len(details)
+
+    @property
+    def are_many(self) -> bool:
+        """Whether there are so many that the search may end."""
+        return len(self._named) + self._more >= MAX_COUNTED
 
     def __bool__(self) -> bool:
         """Whether there are any."""

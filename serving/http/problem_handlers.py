@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from ranker.errors import DeadlinePassedError, InvalidRequestError, Mistake, StoreError
 from serving.http.json_pointer import json_pointer
-from serving.http.mistakes import MAX_MISTAKES
+from serving.http.mistakes import MAX_COUNTED, MAX_MISTAKES
 from serving.http.problem_documents import MEDIA_TYPE, other_document
 from serving.http.problems import RETRY_AFTER, Problem, response
 from serving.http.validation_messages import validation_message
@@ -74,5 +74,6 @@ def _mistake(detail: Mapping[str, Any]) -> Mistake:
 
 def _invalid(request: Request, mistakes: Sequence[Mistake], more: int = 0) -> Response:
     first, more = mistakes[0], len(mistakes) - 1 + more
-    detail = f"{first.pointer or 'the body'}: {first.detail}" + (f"; and {more} more" if more else "")
+    how_many = f"at least {more}" if more + 1 >= MAX_COUNTED else str(more)
+    detail = f"{first.pointer or 'the body'}: {first.detail}" + (f"; and {how_many} more" if more else "")
     return response(request.state.request_id, "invalid-request", detail, mistakes=mistakes[:MAX_MISTAKES])

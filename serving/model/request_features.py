@@ -135,6 +135,8 @@ class RequestReader:
             if "features" in candidate:
                 path = ("candidates", index, "features")
                 _unknown_columns(mistakes, candidate["features"], self._of_candidate, path)
+                if mistakes.are_many:
+                    break
                 yield
         if len({candidate["id"] for candidate in body.candidates}) < len(body.candidates):
             _duplicates(mistakes, body)

@@ -12,6 +12,7 @@ import pytest
 from tests.serving.redis_process import redis_process
 from tests.serving.service_process import service_process
 from tests.serving.small_ranker import publish_small_ranker, store_rows
+from tests.serving.waiting import join
 
 COUNT = 300
 VIDEOS = [{"video_id": str(i), "duration_s": float(i), "topic": "news"} for i in range(COUNT)]
@@ -74,7 +75,7 @@ def viewers(url, count=3):
     finally:
         for viewer in asking:
             viewer.stopped.set()
-            viewer.join()
+            join(viewer)
     for viewer in asking:
         assert len(viewer.answers) > 10
         assert {answer.status_code for answer in viewer.answers} == {200}
@@ -134,7 +135,8 @@ def test_without_redis_rankings_go_on_and_after_its_return_all_is_normal(url, re
         away = until_degraded(url, ["feature_store"])
         # nobody knows whether the viewer is stored; the videos are resident
         assert away["unknown"] == {"user": None, "videos": [], "unanswered_videos": []}
-        assert httpx.get(f"{url}/readyz").status_code == 503
+        ready = httpx.get(f"{url}/readyz")
+        assert (ready.status_code, ready.json()["feature_store"]) == (200, "unavailable")
         assert httpx.get(f"{url}/healthz").status_code == 200
         put = httpx.put(f"{url}/v1/videos", json={"id": "7"}, timeout=60)
         assert (put.status_code, put.json()["type"]) == (503, "urn:watchnext:store-unavailable")

@@ -15,6 +15,7 @@ from ranker.private_redis.server import private_server
 from ranker.store.connection import connect
 from tests.serving.service_process import service_process
 from tests.serving.small_ranker import OTHER_RECORDS_SPEC, SPEC, publish_small_ranker, store_rows
+from tests.serving.waiting import join
 
 COUNT = 200
 VIDEOS = [{"video_id": str(i), "duration_s": float(i), "author": f"a{i % 9}"} for i in range(COUNT)]
@@ -85,7 +86,7 @@ def load(url, folder):
     finally:
         stopped.set()
         for thread in asking:
-            thread.join()
+            join(thread)
     assert {answer.status_code for answer in answers} == {200}
     expected = {
         name: Registry(str(folder)).read(name).predict(COLUMNS, VIDEOS)[:, 0]

@@ -101,7 +101,7 @@ def _kill_once(folder: Path, draw: random.Random) -> int:
             time.sleep(POLL_S)
         time.sleep(pause_s)
         process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, "the run ended before it was killed: the log is too short"
+        assert process.wait(60) == -signal.SIGKILL, "the run ended before it was killed: the log is too short"
     if not checkpoint.exists():
         return 0
     with safe_open(checkpoint, framework="pt") as file:

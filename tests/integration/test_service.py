@@ -12,6 +12,7 @@ from ranker.private_redis.server import private_server
 from ranker.store.connection import connect
 from tests.serving.service_process import service_process
 from tests.serving.small_ranker import publish_small_ranker, store_rows
+from tests.serving.waiting import join
 
 COUNT = 500
 RNG = np.random.default_rng(7)
@@ -193,6 +194,6 @@ def test_a_catalogue_that_is_loaded_while_serving_is_taken_up(client, home):
 
     until(lambda: resident() >= len(new))
     loaded.set()
-    asking.join()
+    join(asking)
     assert set(statuses) == {200}
     assert rank(client, candidates=[{"id": name} for name in wanted])["unknown"]["videos"] == []

@@ -1,6 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
+from ranker.errors import InvalidRequestError
+from serving.http.turns import at_once
 from serving.schemas import RankRequest, RecordInput
 
 BODY = {"user": {"id": "u"}, "candidates": [{"id": "a"}]}
@@ -111,3 +113,65 @@ def test_a_timeout_is_a_whole_number_of_milliseconds_up_to_a_minute(timeout_ms):
     with pytest.raises(ValidationError) as caught:
         RankRequest.model_validate({**BODY, "timeout_ms": timeout_ms})
     assert [error["loc"] for error in caught.value.errors()] == [("timeout_ms",)]
+
+
+def refusal(**changes):
+    with pytest.raises(InvalidRequestError) as caught:
+        at_once(RankRequest.in_steps({**BODY, **changes}))
+    return caught.value
+
+
+def test_in_steps_a_body_becomes_the_same_request_as_at_once():
+    body = {
+        **BODY,
+        "candidates": [{"id": 7, "features": {"a": [1, "b"]}, "source": "x"}, {"id": "b"}],
+        "limit": 3,
+    }
+    assert at_once(RankRequest.in_steps(body)) == RankRequest.model_validate(body)
+
+
+def test_a_long_body_is_validated_in_many_steps():
+    steps = RankRequest.in_steps({**BODY, "candidates": [{"id": str(i)} for i in range(1000)]})
+    assert sum(1 for _ in steps) >= 100
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer", "detail"),
+    [
+        ({"context": dict.fromkeys(map(str, range(1001)), 1)}, "/context", "at most 1000 keys, found 1001"),
+        (dict.fromkeys(map(str, range(49)), 1), "", "expected at most 50 keys, found 51"),
+        (
+            {"candidates": [dict.fromkeys(map(str, range(51)), 1)]},
+            "/candidates/0",
+            "at most 50 keys, found 51",
+        ),
+        ({"user": dict.fromkeys(map(str, range(51)), 1)}, "/user", "expected at most 50 keys, found 51"),
+        ({"candidates": [{}] * 60_000}, "/candidates", "expected at most 1000 items, found 60000"),
+    ],
+    ids=str,
+)
+def test_an_object_of_too_many_keys_is_one_mistake(changes, pointer, detail):
+    error = refusal(**changes)
+    [mistake] = error.mistakes
+    assert (mistake.pointer, error.more) == (pointer, 0)
+    assert detail in mistake.detail
+
+
+def test_of_many_mistakes_the_first_are_named_and_the_others_counted():
+    error = refusal(candidates=[{"id": str(i), "sauce": 1} for i in range(70)])
+    assert [mistake.pointer for mistake in error.mistakes] == [f"/candidates/{i}/sauce" for i in range(50)]
+    assert error.more == 20
+
+
+def test_the_search_for_mistakes_ends():
+    looked_at = []
+
+    class Candidates(list):
+        def __iter__(self):
+            for candidate in super().__iter__():
+                looked_at.append(candidate)
+                yield candidate
+
+    error = refusal(candidates=Candidates([dict.fromkeys(map(str, range(40)), 1)] * 1000))
+    assert 1000 <= len(error.mistakes) + error.more < 1100
+    assert len(looked_at) < 40

@@ -22,6 +22,7 @@ from tests.ranker.private_redis.server_process import (
     wait_for_answer,
     wait_for_end,
 )
+from tests.serving.waiting import join
 
 
 def test_the_server_stops_after_its_only_user_was_killed(tmp_path):
@@ -37,7 +38,7 @@ def test_a_killed_user_does_not_take_the_server_from_the_others(tmp_path):
             assert int(user.stdout.readline()) == server_pid(url)
             client.set("key", "value")
             user.send_signal(signal.SIGKILL)
-            user.wait()
+            user.wait(60)
         assert client.get("key") == b"value"
 
 
@@ -84,7 +85,7 @@ def test_nothing_that_was_acknowledged_is_lost_when_servers_are_killed_while_the
                 wait_for_more(client)
         finally:
             done.set()
-            writer.join()
+            join(writer)
         assert int(client.get("count")) >= counts[-1]
     assert counts == sorted(set(counts))
 
@@ -107,7 +108,7 @@ def test_a_server_whose_keeper_was_killed_goes_on_and_stops_after_its_last_user(
             os.kill(keeper_pid(url), signal.SIGKILL)
         assert server_pid(url) == pid
         user.stdin.close()
-        user.wait()
+        user.wait(60)
     with private_server(tmp_path) as url:  # if the last user did not, this one found another keeper
         assert url
     wait_for_end(pid)
@@ -119,7 +120,7 @@ def test_a_server_that_lost_both_keeper_and_users_is_stopped_after_the_next_user
         address = (tmp_path / "redis" / "socket").read_text()
         os.kill(keeper_pid(f"unix://{address}"), signal.SIGKILL)
         user.send_signal(signal.SIGKILL)
-        user.wait()
+        user.wait(60)
     with private_server(tmp_path) as url:
         assert server_pid(url) == pid
     wait_for_end(pid)
@@ -131,7 +132,7 @@ def test_a_server_that_is_killed_together_with_a_user_is_back_for_the_others(tmp
             pid = int(user.stdout.readline())
             os.kill(pid, signal.SIGKILL)
             user.send_signal(signal.SIGKILL)
-            user.wait()
+            user.wait(60)
         other_pid = wait_for_another(url, pid)
     wait_for_end(other_pid)
 

@@ -58,7 +58,7 @@ def test_processes_that_start_at_once_get_the_same_server(tmp_path):
         pids = {int(user.stdout.readline()) for user in users}
     finally:
         for user in users:
-            user.communicate()
+            user.communicate(timeout=60)
     assert len(pids) == 1
     wait_for_end(pids.pop())
 
