@@ -111,20 +111,25 @@ def test_what_is_forgotten_is_forgotten_in_what_is_saved() -> None:
 
 def test_a_table_without_a_key_keeps_the_others_and_forgets_the_least_recently_used_first() -> None:
     table = KeyTable(5, words=1)
-    for number in range(1, 6):
+
+    def held() -> list[int]:
+        return [int(key) >> 33 for key in table.keys(table.by_recency())]
+
+    def learn(number: int) -> None:
         table.reserve(1)
         row, _ = use(table.arrays, np.uint64(number << 33))
         table.arrays.rows[row, KNOWN] = number
 
+    for number in range(1, 7):  # the last takes the row of the first, so that an order has been found
+        learn(number)
     table.remove(np.array([2 << 33, 9 << 33, 0], np.uint64))
 
-    assert table.keys(table.by_recency()).tolist() == [number << 33 for number in (1, 3, 4, 5)]
-    assert table.known(table.by_recency())[:, 0].tolist() == [1, 3, 4, 5]
+    assert held() == table.known(table.by_recency())[:, 0].tolist() == [3, 4, 5, 6]
     assert find(table.arrays, np.uint64(2 << 33)) == -1
-    for number in (6, 7):  # the first takes the free row, the second that of key 1
-        table.reserve(1)
-        use(table.arrays, np.uint64(number << 33))
-    assert sorted(int(key) >> 33 for key in table.keys(table.by_recency())) == [3, 4, 5, 6, 7]
+    learn(7)  # there is a free row
+    assert held() == [3, 4, 5, 6, 7]
+    learn(8)
+    assert held() == [4, 5, 6, 7, 8]
     assert table.arrays.counts[USED] == 5
 
 

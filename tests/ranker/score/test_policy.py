@@ -41,7 +41,9 @@ def test_an_unknown_policy_is_answered_with_the_names_there_are(policies: ScoreP
     with pytest.raises(UnknownPolicyError) as error:
         policies.named(name)
 
-    assert str(error.value) == f"expected one of the score policies default, likes, found '{name[:40]}'"
+    meant = "; did you mean 'likes'?" if name == "Likes" else ""
+    expected = f"expected one of the score policies default, likes, found '{name[:40]}'{meant}"
+    assert str(error.value) == expected
 
 
 def test_the_best_are_no_more_than_the_limit(policies: ScorePolicies) -> None:
