@@ -22,7 +22,7 @@ from ranker.labels.matrix import label_matrix, number_column, refuse_rows
 from ranker.labels.natural_units import natural_units
 from ranker.metrics.progressive import ProgressiveMetrics
 from ranker.networks.model import RankingModel, TrainingOutputs
-from ranker.objectives.losses import Losses, MultitaskLoss
+from ranker.objectives.losses import MultitaskLoss
 from ranker.spec import RankerSpec
 from training.average import WeightAverage
 from training.correction import MeanCorrection
@@ -126,9 +126,9 @@ class Trainer:
             outputs = self._outputs(encoded, gathered)
             prediction = outputs.prediction
             if untrained is not None:  # predicted as it is, but learned from the base rates on
-                network.start_at(self.loss.base_outputs(torch.from_numpy(plausible.labels)).to(self.device))
+                network.start_at(self.loss.base_outputs(*self._targets(plausible)))
                 outputs = self._outputs(encoded, gathered)
-            loss = self._loss(outputs.logit, plausible)
+            loss = self.loss(outputs.logit, *self._targets(plausible))
             if not torch.isfinite(loss.total):
                 self._refuse(batch, loss.heads)
         except BaseException:
@@ -158,10 +158,10 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             return self.model.training_outputs(encoded, gathered)
 
-    def _loss(self, logit_bt: Tensor, rows: PlausibleRows) -> Losses:
-        labels = torch.from_numpy(rows.labels).to(self.device)
+    def _targets(self, rows: PlausibleRows) -> tuple[Tensor, Tensor | None]:
+        """Labels, (B, T), and example weights, (B,)."""
         weights = None if rows.weights is None else torch.tensor(rows.weights, device=self.device)
-        return self.loss(logit_bt, labels, weights)
+        return torch.from_numpy(rows.labels).to(self.device), weights
 
     def _weights(self, batch: pa.RecordBatch) -> NDArray[np.float32] | None:
         if WEIGHT not in batch.schema.names:

@@ -121,8 +121,8 @@ class Label(SpecModel, ABC):
         """The constant outputs that fit some targets best.
 
         Args:
-            total: (K,) float32, the sum of the targets that are not missing.
-            count: (K,) int64, how many they are.
+            total: (K,) float32, the weighted sum of the targets that are not missing.
+            count: (K,) float32, the sum of their weights.
 
         Returns:
             (K,); anything where all are missing.

@@ -62,17 +62,20 @@ class MultitaskLoss:
         heads = torch.where(known, loss * weight, 0.0).sum(dim=0) / weight.sum(dim=0).clamp_min(1e-12)
         return Losses((heads * self.weights.to(device)).sum(), heads)
 
-    def base_outputs(self, label_bt: Tensor) -> Tensor:
+    def base_outputs(self, label_bt: Tensor, weight_b: Tensor | None = None) -> Tensor:
         """The constant outputs that fit some labels best.
 
         Args:
             label_bt: (B, T) in natural units, NaN where missing.
+            weight_b: (B,) float32 example weights; None for 1 each.
 
         Returns:
             (T,) one output a head; NaN without labels.
         """
         targets = [task.target(label_bt[:, columns]) for task, columns in self._groups]
-        total = torch.cat(targets, dim=1)[:, self._order].nan_to_num().sum(dim=0)
-        count = (~label_bt.isnan()).sum(dim=0)
+        known = ~label_bt.isnan()
+        weight = known.float() if weight_b is None else known * weight_b[:, None]
+        total = (torch.cat(targets, dim=1)[:, self._order].nan_to_num() * weight).sum(dim=0)
+        count = weight.sum(dim=0)
         outputs = [task.base_outputs(total[columns], count[columns]) for task, columns in self._groups]
         return torch.where(count > 0, torch.cat(outputs)[self._order], torch.nan)
