@@ -71,7 +71,7 @@ def create_app(settings: ServingSettings) -> FastAPI:
         listening,
         worker,
         states,
-        DeletionsFollower(bulk, worker),
+        DeletionsFollower(bulk, worker, store.report_undecodable),
         metrics,
         catalogue_bytes=settings.catalogue_mb * 1_000_000,
         device=settings.device,

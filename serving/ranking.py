@@ -213,7 +213,8 @@ def _record(layout: RecordLayout, record: RecordInput, id_column: str, columns: 
     if unknown := [name for name in record.features if name not in columns]:
         detail = expected_columns(columns)
         for name in unknown:
-            mistakes.add(("features", name), detail + did_you_mean(name, columns))
+            meant = did_you_mean(name, columns) if mistakes.are_named else ""
+            mistakes.add(("features", name), detail + meant)
         raise mistakes.error()
     try:
         return layout.of_rows([{**record.features, id_column: record.id}])

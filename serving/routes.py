@@ -3,10 +3,13 @@
 from dataclasses import replace
 from time import perf_counter
 from typing import Annotated
+from urllib.parse import unquote_to_bytes
 
 import orjson
 from fastapi import APIRouter, Depends, Path, Request, Response
 
+from ranker.errors import InvalidRequestError, Mistake
+from ranker.features.entity_ids import id_text
 from ranker.features.kinds.cross import CrossFeature
 from ranker.features.kinds.learned import StateFeature
 from ranker.features.sides import Side
@@ -19,7 +22,6 @@ from serving.ranking import RankingService
 from serving.schemas import (
     FeatureInfo,
     Health,
-    Id,
     ModelResponse,
     RankRequest,
     RankResponse,
@@ -39,7 +41,24 @@ def ranking_service(request: Request) -> RankingService:
     return service
 
 
-DeletedId = Annotated[Id, Path(description="Percent-encoded.")]
+async def path_id(request: Request, id: Annotated[str, Path(description="Percent-encoded.")]) -> str:
+    """The id at the end of the path: the bytes that it spells, which the server has decoded leniently.
+
+    Raises:
+        InvalidRequestError: They are no UTF-8, or no id.
+    """
+    path: bytes = request.scope["raw_path"]
+    before = request.scope["path"].encode().removesuffix(id.encode())
+    try:
+        return id_text(unquote_to_bytes(path)[len(before) :].decode())
+    except UnicodeDecodeError as error:
+        detail = f"expected an id of percent-encoded UTF-8, found {path!r:.80}"
+        raise InvalidRequestError([Mistake("/id", detail)]) from error
+    except ValueError as error:
+        raise InvalidRequestError([Mistake("/id", str(error))]) from error
+
+
+DeletedId = Annotated[str, Depends(path_id)]
 Ranking = Annotated[RankingService, Depends(ranking_service)]
 
 

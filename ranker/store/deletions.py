@@ -21,10 +21,17 @@ DELETIONS_KEPT_MS: Final = 90 * 86_400_000
 
 @dataclass(frozen=True)
 class Deletions:
-    """Deleted ids, each with the time of its deletion, Unix epoch in milliseconds."""
+    """Deleted ids, each with the time of its deletion, Unix epoch in milliseconds.
+
+    Attributes:
+        users: Those of viewers.
+        videos: Those of videos.
+        unreadable: Keys and entries that are no deletions; they are left out.
+    """
 
     users: dict[str, int]
     videos: dict[str, int]
+    unreadable: tuple[tuple[str, bytes], ...] = ()
 
     def after(self, time_ms: int | None) -> "Deletions":
         """Those after a time; all for None."""
@@ -66,18 +73,25 @@ def read_deletions(client: redis.Redis, since_ms: int) -> Deletions:
     Raises:
         StoreError: Redis does not answer.
     """
+    unreadable: list[tuple[str, bytes]] = []
     try:
         users, videos = (
-            client.zrangebyscore(key, since_ms, "+inf", withscores=True)
+            _times(key, client.zrangebyscore(key, since_ms, "+inf", withscores=True), unreadable)
             for key in (deleted_users_key(), deleted_videos_key())
         )
     except redis.RedisError as error:
         raise StoreError(f"expected Redis to say what was deleted, found {error}") from error
-    return Deletions(_times(users), _times(videos))
+    return Deletions(users, videos, tuple(unreadable))
 
 
-def _times(found: Iterable[Any] | Any) -> dict[str, int]:
-    return {name.decode(): int(score) for name, score in found}
+def _times(key: str, found: Iterable[Any] | Any, unreadable: list[tuple[str, bytes]]) -> dict[str, int]:
+    times: dict[str, int] = {}
+    for name, score in found:
+        try:
+            times[name.decode()] = int(score)
+        except (UnicodeDecodeError, OverflowError):
+            unreadable.append((key, name))
+    return times
 
 
 def _after(times: dict[str, int], time_ms: int) -> dict[str, int]:

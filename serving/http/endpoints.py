@@ -6,12 +6,32 @@ bounds and times the requests of `RANK`, and `metrics` counts requests by these 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
+
+from starlette.convertors import Convertor, register_url_convertor
 
 from serving.http.roles import Role
 
 OTHER: Final = "other"
 """Names all paths that are not listed: there are as many as callers make up."""
+
+
+class IdConvertor(Convertor[str]):
+    """Matches an id in a path, which may hold slashes and ends of lines."""
+
+    name: ClassVar[str] = "entity_id"
+    regex = r"[\s\S]+"
+
+    def convert(self, value: str) -> str:
+        """As it is."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """As it is."""
+        return value
+
+
+register_url_convertor(IdConvertor.name, IdConvertor())
 
 
 @dataclass(frozen=True)
@@ -29,7 +49,7 @@ class Endpoint:
     @property
     def route(self) -> str:
         """The path as a router takes it."""
-        return self.path.replace("{id}", "{id:path}")
+        return self.path.replace("{id}", f"{{id:{IdConvertor.name}}}")
 
 
 RANK: Final = Endpoint("/v1/rank", Role.RANK)

@@ -20,6 +20,9 @@ from serving.http.turns import Steps
 
 MAX_VALUES: Final = 65_536
 """Values of a body: those of a thousand candidates with sixty features each."""
+MAX_DIGITS: Final = 1_024
+"""Digits in a row: an id may have as many, and the time that a number takes grows with their square."""
+_DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
 MARKS: Final = (b",", b"[", b"{")
 """Every value but one follows one of these; those inside texts are counted too."""
 
@@ -108,6 +111,8 @@ class JsonRoute(APIRoute):
 def _read(body: bytes, model: type[BaseModel]) -> Steps[BaseModel]:
     if len(body) > MAX_VALUES and sum(map(body.count, MARKS)) > MAX_VALUES:
         raise problems.too_many_values(MAX_VALUES)
+    if body.translate(_DIGITS).find(b"0" * (MAX_DIGITS + 1)) >= 0:
+        raise problems.too_many_digits(MAX_DIGITS)
     yield
     try:
         document = from_json(body, allow_inf_nan=False)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from ranker.errors import UserError
 from ranker.files.lock import locked
+from ranker.files.regular import read_regular
 from ranker.files.whole import write_whole
 from serving.http.auth import ApiKey
 from serving.http.validation_messages import validation_message
@@ -41,7 +42,7 @@ def read_keys(path: Path) -> tuple[ApiKey, ...]:
             it, as it may be a key that somebody wrote in place of its hash.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path).decode()
     except OSError as error:
         raise UserError(f"{path}: expected a file of API keys, found: {error.strerror}") from error
     except UnicodeDecodeError:

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_S: Final = 0.25
 """Seconds between two looks at the file."""
-FileMark = tuple[int, int, int, int]
+FileMark = tuple[int, int, int, int, int]
 
 
 class KeyRing:
@@ -55,10 +55,10 @@ class KeyRing:
             self._thread.start()
 
     def close(self) -> None:
-        """Look no more."""
+        """Look no more; a look that waits for a disk is not waited for."""
         self._closed.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(LOOK_S)
 
     def read_again(self) -> None:
         """Read the file at the next look, changed or not."""
@@ -110,4 +110,4 @@ class KeyRing:
 def _mark(path: Path) -> FileMark:
     """What changes when a file is written or replaced."""
     found = os.stat(path)
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -40,6 +40,11 @@ class Mistakes:
         self._more += error.error_count() - len(details)
 
     @property
+    def are_named(self) -> bool:
+        """Whether one more would be named, and not only counted."""
+        return len(self._named) < MAX_MISTAKES
+
+    @property
     def are_many(self) -> bool:
         """Whether there are so many that the search may end."""
         return len(self._named) + self._more >= MAX_COUNTED

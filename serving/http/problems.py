@@ -46,6 +46,11 @@ def too_many_values(limit: int) -> Problem:
     return Problem("body-too-large", f"expected at most {limit} values, counted by commas and brackets")
 
 
+def too_many_digits(limit: int) -> Problem:
+    """The answer to a body with more than `limit` digits in a row."""
+    return Problem("body-too-large", f"expected at most {limit} digits in a row")
+
+
 def not_declared_as_json(content_type: str | None) -> Problem:
     """The answer to a body of another media type."""
     detail = f"expected Content-Type: application/json, found {content_type or 'none'}"

@@ -189,7 +189,8 @@ def _unknown_columns(mistakes: Mistakes, features: Columns, known: frozenset[str
     detail = expected_columns(known)
     for name in features:
         if name not in known:
-            mistakes.add((*path, name), detail + did_you_mean(name, known))
+            meant = did_you_mean(name, known) if mistakes.are_named else ""
+            mistakes.add((*path, name), detail + meant)
 
 
 def expected_columns(known: Iterable[str]) -> str:

@@ -151,9 +151,20 @@ class CatalogueFollower:
             changed = [self._changed_ids(*entry) for entry in entries]
             await self._refresh(list(dict.fromkeys(chain.from_iterable(changed))))
             entry_id = entries[-1][0]
+        if not answer and entry_id != FIRST_ENTRY and await self._ends_before(entry_id):
+            logger.warning("the stream of changes ends before what was read of it; reading all videos again")
+            entry_id = await self._read_all()
         self.cursor = StreamCursor(entry_id, self.cursor.run_id, monotonic())
         if not answer or len(answer[0][1]) < ENTRIES_PER_READ:
             self._up_to_date_at = self.cursor.answered_at
+
+    async def _ends_before(self, entry_id: bytes) -> bool:
+        """Whether the stream has never had this entry: it was deleted, and began anew or did not yet."""
+        try:
+            last: bytes = (await self._client.xinfo_stream(self._key))["last-generated-id"]
+        except redis.ResponseError:  # there is no stream
+            return True
+        return _order(last) < _order(entry_id)
 
     def _changed_ids(self, entry_id: bytes, fields: Mapping[bytes, bytes]) -> list[str]:
         """The videos that an entry of the stream announces; none if it cannot be read."""
@@ -175,3 +186,9 @@ class CatalogueFollower:
     def _put(self, records: Mapping[str, Words]) -> None:
         if records:
             self._model.put_videos(list(records), np.stack(list(records.values())), evict=False)
+
+
+def _order(entry_id: bytes) -> tuple[int, int]:
+    """What entries of a stream are sorted by: milliseconds and a number."""
+    time_ms, number = entry_id.split(b"-")
+    return int(time_ms), int(number)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -11,13 +12,14 @@ from ranker.errors import StoreError
 from ranker.events import USER_ID
 from ranker.features.state.feature_state import FeatureState
 from ranker.store.deletions import Deletions, read_deletions
+from ranker.store.records import milliseconds
 from serving.model.served_model import ServedModel
 from serving.model.worker import ModelWorker
 
 logger = logging.getLogger(__name__)
 
 OVERLAP_MS: Final = 10_000
-"""Deletions of the last look that are read again: those of one moment do not arrive at one moment."""
+"""Time before the last look of which deletions are read again: those of one moment do not arrive at one."""
 VIDEOS_PER_CALL: Final = 1_000
 """Resident videos that a viewer is forgotten with between two batches: some ten milliseconds."""
 
@@ -32,11 +34,16 @@ class DeletionsFollower:
     Args:
         client: A blocking client of the store; it is used in threads.
         worker: Owns the models.
+        report_unreadable: Told of keys and entries that are no deletions, and why.
     """
 
-    def __init__(self, client: redis.Redis, worker: ModelWorker) -> None:
+    def __init__(
+        self, client: redis.Redis, worker: ModelWorker, report_unreadable: Callable[[str, bytes, str], None]
+    ) -> None:
         self._client = client
         self._worker = worker
+        self._report_unreadable = report_unreadable
+        self._reported: set[tuple[str, bytes]] = set()
         self._state: FeatureState | None = None
         self._model: ServedModel | None = None
         self._looked_ms = 0
@@ -50,14 +57,16 @@ class DeletionsFollower:
         if is_new:
             self._looked_ms, self._applied = 0, set()
         try:
-            found = await asyncio.to_thread(read_deletions, self._client, self._looked_ms - OVERLAP_MS)
+            now_ms, found = await asyncio.to_thread(self._look)
         except StoreError as error:
             if str(error) != self._last_error:
-                logger.warning("deletions are not followed until Redis is back: %s", error)
+                logger.warning("deletions are not followed for now: %s", error)
             self._last_error = str(error)
             return
         self._last_error = ""
-        times = [*found.users.values(), *found.videos.values()]
+        for entry in set(found.unreadable) - self._reported:
+            self._report_unreadable(*entry, "expected an id in UTF-8 and the time of its deletion")
+        self._reported = set(found.unreadable)
         fresh = self._not_applied(found)
         for column, name in fresh.after(model.manifest.watermark_ms if is_new else None).by_column():
             await self._worker.call(partial(model.forget_row, column, name))
@@ -65,8 +74,16 @@ class DeletionsFollower:
             for column, name in fresh.after(state.watermark_ms if is_new else None).by_column():
                 await self._forget(model, column, name)
         self._model, self._state = model, state.features
-        self._looked_ms = max([self._looked_ms, *times])
+        self._looked_ms = now_ms
         self._applied = {(column, name, at_ms) for column, name, at_ms in _items(found)}
+
+    def _look(self) -> tuple[int, Deletions]:
+        """The server's time and the deletions since the last look, also if its clock was put back."""
+        try:
+            now_ms = milliseconds(self._client.time())
+        except redis.RedisError as error:
+            raise StoreError(f"expected Redis to tell its time, found {error}") from error
+        return now_ms, read_deletions(self._client, min(self._looked_ms, now_ms) - OVERLAP_MS)
 
     async def _forget(self, model: ServedModel, column: str, name: str) -> None:
         ids = await self._worker.call(model.catalogue.ids) if column == USER_ID else []
@@ -77,7 +94,7 @@ class DeletionsFollower:
     def _not_applied(self, found: Deletions) -> Deletions:
         items = set(_items(found)) - self._applied
         kept = [{name: at_ms for c, name, at_ms in items if c == column} for column in ("users", "videos")]
-        return Deletions(*kept)
+        return Deletions(kept[0], kept[1])
 
 
 def _items(deletions: Deletions) -> list[tuple[str, str, int]]:

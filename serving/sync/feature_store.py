@@ -171,18 +171,29 @@ class FeatureStore:
         now_ms = milliseconds(await self._call(self._client.time(), self._timeout_s))
         layouts = await self._call(self._layouts(pattern), BULK_TIMEOUT_S)
         pipeline = self._client.pipeline(transaction=True)
+        queue_deletion(pipeline, deleted, name, now_ms=now_ms)
+        noted = len(pipeline)
         for layout in layouts:
             if deleted == deleted_videos_key():
                 queue_deleted_video(pipeline, layout, name, now_ms=now_ms)
             else:
                 pipeline.hdel(users_key(layout), name)
-        queue_deletion(pipeline, deleted, name, now_ms=now_ms)
-        await self._call(pipeline.execute(), self._timeout_s)
+        answers = await self._call(pipeline.execute(raise_on_error=False), self._timeout_s)
+        for place, answer in enumerate(answers):
+            if isinstance(answer, Exception):
+                self.report_undecodable(pattern if place >= noted else deleted, name, answer)
+                if place < noted:
+                    raise StoreError(f"{deleted}: expected Redis to note a deletion, found {answer}")
 
     async def _layouts(self, pattern: str) -> list[str]:
         """The layouts of which records are stored: other models may have stored others."""
-        keys = self._client.scan_iter(match=pattern, count=KEYS_PER_STEP)
-        return [key.decode().rpartition(":")[2] async for key in keys]
+        layouts: list[str] = []
+        async for key in self._client.scan_iter(match=pattern, count=KEYS_PER_STEP, _type="hash"):
+            try:
+                layouts.append(key.decode().rpartition(":")[2])
+            except UnicodeDecodeError as error:
+                self.report_undecodable(pattern, key, error)
+        return layouts
 
     async def ping(self) -> None:
         """Check that Redis answers.

@@ -36,3 +36,8 @@ def test_mistakes_in_a_spec_say_what_was_meant(spec: str, meant: str) -> None:
 def test_a_preset_that_is_alike_is_proposed() -> None:
     with pytest.raises(SpecError, match=r"did you mean 'kuairand'\?"):
         load_spec("kuai_rand")
+
+
+def test_very_long_names_are_not_compared() -> None:
+    assert did_you_mean("a" * 100, ["a" * 99]) != ""
+    assert did_you_mean("a" * 101, ["a" * 99]) == ""

@@ -36,7 +36,7 @@ class Service:
             self.listening,
             self.worker,
             self.states,
-            DeletionsFollower(connect_later(url, timeout_s=0.2), self.worker),
+            DeletionsFollower(connect_later(url, timeout_s=0.2), self.worker, self.store.report_undecodable),
             self.metrics,
             catalogue_bytes=1,
             device="cpu",

@@ -11,7 +11,7 @@ from ranker.features.sides import Group
 from ranker.features.stored import user_records, video_records
 from ranker.store.connection import connect_later
 from ranker.store.deletions import read_deletions
-from ranker.store.keys import changes_key, users_key, videos_key
+from ranker.store.keys import changes_key, deleted_users_key, users_key, videos_key
 from ranker.store.state_store import StateStore
 from serving.app import create_app
 from serving.http.auth import ApiKey, hashed
@@ -105,7 +105,9 @@ def test_records_of_other_layouts_are_deleted_as_well(client, store):
     assert store.xlen(changes_key("older")) == 1  # for the services that rank with them
 
 
-@pytest.mark.parametrize("name", ["a/b", "a b", "ü", "{id}", "x?y", "/", "..%2e"])
+@pytest.mark.parametrize(
+    "name", ["a/b", "a b", "ü", "{id}", "x?y", "/", "..%2e", "al\n", "\nal", "a\nl", "\ufffd"]
+)
 def test_ids_of_all_kinds_can_be_deleted(client, store, name):
     client.put("/v1/users", json={"id": name})
     path = "".join(f"%{byte:02X}" for byte in name.encode())
@@ -114,8 +116,44 @@ def test_ids_of_all_kinds_can_be_deleted(client, store, name):
     assert list(read_deletions(store, 0).users) == [name]
 
 
+@pytest.mark.parametrize("path", ["%FF", "%ED%A0%80", "a%C3"])
+def test_an_id_that_is_no_utf_8_is_a_mistake_and_deletes_nobody_else(client, store, path):
+    client.put("/v1/users", json={"id": "\ufffd"})
+    document = check_problem(client.delete(f"/v1/users/{path}"), 422, "invalid-request")
+    assert document["errors"][0]["pointer"] == "/id"
+    assert store.hexists(users_key(USERS.digest), "\ufffd")
+
+
+@pytest.mark.parametrize("entry", [{b"\xff": 1}, {b"x": float("inf")}, {b"x": 9e15}], ids=str)
+def test_entries_that_are_no_deletions_of_the_past_keep_none_from_being_followed(client, app, store, entry):
+    store.zadd(deleted_users_key(), entry)
+    for user in ("u1", "u2"):  # after the first, the follower has seen the entry
+        assert known(app, user) != known(app, "nobody")
+        assert client.delete(f"/v1/users/{user}").status_code == 204
+        wait_until(lambda user=user: known(app, user) == known(app, "nobody"), "the viewer to be forgotten")
+
+
+def test_a_service_starts_beside_entries_that_are_no_deletions(app, store, caplog):
+    store.zadd(deleted_users_key(), {b"\xff": 1})
+    with serving(app):
+        pass
+    assert caplog.text.count(f"{deleted_users_key()}: b'\\xff' is left out") == 1
+
+
+def test_keys_that_others_have_stored_do_not_keep_a_record_from_being_deleted(client, store):
+    client.put("/v1/users", json={"id": "u1"})
+    store.hset(users_key("\u2028").encode()[:-1] + b"\xff", "u1", b"x")
+    store.set(users_key("foreign"), "text")
+    store.set(changes_key("older"), "text")
+    store.hset(videos_key("older"), "v1", b"x")
+    assert client.delete("/v1/users/u1").status_code == 204
+    assert client.delete("/v1/videos/v1").status_code == 204
+    assert not store.hexists(users_key(USERS.digest), "u1")
+    assert not store.exists(videos_key("older"))
+
+
 def test_an_id_that_is_too_long_is_a_mistake(client):
-    check_problem(client.delete(f"/v1/users/{'x' * 257}"), 422, "invalid-request")
+    check_problem(client.delete(f"/v1/users/{'x' * 1025}"), 422, "invalid-request")
 
 
 @pytest.mark.parametrize("path", ["/v1/users/u1", "/v1/videos/v1"])

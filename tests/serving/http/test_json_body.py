@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
 
 from serving.http import json_body, middleware
-from serving.http.json_body import MAX_VALUES, JsonRoute
+from serving.http.json_body import MAX_DIGITS, MAX_VALUES, JsonRoute
 from serving.settings import ServingSettings
 from tests.serving.conftest import serving
 from tests.serving.http.test_problems import check_problem
@@ -118,3 +118,11 @@ class LongBody(BaseModel):
             assert time.monotonic() < deadline
             yield
         return cls()
+
+
+@pytest.mark.parametrize(("digits", "status"), [(MAX_DIGITS, 422), (MAX_DIGITS + 1, 413)])
+def test_numbers_have_a_bounded_number_of_digits(client, digits, status):
+    body = b'{"b": "' + b"7" * digits + b'"}'
+    kind = "body-too-large" if status == 413 else "invalid-request"
+    headers = {"Content-Type": "application/json"}
+    check_problem(client.put("/v1/users", content=body, headers=headers), status, kind)

@@ -1,4 +1,5 @@
 import logging
+import os
 
 import pytest
 
@@ -39,6 +40,27 @@ def test_a_key_that_is_added_is_known_and_one_that_is_taken_out_no_more(path, ri
     write(path, SHOP)
     ring.look()
     assert ring() == (SHOP,)
+
+
+def test_a_pipe_in_the_files_place_stops_neither_the_looks_nor_their_end(path, ring):
+    path.unlink()
+    os.mkfifo(path)
+    ring.start()
+    assert ring() == (FEED,)
+    path.unlink()
+    write(path, SHOP)
+    wait_until(lambda: ring() == (SHOP,), "the new keys")
+    ring.close()
+
+
+def test_a_change_that_keeps_size_and_time_is_noticed(path, ring):
+    before = path.stat()
+    other = ApiKey(name="feed", role=Role.RANK, sha256=hashed("c"))
+    write(path, other)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    ring.look()
+    assert ring() == (other,)
 
 
 def test_a_file_that_is_replaced_by_another_is_noticed(path, ring, tmp_path):

@@ -154,6 +154,23 @@ def test_a_video_that_is_gone_from_the_store_leaves(server):
     following(server, use)
 
 
+@pytest.mark.parametrize("again", [True, False], ids=["begun anew", "gone"])
+def test_a_stream_that_ends_before_the_cursor_is_read_from_its_beginning(server, again):
+    client, far = server.client(), "9999999999999-0"
+
+    async def use(service):
+        client.xadd(changes_key(DIGEST), {"ids": "[]"}, id=far)
+        await until(lambda: service.follower.cursor.entry_id == far.encode())
+        client.delete(changes_key(DIGEST))
+        if again:
+            client.xadd(changes_key(DIGEST), {"ids": "[]"})
+        await until(lambda: service.follower.cursor.entry_id != far.encode())
+        store_rows(client, videos=rows("v", 2))
+        await until(lambda: service.has(*rows("v", 2)))
+
+    following(server, use)
+
+
 def test_without_redis_it_starts_empty_and_takes_up_what_comes(server):
     store_rows(server.client(), videos=rows("v", 5))
     server.kill()
