@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ranker.bundles.bundle import GOLDEN, GOLDENS
 from ranker.errors import BundleError
+from ranker.features.state.feature_state import PENDING_LABELS
 from training.trainer import Trainer
 
 MAX_WEIGHT: Final = 1e6
@@ -66,7 +67,7 @@ def _numbers(trainer: Trainer) -> Iterator[tuple[str, NDArray[Any]]]:
         yield name, tensor.float().cpu().numpy()
     for name, array in trainer.encoder.arrays().items():
         if np.issubdtype(array.dtype, np.floating):
-            yield name, array
+            yield name, array[~np.isnan(array)] if name == PENDING_LABELS else array
     for group, statistics in trainer.encoder.state().statistics.items():
         for name, numbers in statistics.model_dump().items():
             yield f"{name} of the {group} numbers", np.asarray(numbers, np.float64)

@@ -84,7 +84,8 @@ class TrainingLoop:
 
     Attributes:
         offset: Offset after the last batch that was learned; None before the first one.
-        recent: The last `RECENT_ROWS` examples that were learned; None before the first batch.
+        recent: The last `RECENT_ROWS` examples that were learned, or fewer after the log's schema has
+            changed; None before the first batch.
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -123,6 +124,7 @@ class TrainingLoop:
             action.finish(self.trainer)
 
     def _remember(self, records: pa.RecordBatch) -> None:
-        if self.recent is not None and records.num_rows < RECENT_ROWS:
+        short = records.num_rows < RECENT_ROWS
+        if short and self.recent is not None and self.recent.schema.equals(records.schema):
             records = pa.concat_batches([self.recent, records])
         self.recent = records.slice(max(0, records.num_rows - RECENT_ROWS))

@@ -14,6 +14,7 @@ from rich.console import Console
 from ranker.bundles.registry import Registry
 from ranker.device import choose_device, fast_bfloat16
 from ranker.errors import RegistryError, SourceError, StoppedError
+from ranker.event_times import time_text
 from ranker.files.location import local_path, locate
 from ranker.files.lock import locked
 from ranker.files.whole import remove_leftovers
@@ -192,5 +193,10 @@ def _batches(config: RunConfig, loop: TrainingLoop) -> Iterator[SourceBatch]:
     if first is not None:
         return chain([first], batches)
     if not loop.trainer.rows:
-        raise SourceError(f"{config.source.name}: expected examples within --since and --until, found none")
+        span = config.source.time_range()
+        found = "" if span is None else f" in a log from {time_text(span[0])} to {time_text(span[1])}"
+        raise SourceError(
+            f"{config.source.name}: expected examples within --since and --until, and not within --late-by "
+            f"of the newest, found none{found}"
+        )
     return iter(())

@@ -4,6 +4,7 @@ They are part of every installation: whoever serves without a trainer has to rol
 """
 
 import json
+import logging
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -13,7 +14,9 @@ from rich.table import Table
 
 from ranker.bundles.prune import prune as prune_registry
 from ranker.bundles.registry import Entry, Registry
-from ranker.errors import RegistryError
+from ranker.errors import BundleError, RegistryError
+
+logger = logging.getLogger(__name__)
 
 app = typer.Typer(help="Bundles of a registry: list, show, roll back, remove old ones.", no_args_is_help=True)
 
@@ -27,8 +30,14 @@ JsonOption = Annotated[bool, typer.Option("--json", envvar="WATCHNEXT_JSON", hel
 def list_bundles(registry: RegistryOption, as_json: JsonOption = False) -> None:
     """List all bundles, the newest first, and mark the one that is served."""
     opened = Registry(registry)
-    current = opened.current_or_none()
     entries = opened.entries()[::-1]
+    try:
+        current = opened.current() if not entries else opened.current_or_none()
+    except BundleError as error:
+        current = None
+        logger.warning("%s", error)
+    if current is not None and current not in [entry.version for entry in entries]:
+        logger.warning("%s: the current version is '%s', which is not there", opened.shown, current)
     if as_json:
         _print_json([_summary(entry, current) for entry in entries])
         return
@@ -83,7 +92,9 @@ def show(
 @app.command()
 def current(registry: RegistryOption, as_json: JsonOption = False) -> None:
     """Print the version that is served."""
-    version = Registry(registry).current()
+    opened = Registry(registry)
+    version = opened.current()
+    opened.manifest(version)
     if as_json:
         _print_json({"version": version})
     else:

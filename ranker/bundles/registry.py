@@ -111,7 +111,10 @@ class Registry:
                 return version
         except (ValueError, KeyError, TypeError):
             pass
-        raise BundleError(f"{self.shown}/{CURRENT}: expected a version, found {content!r:.80}")
+        raise BundleError(
+            f"{self.shown}/{CURRENT}: expected a version, found {content!r:.80}; "
+            "`watchnext bundles rollback VERSION` makes one current"
+        )
 
     def manifest(self, version: str) -> Manifest:
         """Read and verify a version's manifest.

@@ -15,13 +15,15 @@ _USER: Final = re.compile(r"(?<=://)[^/?#]*@")
 _USER_WITH_MARKS: Final = re.compile(r"(?<=://)[^/?#@]*:(?!\d+(?:[/?#]|$)).*@")
 """A user name and a password with bare marks: what follows the colon is no port."""
 _OPTIONS: Final = re.compile(r"[?#].*=.*$", re.DOTALL)
-_WEB_OPTIONS: Final = re.compile(r"[?#].*$", re.DOTALL)
+_WEB_OPTIONS: Final = re.compile(r"[?#;].*$", re.DOTALL)
 
 
 def shown(url: str) -> str:
     """Return a URL without user name, password and options; a path without a scheme as it is."""
+    if "::" in url:  # filesystems of fsspec on top of each other
+        return "::".join(shown(part) for part in url.split("::"))
     scheme, separator, _ = url.partition("://")
-    if not separator or scheme.endswith(("file", "local")):
+    if not separator or scheme in ("file", "local"):
         return url
     bare = _USER.sub("", _USER_WITH_MARKS.sub("", url))
     return (_WEB_OPTIONS if scheme.endswith(("http", "https")) else _OPTIONS).sub("", bare)

@@ -88,7 +88,7 @@ MISTAKES = {
     ),
     "a range without rows": (
         ["train", "--registry", "r", "--data", "LOG", "--since", "2030-01-01T00:00Z"],
-        "expected examples within --since and --until, found none",
+        "expected examples within --since and --until, and not within --late-by",
     ),
     "no registry": (
         ["train", "--data", "LOG"],

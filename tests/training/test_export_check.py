@@ -2,13 +2,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
 from ranker.bundles.registry import Registry
 from ranker.errors import BundleError
+from ranker.features.state.feature_state import PENDING_LABELS
+from tests.load_tests.judging.judged_log import SPEC, small_log
 from tests.ranker.small_spec import SMALL_SPEC
-from tests.training.toy import TOY_SPEC, toy_batch
+from tests.training.toy import TOY_SPEC, toy_batch, with_column
 from training.checkpoint import RunIdentity
 from training.loop import TrainingLoop
 from training.publish import publish
@@ -74,3 +77,24 @@ def test_implausible_numbers_are_refused_before_anything_is_added(
 
     assert registry.versions() == [kept]
     assert registry.current() == kept
+
+
+@pytest.mark.parametrize("last", [1, 40])
+def test_labels_that_are_missing_in_rows_that_wait_for_feedback_are_no_reason(
+    tmp_path: Path, last: int
+) -> None:
+    records = small_log().records
+    clicks = records.column("click").to_pylist()
+    records = with_column(records, "click", pa.array([*clicks[:-last], *[None] * last], pa.float64()))
+    loop = TrainingLoop(Trainer(SPEC, seed=0))
+    loop.run((SourceBatch(records.slice(start, 64), {}) for start in range(0, len(records), 64)), [])
+    waiting = loop.trainer.encoder.arrays()[PENDING_LABELS]
+    assert np.isnan(waiting).any()
+
+    registry = Registry(str(tmp_path))
+    assert publish(loop, registry, RUN) == registry.current()
+
+    waiting[0, 0] = np.inf
+    loop.trainer.encoder.load_arrays(loop.trainer.encoder.arrays() | {PENDING_LABELS: waiting})
+    with pytest.raises(BundleError, match=f"expected finite numbers in {PENDING_LABELS}, found"):
+        publish(loop, registry, RUN)

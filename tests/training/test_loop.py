@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from ranker.errors import NonFiniteLossError
@@ -96,3 +97,13 @@ def test_a_loop_that_is_to_stop_finishes_its_step_and_does_what_is_due_at_the_en
 
     assert done == [2 * toy_batch(0).num_rows]
     assert loop.offset == {"batch": 1}
+
+
+def test_examples_of_another_schema_take_the_place_of_those_remembered() -> None:
+    loop = TrainingLoop(Trainer(TOY_SPEC, seed=0))
+    whole = toy_batch(0)
+    more = whole.slice(0, 5).append_column("added", pa.array(range(5)))
+    loop.run([SourceBatch(whole, {}), SourceBatch(more, {})], [])
+
+    assert loop.recent is not None
+    assert loop.recent.equals(more)

@@ -170,7 +170,7 @@ def test_bounds_without_rows_leave_everything_as_it_was(tmp_path: Path) -> None:
     before = everything_in(tmp_path)
 
     with pytest.raises(
-        SourceError, match="records: expected examples within --since and --until, found none"
+        SourceError, match="records: expected examples within --since and --until, and not within --late-by"
     ):
         start(config(tmp_path, since_ms=int(TIMES[-1]) + 1))
 

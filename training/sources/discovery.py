@@ -11,7 +11,7 @@ found.
 
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 
@@ -82,6 +82,8 @@ def find_files(url: str) -> FoundFiles:
             if match not in found.hidden:
                 found.paths += _below(found, match) if filesystem.isdir(match) else [match]
         _drop_doubles(found)
+    except SourceError:
+        raise
     except LocationError as error:
         raise SourceError(str(error)) from error
     except Exception as error:  # every filesystem has errors of its own
@@ -123,7 +125,7 @@ def _below(found: FoundFiles, folder: str) -> Iterator[str]:
         yield from _below_local(found, folder)
         return
     for path in found.filesystem.find(folder):
-        if path.endswith(SUFFIX):
+        if _is_parquet(path):
             names = path.removeprefix(folder).strip("/").split("/")
             if any(map(is_hidden, names)):
                 found.hidden.append(path)
@@ -144,7 +146,7 @@ def _below_local(found: FoundFiles, root: str) -> Iterator[str]:
         for name in sorted(os.listdir(folder)):
             path = posixpath.join(folder, name)
             is_folder = os.path.isdir(path)
-            if not is_folder and not name.endswith(SUFFIX):
+            if not is_folder and not _is_parquet(name):
                 continue
             if is_hidden(name):
                 found.hidden.append(path)
@@ -155,14 +157,34 @@ def _below_local(found: FoundFiles, root: str) -> Iterator[str]:
 
 
 def _drop_doubles(found: FoundFiles) -> None:
-    """Sort the paths, and keep one of each local file: its own name if that was found."""
-    names: dict[str, str] = {}
-    local = isinstance(found.filesystem, LocalFileSystem)
-    real = {path: os.path.realpath(path) if local else path for path in found.paths}
-    for path in sorted(found.paths, key=lambda path: (real[path] != path, path)):
-        if names.setdefault(real[path], path) != path:
+    """Sort the paths, and keep one of each local file: its own name if that was found.
+
+    Raises:
+        SourceError: A path is no file, such as a pipe, which would be waited for for ever.
+    """
+    if not isinstance(found.filesystem, LocalFileSystem):
+        found.paths.sort()
+        return
+    names: dict[Hashable, str] = {}
+    for path in sorted(found.paths, key=lambda path: (os.path.realpath(path) != path, path)):
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise SourceError(f"{path}: expected a regular file, found a pipe or a device")
+        if names.setdefault(_identity(path), path) != path:
             found.doubles.append(path)
     found.paths = sorted(names.values())
+
+
+def _identity(path: str) -> Hashable:
+    """What all names of a local file share, those of hard links as well."""
+    try:
+        found = os.stat(path)
+    except OSError:  # reading it says what is wrong
+        return path
+    return found.st_dev, found.st_ino
+
+
+def _is_parquet(name: str) -> bool:
+    return name.lower().endswith(SUFFIX)
 
 
 def _some(paths: list[str]) -> str:

@@ -11,6 +11,7 @@ Shape letters: R rows, W words of a record, F labels, N numbers of a group, E en
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,12 @@ Labels = NDArray[np.float32]
 def _threads() -> ThreadPoolExecutor:
     """Features are replayed side by side: none changes what another reads; compiled code needs no lock."""
     return ThreadPoolExecutor(2, "feature-state")
+
+
+PENDING: Final = "_pending"
+"""The part of the state that holds rows whose feedback is not known yet."""
+PENDING_LABELS: Final = f"{PENDING}/labels"
+"""The name of their labels in the state, NaN where missing."""
 
 
 class FeatureState:
@@ -237,7 +244,7 @@ class FeatureState:
         """Everything, as named arrays of int64 and float32, for a checkpoint or a bundle."""
         parts = {name: tracker.state() for name, tracker in self._trackers.items()}
         # No feature has a name that begins so.
-        parts["_pending"] = self._pending.state()
+        parts[PENDING] = self._pending.state()
         parts["_applied"] = {"counts": np.array(list(self._applied.values()), np.int64)}
         return {
             f"{part}/{name}": array.view(np.int64) if array.dtype == np.uint64 else array
@@ -251,7 +258,7 @@ class FeatureState:
         for name, tracker in self._trackers.items():
             tracker.load(_part(state, name))
             types |= tracker.column_types
-        rows = _part(state, "_pending")
+        rows = _part(state, PENDING)
         self._pending = Pending()
         self._pending.load(
             {name: column.view(types.get(name, column.dtype)) for name, column in rows.items()}

@@ -95,3 +95,25 @@ def test_old_bundles_are_pruned(folder: Path) -> None:
     assert "would remove small-3" in run(folder, "prune", "--keep", "1", "--dry-run")
     assert json.loads(run(folder, "prune", "--keep", "1", "--json"))["removed"] == ["small-3"]
     assert Registry(str(folder)).versions() == ["small-1", "small-2", "small-4"]
+
+
+def test_bundles_are_listed_though_current_json_is_damaged_or_names_none_of_them(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for content, warning in (
+        (
+            b"{}",
+            "current.json: expected a version, found b'{}'; `watchnext bundles rollback VERSION` makes one",
+        ),
+        (b'{"version": "gone"}', "the current version is 'gone', which is not there"),
+    ):
+        (folder / "current.json").write_bytes(content)
+        found = json.loads(run(folder, "list", "--json"))
+        assert len(found) > 1
+        assert not any(entry["current"] for entry in found)
+        assert warning in caplog.text
+
+
+def test_what_is_no_registry_has_no_list(tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="expected a registry with a published bundle, found no current"):
+        run(tmp_path / "nowhere", "list")

@@ -135,5 +135,25 @@ def test_names_below_the_root_begin_where_a_glob_does(tmp_path: Path) -> None:
 
 
 def test_a_url_of_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(SourceError, match="nowhere://log: expected a folder or an fsspec URL"):
+    with pytest.raises(SourceError, match="nowhere://log: expected a file, folder or fsspec URL"):
         find_files("nowhere://log")
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.parquet")
+    for url in (tmp_path, tmp_path / "a.parquet", tmp_path / "*.parquet"):
+        with pytest.raises(SourceError, match=r"a\.parquet: expected a regular file, found a pipe"):
+            find_files(str(url))
+
+
+def test_a_file_with_two_names_is_read_once(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").touch()
+    os.link(tmp_path / "a.parquet", tmp_path / "b.parquet")
+    files = find_files(str(tmp_path))
+    assert files.paths == [f"{tmp_path}/a.parquet"]
+    assert files.doubles == [f"{tmp_path}/b.parquet"]
+
+
+def test_the_suffix_may_be_in_capitals(tmp_path: Path) -> None:
+    (tmp_path / "A.PARQUET").touch()
+    assert find_files(str(tmp_path)).paths == [f"{tmp_path}/A.PARQUET"]
