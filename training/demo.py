@@ -131,6 +131,7 @@ def ranked_table(body: dict[str, Any], answer: dict[str, Any]) -> Table:
         title=f"viewer {body['user']['id']}: {len(body['candidates'])} candidates, "
         f"{answer['took_ms']:.1f} ms",
         caption="prediction, and below it its contribution to the score"
+        + (f"\ndegraded: without {', '.join(answer['degraded'])}" if answer["degraded"] else "")
         + (f"\nthe {SHOWN_HEADS} heads that decide most" if len(spread) > SHOWN_HEADS else ""),
         box=box.SIMPLE_HEAD,
         show_edge=False,
