@@ -135,7 +135,16 @@ def answer_of(heads: list[str]) -> dict[str, object]:
         }
         for place in range(1, SHOWN_VIDEOS + 1)
     ]
-    return {"items": items, "took_ms": 12.34}
+    return {"items": items, "took_ms": 12.34, "degraded": []}
+
+
+def test_a_ranked_table_says_what_the_ranking_lacked() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    answer = answer_of(["click"]) | {"degraded": ["feature_store"]}
+
+    console.print(ranked_table({"user": {"id": "712"}, "candidates": [{}]}, answer))
+
+    assert "degraded: without feature_store" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_ranked_table_of_many_heads_fits_into_80_columns() -> None:
