@@ -140,7 +140,7 @@ def answer_of(heads: list[str]) -> dict[str, object]:
 
 def test_a_ranked_table_says_what_the_ranking_lacked() -> None:
     console = Console(file=io.StringIO(), width=80)
-    answer = answer_of(["click"]) | {"degraded": ["feature_store"]}
+    answer = answer_of([f"head_{number}" for number in range(9)]) | {"degraded": ["feature_store"]}
 
     console.print(ranked_table({"user": {"id": "712"}, "candidates": [{}]}, answer))
 
