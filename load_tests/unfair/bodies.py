@@ -27,6 +27,14 @@ def worst_bodies() -> Iterator[tuple[str, bytes]]:
     yield "1,000 candidates, each with other columns", _column_sets()
     yield "1,000 candidates with long lists", _candidates('"tags": [' + ", ".join(['"{}"'] * 30) + "]", 1)
     yield (
+        "1,000 unknown columns of 2,000 characters",
+        _request(context="{" + ",".join(f'"{number:02000}": 1' for number in range(1000)) + "}").encode(),
+    )
+    yield (
+        "integers of 1,000 digits",
+        _filled(lambda part: _request(context=f'{{"hour": [{part}]}}'), "1{:0999}"),
+    )
+    yield (
         "2,000 keys of 1,000 characters",
         _filled(lambda part: _request(context=f"{{{part}}}"), '"{:01000}": {{}}'),
     )
