@@ -28,7 +28,7 @@ def worst_bodies() -> Iterator[tuple[str, bytes]]:
     yield "1,000 candidates with long lists", _candidates('"tags": [' + ", ".join(['"{}"'] * 30) + "]", 1)
     yield (
         "1,000 unknown columns of 2,000 characters",
-        _request(context="{" + ",".join(f'"{number:02000}": 1' for number in range(1000)) + "}").encode(),
+        _request(context="{" + ",".join(f'"{number:x>2000}": 1' for number in range(1000)) + "}").encode(),
     )
     yield (
         "integers of 1,000 digits",
