@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ranker.errors import CheckpointError
+from ranker.event_times import time_text
 from ranker.features.encoder import EncoderState
 from ranker.files.whole import replacing
 from ranker.spec import RankerSpec
@@ -125,7 +126,13 @@ def restore(path: Path, loop: TrainingLoop, run: RunIdentity) -> Reached:
         raise CheckpointError(
             f"{path}: expected a checkpoint, found {' '.join(str(error).split())}"
         ) from error
-    for field in RunIdentity.model_fields:
+    learned_ms = reached.watermark_ms
+    if run.until_ms is not None and learned_ms is not None and run.until_ms <= learned_ms:
+        raise CheckpointError(
+            f"{path}: expected an end after what was learned, which is up to {time_text(learned_ms)}, "
+            f"found until_ms {run.until_ms} ({time_text(run.until_ms)})"
+        )
+    for field in RunIdentity.model_fields.keys() - {"until_ms"}:  # a later end takes nothing back
         expected, found = getattr(run, field), getattr(found_run, field)
         if expected != found:
             differs = f"expected {field} {expected!r}, found {found!r}"

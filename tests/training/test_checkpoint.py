@@ -150,7 +150,7 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("field", "change"),
-    [("source", "another log"), ("since_ms", None), ("until_ms", 17), ("seed", 6)],
+    [("source", "another log"), ("since_ms", None), ("seed", 6)],
 )
 def test_another_run_is_refused_by_the_field_that_differs(saved: Path, field: str, change: object) -> None:
     loop = fresh()
@@ -160,6 +160,17 @@ def test_another_run_is_refused_by_the_field_that_differs(saved: Path, field: st
         restore(saved, loop, RUN.model_copy(update={field: change}))
 
     assert everything(loop, saved.parent) == before
+
+
+def test_the_end_may_be_another_one_after_what_was_learned(saved: Path) -> None:
+    reached = restore(saved, fresh(), RUN)
+    assert reached.watermark_ms is not None
+    later = RUN.model_copy(update={"until_ms": reached.watermark_ms + 1})
+    assert restore(saved, fresh(), later) == reached
+
+    earlier = RUN.model_copy(update={"until_ms": reached.watermark_ms})
+    with pytest.raises(CheckpointError, match="expected an end after what was learned, which is up to"):
+        restore(saved, fresh(), earlier)
 
 
 def test_another_format_is_refused(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,6 +98,17 @@ def test_a_resumed_run_publishes_the_bundle_of_one_never_stopped(
     assert tables[0].num_rows > 4
 
 
+def test_a_run_goes_on_behind_its_end_as_if_it_had_had_none(tmp_path: Path) -> None:
+    whole = start(config(tmp_path / "whole"))
+    first = start(config(tmp_path / "other", until_ms=int(TIMES[192])))
+
+    second = start(config(tmp_path / "other", until_ms=int(TIMES[320]), resume=True))
+    third = start(config(tmp_path / "other", resume=True))
+
+    assert [first.new_rows, second.new_rows, third.new_rows] == [192, 128, 80]
+    assert weights(third) == weights(whole)
+
+
 def everything_in(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
