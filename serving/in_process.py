@@ -17,13 +17,14 @@ from ranker.events import USER_ID, VIDEO_ID
 from ranker.features.entity_ids import id_texts
 from ranker.features.record import RecordLayout, Words
 from ranker.features.values import FeatureValue
+from serving.answers import RankedVideo
 from serving.http.json_pointer import json_pointer
 from serving.http.validation_messages import validation_message
 from serving.model.encoded_request import EncodedRequest, FetchedRecords
 from serving.model.request_time import StateAges, request_time
 from serving.model.served_model import ServedModel
 from serving.ranked_list import chosen_policy, ranked_items
-from serving.schemas import RankedVideo, RankRequest
+from serving.requests import RankRequest
 
 CATALOGUE_BYTES: Final = 256_000_000
 Rows = Iterable[Mapping[str, FeatureValue]]

@@ -10,7 +10,7 @@ from ranker.errors import InvalidRequestError, Mistake, UnknownPolicyError
 from ranker.score.policy import ScorePolicies, ScorePolicy
 from ranker.score.terms import Floats
 from serving.http.json_pointer import json_pointer
-from serving.schemas import RankRequest
+from serving.requests import RankRequest
 
 
 def chosen_policy(policies: ScorePolicies, body: RankRequest) -> ScorePolicy:

@@ -21,7 +21,7 @@ from serving.model.request_time import StateAges, request_time
 from serving.model.served_model import ServedModel
 from serving.model.worker import ModelWorker
 from serving.ranked_list import chosen_policy, ranked_items
-from serving.schemas import RankRequest, RecordInput
+from serving.requests import RankRequest, RecordInput
 from serving.sync.feature_store import FeatureStore
 from serving.sync.hot_swap import HotSwap
 

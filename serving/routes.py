@@ -13,24 +13,23 @@ from ranker.features.entity_ids import id_text
 from ranker.features.kinds.cross import CrossFeature
 from ranker.features.kinds.learned import StateFeature
 from ranker.features.sides import Side
+from serving.answers import (
+    FeatureInfo,
+    Health,
+    ModelResponse,
+    RankResponse,
+    Readiness,
+    ScorePolicyInfo,
+    StateFeatureInfo,
+    TaskInfo,
+)
 from serving.http import problems
 from serving.http.deadline import Arrival
 from serving.http.endpoints import HEALTH, MODEL, RANK, READINESS, USER, USERS, VIDEO, VIDEOS
 from serving.http.json_body import JsonRoute
 from serving.http.problem_documents import described
 from serving.ranking import RankingService
-from serving.schemas import (
-    FeatureInfo,
-    Health,
-    ModelResponse,
-    RankRequest,
-    RankResponse,
-    Readiness,
-    RecordInput,
-    ScorePolicyInfo,
-    StateFeatureInfo,
-    TaskInfo,
-)
+from serving.requests import RankRequest, RecordInput
 
 router = APIRouter(route_class=JsonRoute)
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from ranker.errors import FeatureError, SourceError
 from ranker.features.entity_ids import id_texts
-from serving.schemas import RankRequest, RecordInput
+from serving.requests import RankRequest, RecordInput
 from training.sources.parquet import ParquetSource
 
 IDS = ["x", "x" * 300, "x" * 1024, "é" * 512, "😀" * 256, "a\0b", "a\0", " ", "712", 712, 0, -5, 2**63 - 1]

@@ -21,7 +21,7 @@ from ranker.features.values import FeatureValue
 from serving.http.json_pointer import json_pointer
 from serving.http.mistakes import Mistakes, Path
 from serving.http.turns import Steps, at_once
-from serving.schemas import RankRequest
+from serving.requests import RankRequest
 
 Columns = Mapping[str, FeatureValue]
 MAX_CACHED_LAYOUTS: Final = 256

@@ -26,7 +26,7 @@ from serving.model.encoded_request import EncodedRequest, FetchedRecords
 from serving.model.record_assembler import RecordAssembler
 from serving.model.served_model import ServedModel
 from serving.model.worker import ModelWorker
-from serving.schemas import RankRequest
+from serving.requests import RankRequest
 from serving.sync import state_follower
 from serving.sync.catalogue_follower import BLOCK_MS, CatalogueFollower
 from serving.sync.feature_store import FeatureStore

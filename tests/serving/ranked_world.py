@@ -6,7 +6,7 @@ from ranker.bundles.bundle import unpack
 from ranker.features.sides import Side
 from serving.model.encoded_request import EncodedRequest, FetchedRecords
 from serving.model.served_model import ServedModel
-from serving.schemas import RankRequest
+from serving.requests import RankRequest
 from tests.ranker.small_spec import SMALL_SPEC, random_records, request_of
 from tests.serving.small_ranker import packed_ranker
 

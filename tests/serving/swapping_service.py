@@ -11,7 +11,7 @@ from serving.http.metrics import Metrics
 from serving.http.service_time import ServiceTime
 from serving.model.encoded_request import EncodedRequest, FetchedRecords
 from serving.model.worker import ModelWorker
-from serving.schemas import RankRequest
+from serving.requests import RankRequest
 from serving.sync import hot_swap as module
 from serving.sync.deletions_follower import DeletionsFollower
 from serving.sync.feature_store import FeatureStore

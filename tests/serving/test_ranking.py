@@ -15,7 +15,7 @@ from serving.http.deadline import NO_DEADLINE, Arrival
 from serving.http.metrics import Metrics
 from serving.model.served_model import ServedModel
 from serving.ranking import RankingService
-from serving.schemas import RankRequest
+from serving.requests import RankRequest
 from tests.serving.metric_value import metric_value
 from tests.serving.small_ranker import SPEC, store_rows
 

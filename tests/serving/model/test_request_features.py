@@ -9,7 +9,7 @@ from ranker.features.record import RecordLayout
 from ranker.features.sides import Group
 from serving.model import request_features
 from serving.model.request_features import RequestReader
-from serving.schemas import RankRequest
+from serving.requests import RankRequest
 from tests.serving.small_ranker import SPEC
 
 ENCODER = Encoder(SPEC)

@@ -15,7 +15,7 @@ from serving.model import catalogue as catalogue_module
 from serving.model import served_model as module
 from serving.model.encoded_request import EncodedRequest, FetchedRecords
 from serving.model.served_model import ServedModel
-from serving.schemas import RankRequest
+from serving.requests import RankRequest
 from tests.ranker.small_spec import SMALL_SPEC, small_spec
 from tests.serving.ranked_world import RECORDS_SEEN, World, bundle_of, close
 

@@ -3,7 +3,7 @@ from pydantic import ValidationError
 
 from ranker.errors import InvalidRequestError
 from serving.http.turns import at_once
-from serving.schemas import RankRequest, RecordInput
+from serving.requests import RankRequest, RecordInput
 
 BODY = {"user": {"id": "u"}, "candidates": [{"id": "a"}]}
 
