@@ -4,8 +4,6 @@ import json
 import logging
 import signal
 import sys
-from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -19,20 +17,17 @@ from ranker.files.secrets import shown
 from ranker.networks.match_multiplications import with_kind
 from ranker.networks.model import RankingModel
 from ranker.networks.sharing.registry import kind_names
-from ranker.private_redis.server import default_home, store_url
 from ranker.spec_file import load_spec
-from ranker.store.connection import connect
+from training.console import results_console
 from training.demo import DemoConfig, run_demo
 from training.evaluate import FeatureMode
 from training.evaluate import evaluate as evaluate_bundle
-from training.load_features import load_features
+from training.feature_commands import features
 from training.options import (
     DataOption,
-    HomeOption,
     JsonOption,
     PlausibleSinceOption,
     PlausibleUntilOption,
-    RedisOption,
     RegistryOption,
     SinceOption,
     SourceOption,
@@ -41,7 +36,6 @@ from training.options import (
     parse_time,
     plausible_times,
 )
-from training.refresh_state import refresh_state
 from training.report import metrics_table
 from training.run import RunConfig, run
 from training.show import comparison_table, evaluation_table, sizes_table
@@ -52,7 +46,6 @@ from training.sources.simulated.write import write_simulation
 from training.stopping import StopSignals, resume_command
 
 app = typer.Typer()
-features = typer.Typer(help="Fill the feature store.")
 data = typer.Typer(help="Get public logs.")
 app.add_typer(features, name="features")
 app.add_typer(data, name="data")
@@ -102,7 +95,7 @@ def train(
 
     Checkpoints and metrics (Parquet, TensorBoard) go to REGISTRY/runs/NAME.
     """
-    console = _console()
+    console = results_console()
     if registry is None and not dry_run:
         raise UserError("--registry: expected a folder or fsspec URL to publish the bundle in, found none")
     config = RunConfig(
@@ -177,7 +170,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Judge a bundle on rows after its training, with 95 % intervals over viewers."""
-    console = _console()
+    console = results_console()
     report = evaluate_bundle(
         Registry(registry).read(bundle),
         open_source(data, source, plausible_times(plausible_since, plausible_until)),
@@ -195,82 +188,6 @@ def evaluate(
     console.print(evaluation_table(report))
     if baseline:
         console.print(comparison_table(report))
-
-
-@features.command()
-def load(
-    spec: SpecOption = "simulated",
-    data: DataOption = None,
-    source: SourceOption = None,
-    plausible_since: PlausibleSinceOption = None,
-    plausible_until: PlausibleUntilOption = None,
-    redis_url: RedisOption = None,
-    home: HomeOption = None,
-    restart: Annotated[
-        bool,
-        typer.Option(
-            "--restart", help="Begin at the first row instead of where an interrupted load stopped."
-        ),
-    ] = False,
-) -> None:
-    """Fill the feature store with a source's users and videos; running services take them up."""
-    console = _console()
-    times = plausible_times(plausible_since, plausible_until)
-    with store_url(redis_url, home or default_home()) as url, connect(url) as client:
-        opened = open_source(data, source, times)
-        loaded = load_features(client, load_spec(spec), opened, console, restart=restart)
-    resumed = f", {loaded.resumed_at:,} of them earlier" if loaded.resumed_at else ""
-    console.print(f"loaded {loaded.users:,} users and {loaded.videos:,} videos{resumed}")
-
-
-@features.command()
-def state(
-    registry: RegistryOption,
-    data: DataOption = None,
-    source: SourceOption = None,
-    since: SinceOption = None,
-    until: UntilOption = None,
-    plausible_since: PlausibleSinceOption = None,
-    plausible_until: PlausibleUntilOption = None,
-    redis_url: RedisOption = None,
-    home: HomeOption = None,
-    restart: Annotated[
-        bool,
-        typer.Option("--restart", help="Begin with the bundle's state instead of the store's newer one."),
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Bring rates, histories and ages up to date with a log; running services take them up within seconds.
-
-    Begins where the current bundle's training, or this command's last run, stopped: rows up to there are not
-    taken a second time. The weights stay as they are.
-    """
-    console = _console()
-    bundle = Registry(registry).read()
-    with store_url(redis_url, home or default_home()) as url, connect(url) as client:
-        refreshed = refresh_state(
-            client,
-            bundle,
-            open_source(data, source, plausible_times(plausible_since, plausible_until)),
-            console,
-            since_ms=parse_time(since, "--since"),
-            until_ms=parse_time(until, "--until"),
-            restart=restart,
-        )
-    if as_json:
-        console.print_json(json.dumps(asdict(refreshed)))
-        return
-    reached = "the beginning"
-    if refreshed.watermark_ms is not None:
-        reached = f"{datetime.fromtimestamp(refreshed.watermark_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    if not refreshed.size:
-        console.print(f"found no rows after {reached}: the store stays as it is", soft_wrap=True)
-        return
-    console.print(
-        f"took {refreshed.rows:,} rows up to {reached} in {refreshed.seconds:.1f} s; "
-        f"stored {refreshed.keys:,} keys, {refreshed.size / 1e6:,.2f} MB",
-        soft_wrap=True,
-    )
 
 
 @data.command()
@@ -319,7 +236,7 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="Stop after the first rankings.")] = False,
 ) -> None:
     """From a log to a ranking: train, export, serve, rank, and keep serving."""
-    console = _console()
+    console = results_console()
     # exit by an exception, so that the demo stops the service that it started
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     times = plausible_times(plausible_since, plausible_until)
@@ -333,9 +250,3 @@ def _sizes(config: RunConfig, kind: str) -> dict[str, int]:
         "embedding_parameters": sum(table.numel() for table in model.embedding.tables.values()),
         "multiplications": model.multiplications,
     }
-
-
-def _console() -> Console:
-    """Return the console for results; the log goes to standard error, so that --json prints only JSON."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    return Console()
