@@ -31,6 +31,7 @@ UntilOption = Annotated[str | None, typer.Option(help="Event time to stop before
 PlausibleSinceOption = Annotated[
     str | None,
     typer.Option(
+        envvar="WATCHNEXT_PLAUSIBLE_SINCE",
         help="First plausible event time, ISO 8601 with an offset; 2000-01-01T00:00Z if left out. "
         "A log with an earlier one is refused."
     ),
@@ -38,6 +39,7 @@ PlausibleSinceOption = Annotated[
 PlausibleUntilOption = Annotated[
     str | None,
     typer.Option(
+        envvar="WATCHNEXT_PLAUSIBLE_UNTIL",
         help="First implausible event time, ISO 8601 with an offset; a day from now if left out. "
         "A log with it or a later one is refused."
     ),
