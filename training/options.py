@@ -33,7 +33,7 @@ PlausibleSinceOption = Annotated[
     typer.Option(
         envvar="WATCHNEXT_PLAUSIBLE_SINCE",
         help="First plausible event time, ISO 8601 with an offset; 2000-01-01T00:00Z if left out. "
-        "A log with an earlier one is refused."
+        "A log with an earlier one is refused.",
     ),
 ]
 PlausibleUntilOption = Annotated[
@@ -41,7 +41,7 @@ PlausibleUntilOption = Annotated[
     typer.Option(
         envvar="WATCHNEXT_PLAUSIBLE_UNTIL",
         help="First implausible event time, ISO 8601 with an offset; a day from now if left out. "
-        "A log with it or a later one is refused."
+        "A log with it or a later one is refused.",
     ),
 ]
 RedisOption = Annotated[

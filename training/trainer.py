@@ -175,6 +175,10 @@ class Trainer:
             task.name for task, loss in zip(self.spec.tasks, heads.tolist(), strict=True) if loss - loss != 0
         ]
         times = batch.column(TIME_MS)
+        weights = self._weights(batch)
+        if weights is not None and np.isinf(weights).any():
+            row = int(np.isinf(weights).argmax())
+            broken = [f"{', '.join(broken)}, of an infinite '{WEIGHT}' at time_ms {times[row]},"]
         raise NonFiniteLossError(
             f"expected a finite loss, found {', '.join(broken) or 'the sum'} not finite in rows "
             f"{self.rows} to {self.rows + batch.num_rows - 1} of the source "

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from ranker.errors import SourceError
+from ranker.errors import NonFiniteLossError, SourceError
 from ranker.labels.matrix import label_matrix
 from tests.training.toy import TOY_SPEC, calm, toy_batch, weights_of, with_column
 from training.trainer import Trainer
@@ -96,3 +96,9 @@ def test_labels_of_any_numeric_type_are_read(kind: pa.DataType) -> None:
 def test_labels_beyond_float32s_integers_are_rounded_not_refused() -> None:
     batch = with_column(toy_batch(0, rows=2), "watch_time", [2**24 + 1, 0])
     assert label_matrix(batch, TOY_SPEC.feedback)[0, 1] == 2**24
+
+
+def test_an_infinite_weight_is_named_by_the_loss_that_it_breaks() -> None:
+    batch = with_column(toy_batch(0), "weight", np.where(np.arange(256) == 7, np.inf, 1.0))
+    with pytest.raises(NonFiniteLossError, match=r"of an infinite 'weight' at time_ms 7, not finite"):
+        Trainer(TOY_SPEC, seed=0).step(batch)
