@@ -150,12 +150,14 @@ async def model(ranking: Ranking) -> ModelResponse:
     )
 
 
+@router.head(HEALTH.path, include_in_schema=False)
 @router.get(HEALTH.path)
 async def healthz() -> Health:
     """Whether the process answers."""
     return Health()
 
 
+@router.head(READINESS.path, include_in_schema=False)
 @router.get(READINESS.path, responses=described(503))
 async def readyz(ranking: Ranking) -> Readiness:
     """Whether requests are ranked, and whether the feature store answers.
