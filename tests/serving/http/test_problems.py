@@ -40,7 +40,6 @@ def check_problem(response, status, slug):
         b'{"user": "\\ud800"}',
         b'{"user": "\x00"}',
         b"[" * 50_000,
-        b"9" * 5_000,
         json.dumps(BODY).encode("utf-16"),
     ],
     ids=lambda content: repr(content[:20]),
