@@ -11,14 +11,20 @@ from training.stopping import SAID, StopSignals, resume_command
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_is_noted_and_handlers_are_given_back(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    with StopSignals() as stop:
-        assert not stop.asked()
-        os.kill(os.getpid(), number)
-        assert stop.asked()
-        assert stop.number == number
-    assert signal.getsignal(number) == before
-    assert signal.set_wakeup_fd(-1) == -1
+    def before(*_: object) -> None:
+        """Not called; under nohup the system would have SIGHUP ignored."""
+
+    earlier = signal.signal(number, before)
+    try:
+        with StopSignals() as stop:
+            assert not stop.asked()
+            os.kill(os.getpid(), number)
+            assert stop.asked()
+            assert stop.number == number
+        assert signal.getsignal(number) == before
+        assert signal.set_wakeup_fd(-1) == -1
+    finally:
+        signal.signal(number, earlier)
 
 
 WAITS = """
