@@ -121,11 +121,6 @@ class BinaryTask(Task, BinaryLabel):
 
     kind: Literal["binary"]
 
-    @property
-    def plausible_range(self) -> tuple[float, float]:
-        """0 to 1."""
-        return self.value_range
-
 
 def _pair(interval: Interval) -> Pair | None:
     return (interval.low, interval.high) if np.isfinite(interval.low) else None

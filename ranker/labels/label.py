@@ -5,6 +5,7 @@ A kind's methods treat the columns of labels that are alike (see `Label.treatmen
 Shape letters: B rows, K labels that are alike, N rows with a label.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -174,9 +175,12 @@ class Task(Label):
     )
 
     @property
-    @abstractmethod
     def plausible_range(self) -> tuple[float, float] | None:
-        """The least and the greatest label that is learned as it is; None to follow the stream."""
+        """The least and the greatest label that is learned as it is; None to follow the stream.
+
+        By default `value_range`, where that has two ends.
+        """
+        return self.value_range if all(map(math.isfinite, self.value_range)) else None
 
 
 HEAD_KEYS: Final = frozenset(Task.model_fields) - frozenset(Label.model_fields) | {"plausible"}
