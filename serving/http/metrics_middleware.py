@@ -11,6 +11,8 @@ from serving.http.metrics import Metrics
 class MetricsMiddleware:
     """Counts and times answers, and times the phase `respond` of a request whose `state.scored` is set.
 
+    Sets `state.status`.
+
     Args:
         app: What answers.
         metrics: Counts.
@@ -32,7 +34,7 @@ class MetricsMiddleware:
         async def send_noting(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status = scope["state"]["status"] = message["status"]
             await send(message)
 
         try:

@@ -167,8 +167,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._silent_bytes = 0
 
     def on_response_complete(self) -> None:
-        """Bound the time of the rest of a request that was answered before it had come."""
+        """Bound the time of what is left of a request that was answered early; pause after a refusal."""
+        refused = self.cycle.scope["state"].get("status") == 503
         super().on_response_complete()
+        if refused and not self.transport.is_closing():
+            self._pause()
+            self.flow.hold()
         still_comes = self._in_message and not self._in_head and self.cycle.response_complete
         if still_comes and not self.transport.is_closing():
             self._close_after(REST_TIMEOUT_S)
