@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import pytest
 from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
 
 from serving.http import middleware, protocol
 from serving.settings import ServingSettings
@@ -25,6 +26,10 @@ def client():
     @app.post("/v1/users")
     async def echo(request: Request):
         return {"body": (await request.body()).decode(), "headers": request.headers.keys()}
+
+    @app.put("/v1/users")
+    async def refuse():
+        return JSONResponse({}, status_code=503)
 
     @app.get("/v1/model")
     async def slow():
@@ -267,3 +272,19 @@ def test_requests_sent_at_once_do_not_fill_the_memory(client, monkeypatch):
         for _ in range(200):
             assert read_answer(connection)[0] == 200
     assert max(waiting) < 12
+
+
+def test_after_a_refusal_a_connection_is_not_read_for_a_while(client, monkeypatch):
+    """A client that asks again at once, in a loop, would take most of the event loop's time."""
+    monkeypatch.setattr(protocol, "REFUSED_PAUSE_S", 0.5)
+    with connected(client) as refused, connected(client) as other:
+        refused.sendall(head(first=b"PUT /v1/users HTTP/1.1"))
+        assert read_answer(refused)[0] == 503
+        refused.sendall(head())
+        refused.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            refused.recv(1)
+        other.sendall(head())
+        assert read_answer(other)[0] == 200
+        refused.settimeout(10)
+        assert read_answer(refused)[0] == 200
