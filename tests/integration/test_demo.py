@@ -69,7 +69,7 @@ def test_it_ends_with_ranked_videos_and_a_chart_and_leaves_nothing_running(log: 
     assert ranks == [*range(1, SHOWN_VIDEOS + 1)] * REQUESTS
     assert shown.count("prediction, and below it its contribution to the score") == REQUESTS
     assert "…" not in shown
-    to_be_copied = (str(tmp_path), str(log), "curl -s ")
+    to_be_copied = (str(tmp_path), str(log), "curl -s ", "/watchnext train ")
     assert [line for line in lines if len(line) > 80 and not any(part in line for part in to_be_copied)] == []
     assert plt.imread(tmp_path / "out" / "auc.png").shape[1] > 1000
     assert "/docs" not in shown  # nothing that was stopped is pointed at
