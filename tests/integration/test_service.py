@@ -130,7 +130,8 @@ def test_a_malformed_request_is_answered_with_the_place(client, changes, pointer
     [
         (b"{", "application/json", 400),
         (b'{"user": NaN}', "application/json", 400),
-        (b"[" * 100_000, "application/json", 400),
+        (b"[" * 50_000, "application/json", 400),
+        (b"[" * 100_000, "application/json", 413),
         (b" " * (2 * 1024 * 1024 + 1), "application/json", 413),
         (b"user=712", "application/x-www-form-urlencoded", 415),
     ],
