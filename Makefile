@@ -10,7 +10,7 @@
 #                                                  speed and memory of features that learn from the stream
 #   make fuzz                                      every endpoint, tens of thousands of made-up requests
 #   make docs                                      the documentation as pages, in site/
-#   make soak [MINUTES=60]                         hours of load with hot swaps, Redis restarts and a corrupt bundle
+#   make soak [MINUTES=60]                         an hour of load while bundles, registry, Redis and clients misbehave
 #
 # QUICK=1 keeps bench, quality, fuzz and soak under five minutes each.
 
@@ -39,15 +39,15 @@ docs: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m load_tests.model_time
-	$(BIN)/python -m load_tests.agreement $(if $(DATA),--data $(DATA))
+	$(BIN)/python -m load_tests.agreement $(if $(DATA),--data '$(DATA)')
 	$(BIN)/python -m load_tests.ranking_speed
 
 bench-training: $(VENV)/.dev
 	$(BIN)/python -m load_tests.training_speed
 
 quality: $(VENV)/.dev
-	$(BIN)/python -m load_tests.quality $(if $(DATA),--data $(DATA))
-	$(BIN)/python -m load_tests.state_speed $(if $(DATA),--data $(DATA))
+	$(BIN)/python -m load_tests.quality $(if $(DATA),--data '$(DATA)')
+	$(BIN)/python -m load_tests.state_speed $(if $(DATA),--data '$(DATA)')
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m load_tests.fuzz

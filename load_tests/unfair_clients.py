@@ -13,7 +13,7 @@ Serves the reference ranker (`ranking/reference.py`), with one process and witho
 - 10 times the maximum, evenly, with 250 ms to answer: what is answered in time.
 
 Other checkouts of this repository can be measured in the same run, for comparison. The results are written to
-unfair_clients.json and .md in the output folder.
+unfair_clients.json and .md in the output folder; QUICK=1 has shorter loads, and writes only with --out.
 """
 
 import argparse
@@ -28,7 +28,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from load_tests.environment import ROOT
 from load_tests.machine import machine
@@ -36,14 +35,13 @@ from load_tests.ranking.measure import Figures, MemoryWatch, load
 from load_tests.ranking.process import Running, free_port, running
 from load_tests.ranking.reference import reference_spec
 from load_tests.ranking.world import CANDIDATES, World, make_world
-from load_tests.unfair.attacks import endless_trailers, heads_without_bodies
+from load_tests.unfair.attacks import HEADS, TRAILERS, endless_trailers, heads_without_bodies
 from load_tests.unfair.bodies import worst_bodies
 from load_tests.unfair.probe import Probe
+from ranker.files.whole import write_whole
 from ranker.private_redis.server import private_server
 
 TIMEOUT_MS: Final = 250
-HEADS: Final = 32
-TRAILERS: Final = 2
 OVERLOAD: Final = 10
 
 
@@ -58,10 +56,6 @@ class Service:
 
     def __init__(self, service: Running, world: World, seconds: float) -> None:
         self._service, self._world, self._seconds = service, world, seconds
-        parts = urlsplit(service.url)
-        assert parts.hostname
-        assert parts.port
-        self._address = (parts.hostname, parts.port)
 
     def measure(self) -> Figures:
         """Take all figures."""
@@ -84,14 +78,14 @@ class Service:
         with (
             MemoryWatch(self._service) as memory,
             self._probe() as probe,
-            endless_trailers(self._address, TRAILERS),
+            endless_trailers(self._service.address, TRAILERS),
         ):
             time.sleep(self._seconds)
         growth = (memory.max_bytes - before) / 1e6
         return {"longest_ms": round(probe.longest_ms, 1), "growth_mb": round(growth, 1)}
 
     def _heads(self) -> float:
-        with heads_without_bodies(self._address, HEADS):
+        with heads_without_bodies(self._service.address, HEADS):
             begun = time.perf_counter()
             while self._service.ask(self._body())[0] != 200:
                 time.sleep(0.02)
@@ -128,7 +122,7 @@ class Service:
         return json.dumps(self._world.requests[0]).encode()
 
     def _probe(self) -> Probe:
-        return Probe(*self._address)
+        return Probe(*self._service.address)
 
     @contextmanager
     def _client_beside(self, requests: Path, *more: str) -> Iterator[None]:
@@ -137,8 +131,8 @@ class Service:
         client = [sys.executable, "-m", "load_tests.ranking.client", "--url", self._service.url, *more]
         times = ["--warm-up", "0", "--seconds", str(self._seconds + 600)]
         with subprocess.Popen([*client, *times, "--requests", requests, "--out", out], cwd=ROOT) as process:
-            time.sleep(1)
             try:
+                time.sleep(1)
                 yield
             finally:
                 process.kill()
@@ -156,11 +150,14 @@ def markdown(report: dict[str, Any]) -> str:
         "# Unfair clients",
         "",
         f"{report['when']}, {report['machine']['cpu']}, {report['machine']['cores']} cores, which the "
-        "clients share with the service.",
+        f"clients share with the service; {report['seconds']:.0f} s a load.",
         "",
         "| | " + " | ".join(labels) + " |",
         "| --- |" + " --- |" * len(labels),
-        row("longest silence over all bodies, ms", lambda f: worst_silence(f["silence_ms"])),
+        row(
+            "longest silence over all bodies, ms",
+            lambda f: max(each["longest_ms"] for each in f["silence_ms"].values()),
+        ),
         row("two endless trailers: longest silence, ms", lambda f: f["trailers"]["longest_ms"]),
         row("two endless trailers: growth of memory, MB", lambda f: f["trailers"]["growth_mb"]),
         row(f"{HEADS} heads without bodies: another client waits, s", lambda f: f["heads_wait_s"]),
@@ -182,23 +179,19 @@ def markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def worst_silence(silences: dict[str, dict[str, Any]]) -> float:
-    """The longest one."""
-    return max(each["longest_ms"] for each in silences.values())
-
-
 def main() -> None:
     """Measure every checkout, and write the results."""
     arguments = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     arguments.add_argument("--checkout", action="append", default=[], metavar="LABEL=FOLDER")
-    arguments.add_argument("--seconds", type=float, default=3 if os.environ.get("QUICK") == "1" else 10)
-    arguments.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    quick = os.environ.get("QUICK") == "1"
+    arguments.add_argument("--seconds", type=float, default=3 if quick else 10)
+    arguments.add_argument("--out", type=Path, default=None if quick else Path(__file__).parent / "results")
     given = arguments.parse_args()
     checkouts = dict(each.split("=", 1) for each in given.checkout) | {"this": str(ROOT)}
     report: dict[str, Any] = {"when": datetime.now(UTC).isoformat(timespec="minutes"), "machine": machine()}
-    report["checkouts"] = {}
+    report |= {"seconds": given.seconds, "checkouts": {}}
     with tempfile.TemporaryDirectory(prefix="unfair-") as folder:
         world = make_world(Path(folder), reference_spec(8))
         with private_server(world.home) as url:
@@ -212,9 +205,10 @@ def main() -> None:
                 with running(command, port, {"PYTHONPATH": checkout}, log, first) as service:
                     report["checkouts"][label] = Service(service, world, given.seconds).measure()
                 print(label, json.dumps(report["checkouts"][label]), flush=True)
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "unfair_clients.json").write_text(json.dumps(report, indent=2) + "\n")
-    (given.out / "unfair_clients.md").write_text(markdown(report))
+    if given.out is not None:
+        given.out.mkdir(parents=True, exist_ok=True)
+        write_whole(given.out / "unfair_clients.json", (json.dumps(report, indent=2) + "\n").encode())
+        write_whole(given.out / "unfair_clients.md", markdown(report).encode())
     print("\n" + markdown(report))
 
 

@@ -14,6 +14,7 @@ import typer
 from ranker.device import choose_device
 from ranker.errors import UserError
 from ranker.files.location import local_path
+from ranker.options import HomeOption, RedisOption, RegistryOption
 from ranker.private_redis.server import default_home, store_url
 from serving.app import create_app
 from serving.http.auth import ApiKey, fresh_key, hashed
@@ -37,32 +38,13 @@ app.add_typer(keys_app, name="keys")
 
 @app.command()
 def serve(
-    registry: Annotated[
-        str,
-        typer.Option(
-            envvar="WATCHNEXT_REGISTRY", help="Folder or fsspec URL that `watchnext train` exported to."
-        ),
-    ],
+    registry: RegistryOption,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every one.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(metavar="PORT", min=0, max=65535, help="Port to listen on; 0 for any free one.")
     ] = 8000,
-    redis_url: Annotated[
-        str | None,
-        typer.Option(
-            envvar="WATCHNEXT_REDIS_URL",
-            help="Redis server with the features; by default a private one in the data folder.",
-        ),
-    ] = None,
-    home: Annotated[
-        Path | None,
-        typer.Option(
-            parser=local_path,
-            metavar="FOLDER",
-            envvar="WATCHNEXT_HOME",
-            help="Data folder of the private Redis.  [default: ~/.local/share/watchnext]",
-        ),
-    ] = None,
+    redis_url: RedisOption = None,
+    home: HomeOption = None,
     api_keys: Annotated[
         Path | None,
         typer.Option(

@@ -17,6 +17,7 @@ from ranker.files.secrets import shown
 from ranker.networks.match_multiplications import with_kind
 from ranker.networks.model import RankingModel
 from ranker.networks.sharing.registry import kind_names
+from ranker.options import JsonOption, RegistryOption
 from ranker.spec_file import load_spec
 from training.console import results_console
 from training.demo import DemoConfig, run_demo
@@ -25,10 +26,8 @@ from training.evaluate import evaluate as evaluate_bundle
 from training.feature_commands import features
 from training.options import (
     DataOption,
-    JsonOption,
     PlausibleSinceOption,
     PlausibleUntilOption,
-    RegistryOption,
     SinceOption,
     SourceOption,
     SpecOption,

@@ -177,7 +177,7 @@ def _gather(
             encoded = encoder.encode_examples(batch, labels=labels[-1] if live else None)
             output = bundle.model(encoded.to(bundle.model.device))
         judged += batch.num_rows
-        progress.update(judged, batch.column(TIME_MS)[-1].as_py())
+        progress.update(judged, last_ms)
         predictions.append(natural_units(output, bundle.spec.tasks))
         viewers.append(batch.column(USER_ID).cast(pa.large_string()))
         if baseline is not None:

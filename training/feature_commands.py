@@ -2,12 +2,13 @@
 
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from ranker.bundles.registry import Registry
+from ranker.event_times import time_text
+from ranker.options import HomeOption, JsonOption, RedisOption, RegistryOption
 from ranker.private_redis.server import default_home, store_url
 from ranker.spec_file import load_spec
 from ranker.store.connection import connect
@@ -15,12 +16,8 @@ from training.console import results_console
 from training.load_features import load_features
 from training.options import (
     DataOption,
-    HomeOption,
-    JsonOption,
     PlausibleSinceOption,
     PlausibleUntilOption,
-    RedisOption,
-    RegistryOption,
     SinceOption,
     SourceOption,
     SpecOption,
@@ -99,7 +96,7 @@ def state(
         return
     reached = "the beginning"
     if refreshed.watermark_ms is not None:
-        reached = f"{datetime.fromtimestamp(refreshed.watermark_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        reached = time_text(refreshed.watermark_ms)
     if not refreshed.size:
         console.print(f"found no rows after {reached}: the store stays as it is", soft_wrap=True)
         return

@@ -1,15 +1,13 @@
-"""The options that several commands of training have in common."""
+"""The options that several commands of training have in common, beside those of `ranker/options.py`."""
 
 import time
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ranker.errors import UserError
 from ranker.event_times import TimeRange
-from ranker.files.location import local_path
 
 SpecOption = Annotated[
     str, typer.Option(envvar="WATCHNEXT_SPEC", help="A preset (kuairand, simulated) or a .yaml file.")
@@ -22,9 +20,6 @@ DataOption = Annotated[
 ]
 SourceOption = Annotated[
     str | None, typer.Option(help="kuairand, parquet or simulated; recognised from --data if left out.")
-]
-RegistryOption = Annotated[
-    str, typer.Option(envvar="WATCHNEXT_REGISTRY", help="Folder or fsspec URL where bundles are kept.")
 ]
 SinceOption = Annotated[str | None, typer.Option(help="First event time, ISO 8601 with an offset.")]
 UntilOption = Annotated[str | None, typer.Option(help="Event time to stop before, ISO 8601 with an offset.")]
@@ -43,25 +38,6 @@ PlausibleUntilOption = Annotated[
         help="First implausible event time, ISO 8601 with an offset; a day from now if left out. "
         "A log with it or a later one is refused.",
     ),
-]
-RedisOption = Annotated[
-    str | None,
-    typer.Option(
-        envvar="WATCHNEXT_REDIS_URL",
-        help="A Redis server; without it, a private one with its data in --home.",
-    ),
-]
-HomeOption = Annotated[
-    Path | None,
-    typer.Option(
-        parser=local_path,
-        metavar="FOLDER",
-        envvar="WATCHNEXT_HOME",
-        help="The private Redis server's data folder.",
-    ),
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", envvar="WATCHNEXT_JSON", help="Print JSON instead of tables.")
 ]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
@@ -79,22 +79,18 @@ class Pace:
         return f"{100 * done:.0f} %, {duration(left_s)} left"
 
 
-class Progress:
-    """Shows a pass over rows; a context manager.
+class Display:
+    """Shows how far something has come, if that was not said just now; a context manager.
 
     Args:
-        console: Where to show it, if that is a terminal.
-        what: What the rows are, such as `users`.
-        span: Gives the event times to go through; None for rows without an end that is known.
+        console: Where to show it, if that is a terminal; it changes in its place.
+        live: Whether to show it there. Elsewhere a line goes to the log every few seconds.
     """
 
-    def __init__(self, console: Console, what: str, span: Callable[[], Span | None] = lambda: None) -> None:
-        self._what = what
-        self._live = (
-            Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-        )
-        self._began = self._said = time.monotonic()
-        self._pace = Pace(span, self._began)
+    def __init__(self, console: Console, *, live: bool = True) -> None:
+        shows = live and console.is_terminal
+        self._live = Live(console=console, auto_refresh=False, transient=True) if shows else None
+        self._said = float("-inf") if shows else time.monotonic()
 
     def __enter__(self) -> Self:
         if self._live:
@@ -107,6 +103,48 @@ class Progress:
         if self._live:
             self._live.stop()
 
+    def update(self, line: Callable[[float], str], below: Callable[[], RenderableType] = str) -> None:
+        """Show a line.
+
+        Args:
+            line: Gives the line at a time, `time.monotonic()`.
+            below: Gives what is shown below it on a terminal.
+        """
+        now = time.monotonic()
+        if now - self._said < (REFRESH_S if self._live else LOG_S):
+            return
+        self._said = now
+        if self._live:
+            headline = Text(line(now), style="bold")
+            self._live.update(Group(headline, below()), refresh=True)
+        else:
+            logger.info("%s", line(now))
+
+
+class Progress:
+    """Shows a pass over rows; a context manager.
+
+    Args:
+        console: Where to show it, if that is a terminal.
+        what: What the rows are, such as `users`.
+        span: Gives the event times to go through; None for rows without an end that is known.
+    """
+
+    def __init__(self, console: Console, what: str, span: Callable[[], Span | None] = lambda: None) -> None:
+        self._what = what
+        self._display = Display(console)
+        self._began = time.monotonic()
+        self._pace = Pace(span, self._began)
+
+    def __enter__(self) -> Self:
+        self._display.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._display.__exit__(kind, error, trace)
+
     def update(self, rows: int, reached_ms: int | None = None) -> None:
         """Say how far the pass has come, if it was not said just now.
 
@@ -114,17 +152,13 @@ class Progress:
             rows: Rows that are done.
             reached_ms: Event time of the last of them.
         """
-        now = time.monotonic()
-        if now - self._said < (REFRESH_S if self._live else LOG_S):
-            return
-        self._said = now
-        rate = rows / max(now - self._began, 1e-9)
-        parts = [f"{rows:,} {self._what}", f"{rate:,.0f} a second", self._pace.remaining(reached_ms, now)]
-        line = "   ".join(part for part in parts if part)
-        if self._live:
-            self._live.update(Text(line), refresh=True)
-        else:
-            logger.info("%s", line)
+
+        def line(now: float) -> str:
+            rate = rows / max(now - self._began, 1e-9)
+            parts = [f"{rows:,} {self._what}", f"{rate:,.0f} a second", self._pace.remaining(reached_ms, now)]
+            return "   ".join(part for part in parts if part)
+
+        self._display.update(line)
 
 
 def duration(seconds: float) -> str:

@@ -1,7 +1,6 @@
 """What a run shows while it goes: a table or log lines, TensorBoard events, and the metrics as Parquet."""
 
 import contextlib
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -12,18 +11,14 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich import box
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 from torch.utils.tensorboard import SummaryWriter
 
 from ranker.files.whole import naming, replacing
 from ranker.metrics.intervals import auc_margin
-from training.progress import LOG_S, Pace, Span
+from training.progress import Display, Pace, Span
 from training.trainer import Trainer
-
-logger = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.parquet"
 FEW_ROWS = 1_000
@@ -57,34 +52,24 @@ class Report:
         self._written = trainer.metrics.closed
         with naming(folder):
             self._writer = SummaryWriter(str(folder), purge_step=self._written)
-        shows = live and console.is_terminal
-        self._live = Live(console=console, auto_refresh=False, transient=True) if shows else None
+        self._display = Display(console, live=live)
         self._started, self._start_rows = time.monotonic(), trainer.rows
-        self._logged = self._started
         self._pace = Pace(span, self._started)
 
     def __enter__(self) -> Self:
-        if self._live:
-            self._live.start()
+        self._display.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._live:
-            self._live.stop()
+        self._display.__exit__(kind, error, trace)
         with contextlib.suppress(OSError) if error else naming(self._folder):
             self._writer.close()
 
     def update(self) -> None:
-        """Show how far the trainer has come."""
-        now = time.monotonic()
-        if self._live:
-            headline = Text(self._headline(now), style="bold")
-            self._live.update(Group(headline, metrics_table(self._trainer)), refresh=True)
-        elif now - self._logged >= LOG_S:
-            self._logged = now
-            logger.info("%s", self._headline(now))
+        """Show how far the trainer has come, if that was not shown just now."""
+        self._display.update(self._headline, lambda: metrics_table(self._trainer))
 
     def write(self) -> None:
         """Write the finished windows: the new ones for TensorBoard, those that are kept as Parquet.

@@ -22,7 +22,7 @@ from ranker.spec import RankerSpec
 from training.checkpoint import RunIdentity, restore, save
 from training.located import located
 from training.loop import Every, TrainingLoop
-from training.progress import REFRESH_S, event_span
+from training.progress import event_span
 from training.publish import publish, version_of
 from training.report import METRICS_FILE, Report
 from training.sources.base import Source, SourceBatch
@@ -128,9 +128,10 @@ def run(
         remove_leftovers(folder / METRICS_FILE)
         registry.check_writable()
         loop, new_rows = _learned(config, console, live, stop or contextlib.nullcontext())
-        version = version_of(loop, config.identity)
-        if not new_rows and version in registry.versions():
-            return RunResult(version, loop.trainer, new_rows, published=False)
+        if not new_rows:
+            version = version_of(loop, config.identity)
+            if version in registry.versions():
+                return RunResult(version, loop.trainer, new_rows, published=False)
         return RunResult(publish(loop, registry, config.identity), loop.trainer, new_rows, published=True)
 
 
@@ -160,7 +161,7 @@ def _learned(
                 loop.run(
                     batches,
                     [
-                        Every(report.update, seconds=REFRESH_S),
+                        Every(report.update, rows=1),
                         Every(checkpoint, rows=spec.training.checkpoint_rows, at_end=True),
                     ],
                     stop=signals.asked if signals else lambda: False,

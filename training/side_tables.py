@@ -1,7 +1,6 @@
 """Tables without times beside a log, which may tell what happened after a row of the log."""
 
-from datetime import UTC, datetime
-
+from ranker.event_times import time_text
 from ranker.features.sides import Side
 from ranker.spec import RankerSpec
 from training.sources.base import Source
@@ -27,11 +26,7 @@ def younger_columns(spec: RankerSpec, source: Source, last_ms: int) -> tuple[str
         if read and table.as_of_ms > last_ms:
             found.append(
                 f"{table.where}: expected a table that was made before the rows that are judged, which end "
-                f"at {_time(last_ms)}, found one of {_time(table.as_of_ms)}: what it says of "
+                f"at {time_text(last_ms)}, found one of {time_text(table.as_of_ms)}: what it says of "
                 f"{', '.join(read)} may be known only since"
             )
     return tuple(found)
-
-
-def _time(time_ms: int) -> str:
-    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"

@@ -39,6 +39,12 @@ class Running:
     process: psutil.Process
     key: str | None = None
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        host, _, port = self.url.removeprefix("http://").rpartition(":")
+        return host, int(port)
+
     def family(self) -> list[psutil.Process]:
         """Return all processes of the service."""
         with suppress(psutil.NoSuchProcess):

@@ -19,7 +19,7 @@ from load_tests.environment import ROOT
 from load_tests.ranking.process import Running
 from load_tests.ranking.world import World
 from load_tests.soaking.bundles import Files, write_damaged
-from load_tests.soaking.faults import bodies, deleted, heads, registry_hung, trailers, undecodable
+from load_tests.soaking.faults import bodies, heads, registry_hung, trailers, undecodable
 from load_tests.soaking.redis_server import RedisServer
 from load_tests.soaking.stream import Ranked, Stream
 from ranker.bundles.registry import Registry
@@ -53,7 +53,7 @@ SCHEDULE: Final = (
     "registry_hung",
     "state",
     "swap_other_records",
-    "undecodable",
+    "swap_undecodable",
     "write",
     "swap",
     "redis_paused",
@@ -140,11 +140,11 @@ class Stage:
             "redis_paused": self._redis_paused,
             "redis_emptied": self._redis_emptied,
             "registry_hung": lambda _: registry_hung(self.world.registry, REFUSED_S),
-            "undecodable": self._undecodable,
-            "trailers": lambda _: trailers(service.url, AWAY_S),
-            "heads": lambda _: heads(service.url, AWAY_S),
-            "bodies": lambda _: bodies(service.url),
-            "deleted": lambda _: deleted(service.url, PROBE),
+            "swap_undecodable": self._undecodable,
+            "trailers": lambda _: trailers(service, AWAY_S),
+            "heads": lambda _: heads(service, AWAY_S),
+            "bodies": lambda _: bodies(service),
+            "deleted": self._deleted,
             "write": self._write,
             "load": lambda _: self.load_features("--restart"),
         }
@@ -212,6 +212,13 @@ class Stage:
         self._registry.make_current(event.version)
         time.sleep(REFUSED_S)
         self._registry.make_current(before)
+
+    def _deleted(self, _: Event) -> None:
+        """Delete a viewer that nobody asks for, and a video that is in no request of the load."""
+        for path in (f"/v1/users/{PROBE}", f"/v1/videos/{PROBE}"):
+            status, _content = self._ask("DELETE", path)
+            if status != 204:
+                raise ValueError(f"{path}: expected status 204, found {status}")
 
     def _undecodable(self, event: Event) -> None:
         with undecodable(self.store.url):

@@ -9,6 +9,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 from load_tests.soaking.figures import BIN_S, MIN_MEMORY_RUN_S, WARM_UP
+from load_tests.unfair.attacks import HEADS, TRAILERS
 from ranker.files.whole import replacing
 
 Report = dict[str, Any]
@@ -34,9 +35,9 @@ NAMES: Final = {
     "load": "features loaded in bulk",
     "write": "video written",
     "registry_hung": "registry hangs",
-    "undecodable": "hot swap beside records that cannot be read",
-    "trailers": "two connections with trailers without end",
-    "heads": "32 connections with heads without bodies",
+    "swap_undecodable": "hot swap beside records that cannot be read",
+    "trailers": f"{TRAILERS} connections with trailers without end",
+    "heads": f"{HEADS} connections with heads without bodies",
     "bodies": "bodies that cost as much as they can",
     "deleted": "viewer and video deleted",
 }

@@ -8,6 +8,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
 Address = tuple[str, int]
+HEADS: Final = 32
+"""Connections with heads that are a fault for a service."""
+TRAILERS: Final = 2
+"""Connections with trailers that are one."""
 POST: Final = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 TRAILED: Final = POST % b"/nowhere" + b"Transfer-Encoding: chunked\r\n\r\n0\r\n"
 """A request that is answered before it has ended."""

@@ -5,7 +5,6 @@ They are part of every installation: whoever serves without a trainer has to rol
 
 import json
 import logging
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -15,15 +14,12 @@ from rich.table import Table
 from ranker.bundles.prune import prune as prune_registry
 from ranker.bundles.registry import Entry, Registry
 from ranker.errors import BundleError, RegistryError
+from ranker.event_times import time_text
+from ranker.options import JsonOption, RegistryOption
 
 logger = logging.getLogger(__name__)
 
 app = typer.Typer(help="Bundles of a registry: list, show, roll back, remove old ones.", no_args_is_help=True)
-
-RegistryOption = Annotated[
-    str, typer.Option(envvar="WATCHNEXT_REGISTRY", help="Folder or fsspec URL where bundles are kept.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", envvar="WATCHNEXT_JSON", help="Print JSON.")]
 
 
 @app.command("list")
@@ -32,7 +28,8 @@ def list_bundles(registry: RegistryOption, as_json: JsonOption = False) -> None:
     opened = Registry(registry)
     entries = opened.entries()[::-1]
     try:
-        current = opened.current() if not entries else opened.current_or_none()
+        # of a registry without a bundle `current` says so
+        current = opened.current_or_none() if entries else opened.current()
     except BundleError as error:
         current = None
         logger.warning("%s", error)
@@ -42,7 +39,7 @@ def list_bundles(registry: RegistryOption, as_json: JsonOption = False) -> None:
         _print_json([_summary(entry, current) for entry in entries])
         return
     table = Table()
-    for name in ("version", "created (UTC)", "learned up to (UTC)", "rows", "parent", ""):
+    for name in ("version", "created", "learned up to", "rows", "parent", ""):
         table.add_column(name, overflow="fold")
     for entry in entries:
         mark = "current" if entry.version == current else ""
@@ -83,7 +80,7 @@ def show(
         elif key == "files":
             table.add_row(key, f"{len(value)}, as the manifest says; golden predictions are reproduced")
         elif key.endswith("_ms"):
-            table.add_row(key.removesuffix("_ms"), _time(value) and f"{_time(value)} UTC")
+            table.add_row(key.removesuffix("_ms"), _time(value))
         else:
             table.add_row(key, "" if value is None else str(value))
     Console().print(table, markup=False)
@@ -168,7 +165,7 @@ def _summary(entry: Entry, current_version: str | None) -> dict[str, Any]:
 
 
 def _time(time_ms: int | None) -> str:
-    return "" if time_ms is None else f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+    return "" if time_ms is None else time_text(time_ms)
 
 
 def _print_json(document: object) -> None:

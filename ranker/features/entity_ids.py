@@ -14,7 +14,7 @@ from ranker.errors import FeatureError
 from ranker.features.hashing import MAX_BYTES
 from ranker.features.kinds.id import IdFeature
 from ranker.features.sides import Side
-from ranker.features.values import canonical
+from ranker.features.values import DECIMAL_DIGITS, canonical
 
 Column = Any
 """An Arrow array, chunked or not."""
@@ -22,8 +22,6 @@ ID_EXPECTED: Final = f"text of 1 to {MAX_BYTES:,} bytes, or a whole number"
 """What an id is, for messages."""
 _MAX_ID_BITS: Final = 4 * MAX_BYTES
 """No integer with more bits has as few digits."""
-_DECIMAL_DIGITS: Final = 76
-"""The most that Arrow's decimals have."""
 _EXACT_FLOATS: Final = 2.0**53
 """Above it, neighbouring whole numbers are the same float."""
 
@@ -99,7 +97,7 @@ def _checked_floats(column: Column, name: str) -> Column:
 
 def _checked_decimals(column: Column, name: str) -> Column:
     try:
-        return column.cast(pa.decimal256(_DECIMAL_DIGITS, 0))
+        return column.cast(pa.decimal256(DECIMAL_DIGITS, 0))
     except pa.ArrowInvalid as error:
         values = enumerate(column.to_pylist())
         row, value = next((row, v) for row, v in values if v is not None and v != v.to_integral_value())

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ranker.events import QUERY_VIDEO_ID, USER_ID, VIDEO_ID
-from ranker.features.record import RecordLayout, Words
+from ranker.features.record import MISSING_KEY, RecordLayout, Words
 
 
 class Beside(NamedTuple):
@@ -63,3 +63,17 @@ def rows_with(
     words[:, here] = own[here]
     rows[:, here] = records.missing(1)[0, here]
     return words, rows
+
+
+def keys_of(keys: Words, without: Words) -> Words:
+    """The keys that some rows have, and the same rows without an id do not.
+
+    Args:
+        keys: Of the rows, in any shape; MISSING_KEY where missing.
+        without: As many keys, of the rows without the id.
+
+    Returns:
+        Each key once.
+    """
+    found: Words = np.unique(keys[(keys != MISSING_KEY) & (without == MISSING_KEY)])
+    return found

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ranker.features.forgetting import keys_of
 from ranker.features.id_table import IdTable
 from ranker.features.key_loops import Times
 from ranker.features.key_table import Arrays
@@ -93,7 +94,7 @@ class IdRows:
         for name, table in self._tables.items():
             for feature in self._seen_in[name]:
                 keys, rest = feature.keys(words, records), feature.keys(without, records)
-                table.forget(np.unique(keys[(keys != MISSING_KEY) & (rest == MISSING_KEY)]))
+                table.forget(keys_of(keys, rest))
 
     def state(self) -> Arrays:
         """Everything, as named arrays of int64, for a checkpoint or a bundle."""

@@ -18,7 +18,7 @@ from ranker.features.kinds.column import ColumnFeature, Form
 INTEGER_LIMIT: Final = 2.0**63
 """Whole floats below it are written as integers, others as Arrow writes floats."""
 
-_DECIMAL_DIGITS: Final = 76
+DECIMAL_DIGITS: Final = 76
 """The most that Arrow's decimals have."""
 
 FeatureValue = str | int | float | bool | list[str | int] | None
@@ -104,7 +104,7 @@ def _strings(column: pa.Array, feature: ColumnFeature) -> pa.Array:
 def _decimal_digits(decimals: pa.Array) -> pa.Array:
     """Decimals in the digits that floats have, and whole ones in all of theirs: 712.00 is the id 712."""
     whole = pc.trunc(decimals)
-    integers = whole.cast(pa.decimal256(_DECIMAL_DIGITS, 0)).cast(pa.string())
+    integers = whole.cast(pa.decimal256(DECIMAL_DIGITS, 0)).cast(pa.string())
     return pc.if_else(pc.equal(whole, decimals), integers, _digits(decimals.cast(pa.float64())))
 
 

@@ -16,7 +16,8 @@ def read_regular(path: Path) -> bytes:
         OSError: It cannot be read.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileError(f"{path}: expected a regular file, found a pipe, a device or a folder")
     with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise FileError(f"{path}: expected a regular file, found a pipe, a device or a folder")
         return file.read()

@@ -26,7 +26,7 @@ def shown(url: str) -> str:
     if not separator or scheme in ("file", "local"):
         return url
     bare = _USER.sub("", _USER_WITH_MARKS.sub("", url))
-    return (_WEB_OPTIONS if scheme.endswith(("http", "https")) else _OPTIONS).sub("", bare)
+    return (_WEB_OPTIONS if scheme in ("http", "https") else _OPTIONS).sub("", bare)
 
 
 def censored(text: str, urls: Iterable[str]) -> str:
@@ -49,7 +49,7 @@ def _secrets(url: str) -> set[str]:
     users = [match.rstrip("@") for match in (*_USER.findall(url), *_USER_WITH_MARKS.findall(url))]
     passwords = [user.partition(":")[2] or user for user in users]
     options = [
-        pair.partition("=")[2] or pair for part in re.split(r"[?#]", url)[1:] for pair in part.split("&")
+        pair.partition("=")[2] or pair for part in re.split(r"[?#;]", url)[1:] for pair in part.split("&")
     ]
     parts = [part for password in passwords for part in re.split(r"[/?#]", password)]
     found = {word for word in (*passwords, *parts, *options) if len(word) > 2}

@@ -101,7 +101,7 @@ def auc_margin(auc: float, positives: float, negatives: float) -> float:
         + (positives - 1) * (of_two_positives - auc**2)
         + (negatives - 1) * (of_two_negatives - auc**2)
     ) / (positives * negatives)
-    return 1.96 * math.sqrt(max(variance, 0.0))
+    return Z * math.sqrt(max(variance, 0.0))
 
 
 def auc_difference_interval(

@@ -1,13 +1,13 @@
-"""Admission control: which ranking requests are accepted, decided before their bodies are read.
+"""Admission control: which ranking requests are accepted.
 
 A request is refused if what is ahead of it in the fair order (`fair_shares.py`) and its own candidates are
 too many, or too many for its timeout. So a client whose requests are small is let in beside a flood of large
-ones, which are ahead of each other and not of it. How many candidates a request has is estimated from the
-size of its body, until the body is read.
+ones, which are ahead of each other and not of it. That is decided before its body is read, again when the
+body has come, and, if it has far more candidates than its size let expect, once more when they are known.
 """
 
 import asyncio
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from time import perf_counter
 from typing import Final
 
@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.http import problems
+from serving.http.auth import Headers, presented_key
 from serving.http.bodies import Bodies
 from serving.http.deadline import timeout_of
 from serving.http.endpoints import RANK
@@ -34,8 +35,6 @@ UNDERESTIMATED: Final = 1.5
 """A request that costs so many times as much as was estimated has to find room again."""
 NEWEST_WEIGHT: Final = 0.05
 """Weight of the newest body in the means of bytes and candidates."""
-
-Headers = Iterable[tuple[bytes, bytes]]
 
 
 class Admission:
@@ -77,10 +76,7 @@ class Admission:
             headers: Names in lower case, and values.
             connection: Identifies its connection.
         """
-        if self._by_key:
-            value = next((value for name, value in headers if name == b"authorization"), b"")
-            return value.partition(b" ")[2].strip()
-        return connection
+        return presented_key(headers) if self._by_key else connection
 
     def is_full(self, client: Hashable, headers: Headers, timeout_s: float) -> bool:
         """Whether to refuse one more request, whose body is not known yet.
@@ -110,7 +106,7 @@ class Admission:
         """
         cost = self._estimated_cost(body_bytes)
         if self._refuses(client, cost, deadline - perf_counter()):
-            raise self._refusal()
+            raise self.refusal()
         return self._shares.enter(client, cost)
 
     def confirm(self, ticket: Ticket, body_bytes: int, candidates: int, deadline: float) -> None:
@@ -126,11 +122,16 @@ class Admission:
         if cost <= UNDERESTIMATED * estimated:
             return
         if self._is_too_much(self._shares.ahead_of(ticket), cost, deadline - perf_counter()):
-            raise self._refusal()
+            raise self.refusal()
 
     def leave(self, ticket: Ticket) -> None:
         """Count a request as answered."""
         self._shares.leave(ticket)
+
+    def refusal(self) -> problems.Problem:
+        """Count a request that is refused because the service is full, and return its answer."""
+        self.count_refusal()
+        return problems.overloaded(self.detail)
 
     def count_refusal(self) -> None:
         """Count a request that was refused because the service is full."""
@@ -157,10 +158,6 @@ class Admission:
             return False
         too_late = self._service_time.expected_s(ahead + cost) > timeout_s * MODEL_FRACTION
         return too_late or ahead + cost > self._max_waiting
-
-    def _refusal(self) -> problems.Problem:
-        self.count_refusal()
-        return problems.overloaded(self.detail)
 
 
 class AdmissionMiddleware:
@@ -218,8 +215,7 @@ class AdmissionMiddleware:
             raise problems.Problem("invalid-request", str(error)) from error
         client = self._admission.client_of(headers, state.get("connection"))
         if self._admission.is_full(client, headers, timeout_s):
-            self._admission.count_refusal()
-            raise problems.overloaded(self._admission.detail)
+            raise self._admission.refusal()
         state["deadline"] = deadline = state["started"] + timeout_s
         body = await self._bodies.read(receive)
         if perf_counter() > deadline:

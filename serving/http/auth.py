@@ -7,7 +7,7 @@ people make up from dictionary attacks; here it would only make every request sl
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -16,6 +16,9 @@ from serving.http import problems
 from serving.http.endpoints import needed_role
 from serving.http.metrics import Metrics
 from serving.http.roles import Role
+
+Headers = Iterable[tuple[bytes, bytes]]
+"""Names of headers in lower case, and their values."""
 
 
 class ApiKey(BaseModel):
@@ -38,6 +41,13 @@ def fresh_key() -> str:
 def hashed(key: str) -> str:
     """The SHA-256 of a key, in 64 hexadecimal digits."""
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+def presented_key(headers: Headers) -> bytes:
+    """The key in the header `Authorization: Bearer KEY`, which need not be known; empty if there is none."""
+    value = next((value for name, value in headers if name == b"authorization"), b"")
+    scheme, _, key = value.partition(b" ")
+    return key.strip() if scheme.lower() == b"bearer" else b""
 
 
 class ApiKeyMiddleware:
@@ -86,10 +96,10 @@ class ApiKeyMiddleware:
 
     def _key(self, scope: Scope) -> ApiKey | None:
         """The known key that a request carries, or None; each known one is compared, in constant time."""
-        scheme, _, key = next((v for n, v in scope["headers"] if n == b"authorization"), b"").partition(b" ")
-        if scheme.lower() != b"bearer":
+        key = presented_key(scope["headers"])
+        if not key:
             return None
-        presented = hashlib.sha256(key.strip()).hexdigest()
+        presented = hashlib.sha256(key).hexdigest()
         found = None
         for known in self._keys():
             if hmac.compare_digest(known.sha256, presented):

@@ -27,14 +27,12 @@ class MetricsMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        status: int | None = None
         path = label_of(scope["path"])
         self._metrics.in_flight(path, 1)
 
         async def send_noting(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = scope["state"]["status"] = message["status"]
+                scope["state"]["status"] = message["status"]
             await send(message)
 
         try:
@@ -42,8 +40,8 @@ class MetricsMiddleware:
         finally:
             now = perf_counter()
             self._metrics.in_flight(path, -1)
-            if status is not None:
-                self._metrics.request(path, status, now - scope["state"]["started"])
-            scored = scope["state"].get("scored")
-            if scored is not None:
-                self._metrics.phase("respond", now - scored)
+            state = scope["state"]
+            if "status" in state:
+                self._metrics.request(path, state["status"], now - state["started"])
+            if "scored" in state:
+                self._metrics.phase("respond", now - state["scored"])

@@ -37,7 +37,7 @@ def install(app: FastAPI, settings: ServingSettings) -> None:
     app.state.metrics = metrics = Metrics(frozenset(ENDPOINTS))
     app.state.service_time = ServiceTime()
     app.state.admission = Admission(
-        settings.max_waiting_candidates, metrics, app.state.service_time, by_key=bool(settings.api_keys)
+        settings.max_waiting_candidates, metrics, app.state.service_time, by_key=settings.has_keys
     )
     app.state.bodies = Bodies(settings.max_body_bytes, settings.body_timeout_s)
     app.state.turns = Turns()

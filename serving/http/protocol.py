@@ -19,7 +19,7 @@ from serving.http.deadline import timeout_of
 from serving.http.endpoints import RANK
 from serving.http.problem_documents import MEDIA_TYPE, document
 from serving.http.problems import RETRY_AFTER
-from serving.http.reading_gate import GatedFlow
+from serving.http.reading_gate import GatedFlow, GatedInput
 from serving.http.request_id import HEADER
 
 MAX_HEAD_BYTES: Final = 16 * 1024
@@ -32,8 +32,6 @@ REFUSED_PAUSE_S: Final = 0.05
 not after the Retry-After, would otherwise take most of the event loop's time."""
 MAX_REST_BYTES: Final = 4 * 2**20
 """What may come of it; so a client that was refused early can go on with its connection."""
-FEED_BYTES: Final = 32 * 1024
-"""Bytes that are parsed before others are served; in tiny chunks they take a few milliseconds."""
 _CLOSE: Final = {"Connection": "close"}
 _RANK_URL: Final = RANK.path.encode()
 _NO_REQUEST_ID: Final = "0" * 32
@@ -75,9 +73,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._counted_bytes = 0
         self._header_count = 0
         self._rest_bytes = 0
-        self._unparsed = b""
-        self._will_parse = False
-        self._pauses = False
         self._head_again: bytes | None = None
         self._too_large = False
         self._malformation = "expected a request of HTTP/1.1"
@@ -86,21 +81,19 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: BaseTransport) -> None:
         """Begin to wait for the first head, for a bounded time."""
         super().connection_made(transport)  # type: ignore[arg-type]
-        self.flow = GatedFlow(self.transport, lambda: not self.pipeline, self._parse_later)
+        self._input = GatedInput(self.loop, self.transport, lambda: not self.pipeline, self._feed)
+        self.flow = self._input.flow
         self._close_after(HEAD_TIMEOUT_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._stop_timer()
-        self._unparsed = b""
+        self._input.clear()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, a part at a time."""
-        if self._unparsed:
-            self._unparsed += data
-        else:
-            self._parse(data)
+        self._input.add(data)
 
     def on_message_begin(self) -> None:
         """Start the time of a head; on a connection that was used before, it begins here."""
@@ -140,7 +133,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._admission.count_early_answer(503)
             self.transport.write(self._refusal.replace(_NO_REQUEST_ID.encode(), uuid4().hex.encode()))
             self._close_after(REST_TIMEOUT_S)
-            self._pause()
+            self._input.pause(REFUSED_PAUSE_S)
         else:
             super().on_headers_complete()
 
@@ -171,8 +164,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         refused = self.cycle.scope["state"].get("status") == 503
         super().on_response_complete()
         if refused and not self.transport.is_closing():
-            self._pause()
-            self.flow.hold()
+            self._input.pause(REFUSED_PAUSE_S)
         still_comes = self._in_message and not self._in_head and self.cycle.response_complete
         if still_comes and not self.transport.is_closing():
             self._close_after(REST_TIMEOUT_S)
@@ -185,46 +177,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 status, kind, detail = 431, "headers-too-large", _TOO_LARGE
             self.transport.write(_answer(status, kind, detail, uuid4().hex, _CLOSE))
         self.transport.close()
-
-    def _parse(self, data: bytes) -> None:
-        """Parse the first bytes, and leave the others to a later turn of the event loop."""
-        self._unparsed = data[FEED_BYTES:]
-        self._feed(data[:FEED_BYTES])
-        if self.transport.is_closing():
-            self._unparsed = b""
-        elif self._pauses:
-            self.flow.hold()
-        elif self._unparsed:
-            self.flow.hold()
-            if not self.flow.read_paused:
-                self._parse_later()
-        else:
-            self.flow.let_go()
-
-    def _pause(self) -> None:
-        """Read and parse nothing for a while."""
-        if not self._pauses:
-            self._pauses = True
-            self.loop.call_later(REFUSED_PAUSE_S, self._go_on)
-
-    def _go_on(self) -> None:
-        self._pauses = False
-        if self.transport.is_closing():
-            return
-        if self._unparsed:
-            self._parse_later()
-        else:
-            self.flow.let_go()
-
-    def _parse_later(self) -> None:
-        if not self._will_parse:
-            self._will_parse = True
-            self.loop.call_soon(self._parse_rest)
-
-    def _parse_rest(self) -> None:
-        self._will_parse = False
-        if self._unparsed and not self._pauses and not self.transport.is_closing():
-            self._parse(self._unparsed)
 
     def _feed(self, data: bytes) -> None:
         self._unset_keepalive_if_required()

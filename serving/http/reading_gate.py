@@ -1,9 +1,13 @@
 """Reading from a connection only what can be parsed and answered, where uvicorn reads on."""
 
-from asyncio import Transport
+from asyncio import AbstractEventLoop, Transport
 from collections.abc import Callable
+from typing import Final
 
 from uvicorn.protocols.http.flow_control import FlowControl
+
+PART_BYTES: Final = 32 * 1024
+"""Bytes that are parsed before others are served; in tiny chunks they take a few milliseconds."""
 
 
 class GatedFlow(FlowControl):
@@ -57,3 +61,82 @@ class GatedFlow(FlowControl):
             self._parse_on()
         else:
             super().resume_reading()
+
+
+class GatedInput:
+    """Gives what comes on a connection to a parser: a part in each turn of the event loop, none in a pause.
+
+    Args:
+        loop: The event loop.
+        transport: Of the connection.
+        may_resume: See `GatedFlow`.
+        parse: Is given the parts; it may call `pause`.
+
+    Attributes:
+        flow: The connection's flow control.
+    """
+
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        transport: Transport,
+        may_resume: Callable[[], bool],
+        parse: Callable[[bytes], None],
+    ) -> None:
+        self.flow = GatedFlow(transport, may_resume, self._parse_later)
+        self._loop = loop
+        self._transport = transport
+        self._parse = parse
+        self._unparsed = b""
+        self._will_parse = False
+        self._pauses = False
+
+    def add(self, data: bytes) -> None:
+        """Parse what came, or keep it behind what came before."""
+        if self._unparsed:
+            self._unparsed += data
+        else:
+            self._parse_part(data)
+
+    def clear(self) -> None:
+        """Forget what came; the connection is lost."""
+        self._unparsed = b""
+
+    def pause(self, seconds: float) -> None:
+        """Read and parse nothing for a while; a pause that has begun is not made longer."""
+        self.flow.hold()
+        if not self._pauses:
+            self._pauses = True
+            self._loop.call_later(seconds, self._go_on)
+
+    def _parse_part(self, data: bytes) -> None:
+        """Parse the first bytes, and leave the others to a later turn of the event loop."""
+        self._unparsed = data[PART_BYTES:]
+        self._parse(data[:PART_BYTES])
+        if self._transport.is_closing():
+            self.clear()
+        elif self._unparsed:
+            self.flow.hold()
+            if not self.flow.read_paused:
+                self._parse_later()
+        elif not self._pauses:
+            self.flow.let_go()
+
+    def _go_on(self) -> None:
+        self._pauses = False
+        if self._transport.is_closing():
+            return
+        if self._unparsed:
+            self._parse_later()
+        else:
+            self.flow.let_go()
+
+    def _parse_later(self) -> None:
+        if not self._will_parse:
+            self._will_parse = True
+            self._loop.call_soon(self._parse_rest)
+
+    def _parse_rest(self) -> None:
+        self._will_parse = False
+        if self._unparsed and not self._pauses and not self._transport.is_closing():
+            self._parse_part(self._unparsed)

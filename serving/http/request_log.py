@@ -3,7 +3,7 @@
 import logging
 from time import perf_counter
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.http.endpoints import label_of
 
@@ -15,6 +15,9 @@ class RequestLogMiddleware:
 
     Ids are left out of paths: a log is kept longer than what it is about. What is refused because the service
     is full never comes here; metrics count it.
+
+    Args:
+        app: What answers; `MetricsMiddleware` in it sets `state.status`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -25,22 +28,14 @@ class RequestLogMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        status = 0  # the client has gone before it was answered
-
-        async def send_noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
         try:
-            await self.app(scope, receive, send_noting)
+            await self.app(scope, receive, send)
         finally:
             state = scope["state"]
             fields = {
                 "method": scope["method"] if scope["method"].isalpha() else "other",
                 "path": label_of(scope["path"]),
-                "status": status,
+                "status": state.get("status", 0),  # 0: the client has gone before it was answered
                 "took_ms": round((perf_counter() - state["started"]) * 1000, 3),
                 "key": state.get("key_name"),
             }

@@ -9,7 +9,7 @@ from typing import Final
 import redis
 
 from ranker.errors import StoreError
-from ranker.events import USER_ID
+from ranker.events import USER_ID, VIDEO_ID
 from ranker.features.state.feature_state import FeatureState
 from ranker.store.deletions import Deletions, read_deletions
 from ranker.store.records import milliseconds
@@ -75,7 +75,7 @@ class DeletionsFollower:
                 await self._forget(model, column, name)
         self._model, self._state = model, state.features
         self._looked_ms = now_ms
-        self._applied = {(column, name, at_ms) for column, name, at_ms in _items(found)}
+        self._applied = _items(found)
 
     def _look(self) -> tuple[int, Deletions]:
         """The server's time and the deletions since the last look, also if its clock was put back."""
@@ -92,11 +92,12 @@ class DeletionsFollower:
             await self._worker.call(partial(model.forget, column, name, chunk))
 
     def _not_applied(self, found: Deletions) -> Deletions:
-        items = set(_items(found)) - self._applied
-        kept = [{name: at_ms for c, name, at_ms in items if c == column} for column in ("users", "videos")]
-        return Deletions(kept[0], kept[1])
+        fresh = _items(found) - self._applied
+        users = {name: at_ms for column, name, at_ms in fresh if column == USER_ID}
+        videos = {name: at_ms for column, name, at_ms in fresh if column == VIDEO_ID}
+        return Deletions(users, videos)
 
 
-def _items(deletions: Deletions) -> list[tuple[str, str, int]]:
-    users = [("users", name, at_ms) for name, at_ms in deletions.users.items()]
-    return users + [("videos", name, at_ms) for name, at_ms in deletions.videos.items()]
+def _items(deletions: Deletions) -> set[tuple[str, str, int]]:
+    users = {(USER_ID, name, at_ms) for name, at_ms in deletions.users.items()}
+    return users | {(VIDEO_ID, name, at_ms) for name, at_ms in deletions.videos.items()}

@@ -1,13 +1,10 @@
-"""The service's access to the feature store, with a circuit breaker for a Redis that does not answer."""
+"""The service's access to the feature store."""
 
-import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Collection, Coroutine, Mapping, Sequence
-from time import perf_counter
-from typing import Any, Final, TypeVar
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import Any, Final
 
-import redis
 import redis.asyncio
 
 from ranker.errors import StoreError
@@ -16,29 +13,23 @@ from ranker.store.deletions import queue_deletion
 from ranker.store.keys import deleted_users_key, deleted_videos_key, users_key, videos_key
 from ranker.store.records import from_bytes, milliseconds, queue_deleted_video, queue_videos, to_bytes
 from serving.http.metrics import Metrics
-from serving.sync.cancellation import cancel_and_wait
+from serving.sync.circuit_breaker import CircuitBreaker
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-PROBE_S: Final = 0.2
-"""Pause between two pings of a Redis that does not answer."""
 KEYS_PER_STEP: Final = 10_000
 """Keys of Redis that one step looks at, in search of layouts."""
 SCAN_COUNT: Final = 1_000
 """Videos that one step of a scan asks for."""
 BULK_TIMEOUT_S: Final = 10.0
 """How long one step of a scan, or one read of changed videos, may take."""
-MAX_LEFT_READS: Final = 64
-"""Reads that Redis may still owe an answer after their requests went on without it."""
 
 
 class FeatureStore:
     """Reads and writes stored records.
 
-    While Redis does not answer, requests do not wait for it: after the first failure every call fails at once
-    until a probe is answered. Connections from before the failure are not used again. A stored value that
-    cannot be read is left out, named in the log and counted.
+    While Redis does not answer, requests do not wait for it, see `CircuitBreaker`. A stored value that cannot
+    be read is left out, named in the log and counted.
 
     Args:
         client: A client of the service's event loop; the store closes it.
@@ -50,9 +41,7 @@ class FeatureStore:
         self._client = client
         self._timeout_s = timeout_s
         self._metrics = metrics
-        self._probing: asyncio.Task[None] | None = None
-        self._left_reads: set[asyncio.Task[Any]] = set()
-        metrics.feature_store(True)
+        self._breaker = CircuitBreaker(client, timeout_s, metrics)
 
     async def read(
         self,
@@ -80,8 +69,6 @@ class FeatureStore:
         Raises:
             StoreError: Redis did not answer in time, or has not answered a probe since it last failed to.
         """
-        if len(self._left_reads) >= MAX_LEFT_READS:
-            raise StoreError(f"expected Redis to answer, found that it owes {MAX_LEFT_READS} answers")
         user_ids = [] if user_id is None else [user_id]
         pipeline = self._client.pipeline(transaction=False)
         asked = [
@@ -91,8 +78,8 @@ class FeatureStore:
         for key, _, ids in asked:
             if ids:
                 pipeline.hmget(key, ids)
-        call = self._call(pipeline.execute(raise_on_error=False), self._timeout_s)
-        answers = iter(await (call if within_s >= self._timeout_s else self._within(within_s, call)))
+        asking = pipeline.execute(raise_on_error=False)
+        answers = iter(await self._breaker.call_within(within_s, asking, self._timeout_s))
         (user, user_readable), (stored, videos_readable) = (
             self._decode(key, layout, ids, next(answers) if ids else []) for key, layout, ids in asked
         )
@@ -107,7 +94,9 @@ class FeatureStore:
         Raises:
             StoreError: Redis does not answer.
         """
-        values = await self._call(self._client.hmget(videos_key(layout.digest), list(ids)), BULK_TIMEOUT_S)
+        values = await self._breaker.call(
+            self._client.hmget(videos_key(layout.digest), list(ids)), BULK_TIMEOUT_S
+        )
         return self._decode(videos_key(layout.digest), layout, ids, values)[0]
 
     async def scan_videos(self, layout: RecordLayout) -> AsyncIterator[dict[str, Words]]:
@@ -121,7 +110,7 @@ class FeatureStore:
         """
         key, cursor = videos_key(layout.digest), 0
         while True:
-            step: Any = await self._call(
+            step: Any = await self._breaker.call(
                 self._client.hscan(key, cursor=cursor, count=SCAN_COUNT), BULK_TIMEOUT_S
             )
             cursor, page = step
@@ -138,7 +127,9 @@ class FeatureStore:
             StoreError: Redis does not answer; it is not known whether it was stored.
         """
         content = to_bytes(record)[0]
-        await self._call(self._client.hset(users_key(layout.digest), user_id, content), self._timeout_s)
+        await self._breaker.call(
+            self._client.hset(users_key(layout.digest), user_id, content), self._timeout_s
+        )
 
     async def write_video(self, layout: RecordLayout, video_id: str, record: Words) -> None:
         """Store a video's record, (1, W), and announce it to all services.
@@ -146,10 +137,10 @@ class FeatureStore:
         Raises:
             StoreError: Redis does not answer; it is not known whether it was stored.
         """
-        now_ms = milliseconds(await self._call(self._client.time(), self._timeout_s))
+        now_ms = milliseconds(await self._breaker.call(self._client.time(), self._timeout_s))
         pipeline = self._client.pipeline(transaction=True)
         queue_videos(pipeline, layout.digest, [video_id], record, now_ms=now_ms)
-        await self._call(pipeline.execute(), self._timeout_s)
+        await self._breaker.call(pipeline.execute(), self._timeout_s)
 
     async def delete_user(self, user_id: str) -> None:
         """Delete a viewer's records of every layout, and note the deletion for all that remembers the viewer.
@@ -168,8 +159,8 @@ class FeatureStore:
         await self._delete(video_id, videos_key("*"), deleted_videos_key())
 
     async def _delete(self, name: str, pattern: str, deleted: str) -> None:
-        now_ms = milliseconds(await self._call(self._client.time(), self._timeout_s))
-        layouts = await self._call(self._layouts(pattern), BULK_TIMEOUT_S)
+        now_ms = milliseconds(await self._breaker.call(self._client.time(), self._timeout_s))
+        layouts = await self._breaker.call(self._layouts(pattern), BULK_TIMEOUT_S)
         pipeline = self._client.pipeline(transaction=True)
         queue_deletion(pipeline, deleted, name, now_ms=now_ms)
         noted = len(pipeline)
@@ -178,7 +169,7 @@ class FeatureStore:
                 queue_deleted_video(pipeline, layout, name, now_ms=now_ms)
             else:
                 pipeline.hdel(users_key(layout), name)
-        answers = await self._call(pipeline.execute(raise_on_error=False), self._timeout_s)
+        answers = await self._breaker.call(pipeline.execute(raise_on_error=False), self._timeout_s)
         for place, answer in enumerate(answers):
             if isinstance(answer, Exception):
                 self.report_undecodable(pattern if place >= noted else deleted, name, answer)
@@ -201,13 +192,11 @@ class FeatureStore:
         Raises:
             StoreError: It does not.
         """
-        await self._call(self._client.ping(), self._timeout_s)
+        await self._breaker.call(self._client.ping(), self._timeout_s)
 
     async def close(self) -> None:
         """Close the connections."""
-        await cancel_and_wait(self._probing)
-        for task in list(self._left_reads):
-            await cancel_and_wait(task)
+        await self._breaker.close()
         await self._client.aclose()
 
     def report_undecodable(self, key: str, name: str | bytes, reason: object) -> None:
@@ -220,64 +209,6 @@ class FeatureStore:
         """
         logger.error("%s: %.80r is left out: %s", key, name, reason)
         self._metrics.undecodable()
-
-    async def _within(self, seconds: float, call: Coroutine[Any, Any, T]) -> T:
-        """Wait for a call for so long; then it goes on alone, and may find that Redis is away."""
-        task = asyncio.ensure_future(call)
-        self._left_reads.add(task)
-        task.add_done_callback(self._forget)
-        done, _ = await asyncio.wait([task], timeout=max(0.0, seconds))
-        if not done:
-            raise StoreError(f"expected Redis to answer within {seconds * 1000:.0f} ms")
-        return task.result()
-
-    def _forget(self, task: asyncio.Task[Any]) -> None:
-        self._left_reads.discard(task)
-        if not task.cancelled():
-            task.exception()  # or asyncio complains that nobody looked
-
-    async def _call(self, command: Awaitable[T], timeout_s: float) -> T:
-        if self._probing is not None:
-            if asyncio.iscoroutine(command):
-                command.close()
-            raise StoreError("expected Redis to answer, found that it is away")
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await command
-        except redis.ResponseError as error:  # Redis answers, but refuses this one command
-            self._metrics.feature_store_error()
-            logger.error("Redis refused a command: %s", error)
-            raise StoreError("expected Redis to accept a command, found that it refused") from error
-        except (redis.RedisError, OSError) as error:
-            self._metrics.feature_store_error()
-            if self._probing is None:
-                logger.error(
-                    "Redis is away, ranking with what is resident: %s %s", type(error).__name__, error
-                )
-                self._probing = asyncio.create_task(self._probe())
-                self._metrics.feature_store(False)
-            raise StoreError(f"expected Redis to answer, found {type(error).__name__}") from error
-
-    async def _probe(self) -> None:
-        """Wait until Redis answers again."""
-        since = perf_counter()
-        while True:
-            await asyncio.sleep(PROBE_S)
-            now = perf_counter()
-            self._metrics.degraded("feature_store", now - since)
-            since = now
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    # Idle connections may have died with the server, and redis-py does not always notice
-                    # before it uses them (its issue 4252): each would make one more request fail.
-                    await self._client.connection_pool.disconnect(inuse_connections=False)
-                    await self._client.ping()
-            except (redis.RedisError, OSError):
-                continue
-            logger.info("Redis answers again")
-            self._metrics.feature_store(True)
-            self._probing = None
-            return
 
     def _with_ids(self, key: str, page: Mapping[bytes, bytes]) -> dict[str, bytes]:
         """The stored values by their ids, without those whose name is no text."""

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from time import monotonic
 from typing import Any, Final
@@ -15,6 +14,7 @@ import redis
 from numpy.typing import NDArray
 
 from ranker.errors import DamagedStateError, StoreError
+from ranker.event_times import time_text
 from ranker.features.state.feature_state import FeatureState
 from ranker.store.state_store import StatePointer, StateStore
 from serving.http.metrics import Metrics
@@ -151,10 +151,10 @@ class StateFollower:
         if state.version not in (None, self._reported):
             self._metrics.state_load("done")
             logger.info(
-                "ranking with the feature state %s: %s keys, as of %s UTC",
+                "ranking with the feature state %s: %s keys, as of %s",
                 state.version,
                 f"{len(state.features):,}",
-                f"{datetime.fromtimestamp(state.watermark_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}",
+                time_text(state.watermark_ms),
             )
         self._reported = state.version
         self._metrics.state_age((_now_ms() - state.watermark_ms) / 1000)

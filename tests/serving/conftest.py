@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ranker.bundles.registry import Registry
 from ranker.private_redis.server import private_server
 from serving.app import create_app
 from serving.http.admission import Admission
@@ -31,6 +32,11 @@ def registry(tmp_path_factory):
     folder = tmp_path_factory.mktemp("registry")
     publish_small_ranker(folder)
     return str(folder)
+
+
+@pytest.fixture(scope="session")
+def bundle(registry):
+    return Registry(registry).read()
 
 
 @pytest.fixture(scope="session")

@@ -1,89 +1,69 @@
-"""The score policy that a request chooses, over HTTP."""
-
-from time import monotonic
-
+import numpy as np
 import pytest
 
-from ranker.bundles.registry import Registry
-from serving.app import create_app
-from serving.settings import ServingSettings
-from tests.serving.conftest import serving
-from tests.serving.small_ranker import SPEC, publish_small_ranker
+from ranker.errors import InvalidRequestError
+from serving.ranked_list import chosen_policy, ranked_items
+from serving.requests import RankRequest
+from tests.serving.small_ranker import SPEC
 
-VIDEOS = tuple(f"r{i}" for i in range(40))
-
-
-@pytest.fixture(scope="module")
-def bundle(registry):
-    return Registry(registry).read()
+POLICIES = SPEC.score_policies()
+TASKS = ["click", "watch_time", "like"]
+PREDICTIONS = np.array([[0.9, 10.0, 0.1], [0.5, 10.0, 0.3], [0.7, 10.0, 0.2]])
 
 
-def request(ids=VIDEOS, **changes):
-    return {"user": {"id": "viewer"}, "candidates": [{"id": video_id} for video_id in ids], **changes}
+def body(**changes):
+    candidates = [{"id": name} for name in "abc"]
+    return RankRequest.model_validate({"user": {"id": "u"}, "candidates": candidates, **changes})
 
 
-def rank(client, body):
-    response = client.post("/v1/rank", json=body)
-    assert response.status_code == 200, response.text
-    return response.json()
+@pytest.mark.parametrize("asked", [{}, {"policy": None}])
+def test_without_a_policy_the_default_one_is_chosen(asked):
+    assert chosen_policy(POLICIES, body(**asked)).name == "default"
 
 
-def by_id(answer):
-    return {item["id"]: item for item in answer["items"]}
+@pytest.mark.parametrize("name", ["default", "likes"])
+def test_the_policy_that_is_named_is_chosen(name):
+    assert chosen_policy(POLICIES, body(policy=name)).name == name
 
 
-def test_without_a_policy_the_default_one_ranks_and_is_named(client, bundle):
-    answer = rank(client, request())
-    assert (answer["score_policy"], answer["score_version"]) == ("default", bundle.spec.score.version)
-    for name in ("default", None):
-        assert rank(client, request(policy=name))["items"] == answer["items"]
+def test_an_unknown_policy_is_a_mistake_at_its_place():
+    with pytest.raises(InvalidRequestError) as error:
+        chosen_policy(POLICIES, body(policy="dislikes"))
+
+    assert error.value.mistakes == [
+        (
+            "/policy",
+            "expected one of the score policies default, likes, found 'dislikes'; did you mean 'likes'?",
+        )
+    ]
 
 
-def test_the_policy_that_a_request_names_ranks_by_the_same_predictions(client, bundle):
-    by_default, answer = rank(client, request()), rank(client, request(policy="likes", explain=True))
-    assert (answer["score_policy"], answer["score_version"]) == (
-        "likes",
-        bundle.spec.policies["likes"].version,
-    )
-    assert [item["id"] for item in answer["items"]] != [item["id"] for item in by_default["items"]]
-    for video_id, item in by_id(answer).items():
-        assert item["predictions"] == pytest.approx(by_id(by_default)[video_id]["predictions"], rel=1e-6)
-        assert item["contributions"] == {"like": item["score"]}
-    scores = [item["predictions"]["like"] for item in answer["items"]]
-    assert scores == sorted(scores, reverse=True) == [item["score"] for item in answer["items"]]
+def items(policy, **asked):
+    return ranked_items(body(**asked), TASKS, PREDICTIONS, POLICIES.named(policy))
 
 
-def refused(client, **changes):
-    """The mistakes that a request is refused with."""
-    answer = client.post("/v1/rank", json=request(ids=["r1"], **changes))
-    assert answer.status_code == 422
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    return answer.json()["errors"]
+def test_the_same_predictions_are_in_the_order_of_the_policy():
+    found = {policy: items(policy) for policy in ("default", "likes")}
+
+    assert [item["id"] for item in found["default"]] == ["c", "b", "a"]
+    assert [item["id"] for item in found["likes"]] == ["b", "c", "a"]
 
 
-def test_an_unknown_policy_is_refused_with_those_there_are(client):
-    expected = "expected one of the score policies default, likes, found 'newest'"
-    assert refused(client, policy="newest") == [{"pointer": "/policy", "detail": expected}]
+def test_limit_is_how_many_of_the_best_are_given():
+    assert items("likes", limit=2) == items("likes")[:2]
 
 
-@pytest.mark.parametrize(
-    ("policy", "detail"), [(7, "expected text"), ("x" * 65, "expected at most 64 characters, found 65")]
-)
-def test_what_can_be_no_policy_is_refused(client, policy, detail):
-    assert refused(client, policy=policy) == [{"pointer": "/policy", "detail": detail}]
+def test_an_item_has_the_policys_score_and_contributions_and_the_models_predictions():
+    [best] = items("likes", limit=1, explain=True)
+
+    assert best == {
+        "id": "b",
+        "position": 1,
+        "score": 0.3,
+        "predictions": {"click": 0.5, "watch_time": 10.0, "like": 0.3},
+        "contributions": {"like": 0.3},
+    }
 
 
-def test_after_a_swap_to_a_bundle_without_the_policy_a_request_for_it_is_refused(
-    tmp_path, redis_url, monkeypatch
-):
-    monkeypatch.setattr("serving.sync.hot_swap.POLL_S", 0.02)
-    publish_small_ranker(tmp_path, seed=1)
-    with serving(create_app(ServingSettings(registry=str(tmp_path), redis_url=redis_url))) as client:
-        assert rank(client, request(policy="likes"))["score_policy"] == "likes"
-        version = publish_small_ranker(tmp_path, seed=2, spec=SPEC.model_copy(update={"policies": {}}))
-        deadline = monotonic() + 20
-        while rank(client, request())["model_version"] != version:
-            assert monotonic() < deadline
-        [mistake] = refused(client, policy="likes")
-        assert mistake["detail"] == "expected one of the score policies default, found 'likes'"
-        assert rank(client, request())["score_policy"] == "default"
+def test_contributions_are_given_only_when_asked_for():
+    assert "contributions" not in items("default")[0]

@@ -1,22 +1,12 @@
-import asyncio
 import math
-import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import redis
 
-from ranker.bundles.registry import Registry
-from ranker.errors import DeadlinePassedError, EvictedError, StoreError
 from ranker.features.stored import user_records, video_records
 from ranker.store.keys import users_key, videos_key
-from serving.http.deadline import NO_DEADLINE, Arrival
-from serving.http.metrics import Metrics
-from serving.model.served_model import ServedModel
-from serving.ranking import RankingService
-from serving.requests import RankRequest
-from tests.serving.metric_value import metric_value
+from tests.serving.asking import by_id, rank
 from tests.serving.small_ranker import SPEC, store_rows
 
 VIDEOS = {
@@ -28,7 +18,6 @@ VIDEOS = {
     for i in range(40)
 }
 HEADS = ["click", "watch_time", "like"]
-PHASES = ["validate", "features", "queue", "model", "score"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -38,24 +27,9 @@ def stored(redis_url):
         store_rows(client, videos=videos, users=[{"user_id": "viewer", "age": 40.0}])
 
 
-@pytest.fixture(scope="module")
-def bundle(registry):
-    return Registry(registry).read()
-
-
 def request(ids=tuple(VIDEOS), **changes):
     body = {"user": {"id": "viewer"}, "query_video_id": "r1", "context": {"hour": 21}}
     return {**body, "candidates": [{"id": video_id} for video_id in ids], **changes}
-
-
-def rank(client, body):
-    response = client.post("/v1/rank", json=body)
-    assert response.status_code == 200, response.text
-    return response.json()
-
-
-def by_id(answer):
-    return {item["id"]: item for item in answer["items"]}
 
 
 def columns_of(body):
@@ -206,101 +180,6 @@ def test_who_is_described_is_known(client):
 def test_the_query_video_is_named_once_where_it_is_a_candidate_too(client):
     answer = rank(client, request(ids=["b", "a"], query_video_id="a"))
     assert answer["unknown"]["videos"] == ["b", "a"]
-
-
-class Clock:
-    """The time, which goes on only when somebody works."""
-
-    def __init__(self):
-        self.now_s = 100.0
-
-    def __call__(self):
-        return self.now_s
-
-
-def test_an_evicted_request_books_its_first_attempt_as_waiting_and_both_fetches_as_features(
-    bundle, monkeypatch
-):
-    clock, metrics, model = Clock(), Metrics(frozenset()), ServedModel(bundle, 1)
-    asked, requests = [], []
-
-    class SlowStore:
-        async def read(self, users, user_id, videos, video_ids, *, within_s):
-            clock.now_s += 10
-            asked.append(set(video_ids))
-            return None, {}, True
-
-    class EvictingWorker:
-        async def predict(self, model, request, deadline, place):
-            requests.append(request)
-            if len(requests) == 1:
-                clock.now_s += 1
-                raise EvictedError(1)
-            clock.now_s += 5
-            return np.full((2, 3), 0.5), 2.0
-
-    monkeypatch.setattr("serving.ranking.perf_counter", clock)
-    model.put_videos(["r1"], model.catalogue.layout.of_rows([{"video_id": "r1"}]))
-    service = RankingService(SimpleNamespace(model=model), EvictingWorker(), SlowStore(), metrics)
-    body = RankRequest.model_validate(request(ids=["r1", "r2"]))
-    asyncio.run(service.rank(body, Arrival("id", clock.now_s, NO_DEADLINE)))
-
-    assert asked == [{"r2"}, {"r1", "r2"}]
-    assert [set(request.fetched.asked_ids) for request in requests] == asked  # what was read again is used
-    assert {
-        name: metric_value(metrics, f'watchnext_phase_seconds_sum{{phase="{name}"}}') for name in PHASES
-    } == {
-        "validate": 0.0,
-        "features": 20.0,
-        "queue": 1.0 + 2.0,
-        "model": 5.0 - 2.0,
-        "score": 0.0,
-    }
-
-
-@pytest.fixture
-def rank_within(bundle):
-    """Rank with a deadline and a slow store; give the answer and how long the store might have taken."""
-
-    def rank_within(timeout_s, store_s):
-        class SlowStore:
-            async def read(self, users, user_id, videos, video_ids, *, within_s):
-                waits.append(within_s)
-                if store_s > within_s:
-                    await asyncio.sleep(within_s)
-                    raise StoreError("late")
-                await asyncio.sleep(store_s)
-                return None, {}, True
-
-        class Worker:
-            async def predict(self, model, request, deadline, place):
-                return np.full((1, 3), 0.5), 0.0
-
-        waits = []
-        models = SimpleNamespace(model=ServedModel(bundle, 1))
-        service = RankingService(models, Worker(), SlowStore(), Metrics(frozenset()))
-        now = time.perf_counter()
-        body = RankRequest.model_validate(request(ids=["r1"]))
-        return asyncio.run(service.rank(body, Arrival("id", now, now + timeout_s))), waits
-
-    return rank_within
-
-
-def test_a_request_waits_for_the_store_as_long_as_leaves_time_to_rank(rank_within):
-    answer, [wait_s] = rank_within(timeout_s=0.4, store_s=60.0)
-    assert answer["degraded"] == ["feature_store"]
-    assert 0 < wait_s < 0.3
-
-
-def test_without_a_deadline_the_stores_own_limit_is_in_force(rank_within):
-    answer, [wait_s] = rank_within(timeout_s=math.inf, store_s=0.0)
-    assert answer["degraded"] == []
-    assert wait_s == math.inf
-
-
-def test_after_its_deadline_nothing_is_done_for_a_request(rank_within):
-    with pytest.raises(DeadlinePassedError, match="late before its turn came"):
-        rank_within(timeout_s=-0.001, store_s=0.0)
 
 
 def test_a_viewer_without_features_is_known(client):

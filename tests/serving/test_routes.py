@@ -252,6 +252,7 @@ def test_probes_may_ask_for_the_head_alone(client, path):
 def test_no_path_leads_elsewhere(client, path):
     answer = client.get(path, headers={"Host": "localhost"}, follow_redirects=False)
     assert answer.status_code == 404
+    assert "location" not in answer.headers
 
 
 def test_a_late_request_is_counted_once(service):

@@ -45,12 +45,8 @@ def spoil_statistics(trainer: Trainer) -> None:
     trainer.encoder.load(state.model_copy(update={"statistics": statistics}))
 
 
-def spoil_correction(trainer: Trainer, shift: float) -> None:
-    trainer.correction.shifts = lambda: np.array([shift, 0.0])  # type: ignore[method-assign]
-
-
-def spoil_amounts(trainer: Trainer) -> None:
-    trainer.correction.shifts = lambda: np.array([0.0, 15.0])  # type: ignore[method-assign]
+def spoil_correction(trainer: Trainer, *shifts: float) -> None:
+    trainer.correction.shifts = lambda: np.array(shifts)  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize(
@@ -59,9 +55,12 @@ def spoil_amounts(trainer: Trainer) -> None:
         (spoil_weight, "expected finite numbers in [a-z.]+, found"),
         (spoil_embedding, "expected weights up to 1e.06 in embedding.*, found 1e.09"),
         (spoil_statistics, "expected finite numbers in squares of the .* numbers, found"),
-        (lambda trainer: spoil_correction(trainer, 25.0), "a correction of 'click' up to 20, found 25"),
-        (lambda trainer: spoil_correction(trainer, np.inf), "expected finite numbers in .*bias, found"),
-        (spoil_amounts, "expected predictions of 'watch_time' near its plausible labels, .* to .*, found"),
+        (lambda trainer: spoil_correction(trainer, 25.0, 0.0), "a correction of 'click' up to 20, found 25"),
+        (lambda trainer: spoil_correction(trainer, np.inf, 0.0), "expected finite numbers in .*bias, found"),
+        (
+            lambda trainer: spoil_correction(trainer, 0.0, 15.0),
+            "expected predictions of 'watch_time' near its plausible labels, .* to .*, found",
+        ),
     ],
     ids=["weight", "embedding", "statistics", "correction", "infinite correction", "amounts"],
 )

@@ -253,9 +253,7 @@ def test_a_million_videos_fit_in_the_stated_number_of_bytes_each(client: redis.R
     assert record <= taken / rows <= record + 120
 
 
-def test_records_that_redis_dropped_while_loading_are_missed(
-    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_records_that_redis_dropped_while_loading_are_missed(client: redis.Redis) -> None:
     class Dropping(Tables):
         """A source during whose videos Redis drops the users."""
 

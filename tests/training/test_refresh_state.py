@@ -150,20 +150,22 @@ def test_a_state_that_is_stored_has_forgotten_whom_the_store_was_told_to_delete(
     assert newest is not None
     forgotten.feature_state.load(store.read(newest))
     expected.replay(LOG, label_matrix(LOG, STATE_SPEC.feedback))
-    viewers = forgotten.records[Group.REQUEST].of_rows([{"user_id": name} for name in ("u1", "u2", "nobody")])
 
-    def known(encoder: Encoder) -> list[Any]:
-        times = np.full(3, TIMES[-1] + 3_600_000)
-        layout = encoder.records[Group.REQUEST]
-        said: list[Any] = encoder.feature_state.look_up(
-            Group.REQUEST, viewers, layout, times
-        ).numbers.tolist()
+    def known(encoder: Encoder, group: Group, column: str, *names: str) -> list[Any]:
+        layout = encoder.records[group]
+        words = layout.of_rows([{column: name} for name in names])
+        times = np.full(len(names), TIMES[-1] + 3_600_000)
+        said: list[Any] = encoder.feature_state.look_up(group, words, layout, times).numbers.tolist()
         return said
 
-    after, before = known(forgotten), known(expected)
-    np.testing.assert_equal(after[0], after[2])
-    np.testing.assert_equal(after[1], before[1])
-    assert before[0] != before[2]
+    for group, *names in (
+        (Group.REQUEST, "user_id", "u1", "u2", "nobody"),
+        (Group.CANDIDATE, "video_id", "v3", "v4", "nothing"),
+    ):
+        after, before = known(forgotten, group, *names), known(expected, group, *names)
+        np.testing.assert_equal(after[0], after[2])
+        np.testing.assert_equal(after[1], before[1])
+        assert before[0] != before[2]
 
 
 def test_a_deletion_that_a_state_was_told_of_is_not_repeated(client: redis.Redis, registry: Registry) -> None:

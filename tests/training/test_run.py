@@ -1,64 +1,28 @@
 import errno
-import io
 import os
-import signal
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
-from rich.console import Console
 
 from ranker.bundles.registry import Registry
 from ranker.errors import (
-    CheckpointError,
     FileError,
     LockedError,
     NonFiniteLossError,
     RegistryError,
     SourceError,
-    StoppedError,
     WatchnextError,
 )
 from ranker.files.lock import locked
-from tests.ranker.small_spec import SMALL_SPEC, random_records
+from tests.ranker.small_spec import SMALL_SPEC
 from tests.training.record_source import RecordSource
+from tests.training.small_run import RECORDS, TIMES, config, everything_in, start, weights
 from training.report import METRICS_FILE
-from training.run import CHECKPOINT_FILE, LOCK_FILE, RunConfig, RunResult, run
-from training.stopping import StopSignals
+from training.run import CHECKPOINT_FILE, LOCK_FILE, RunConfig
 from training.trainer import Trainer
-
-RECORDS = random_records(400)  # the spec saves every 64 rows and learns 32 at a time
-TIMES = RECORDS.column("time_ms").to_numpy()
-
-
-def config(folder: Path, records: pa.RecordBatch = RECORDS, **other: object) -> RunConfig:
-    return RunConfig(SMALL_SPEC, RecordSource(records), str(folder), **other)  # type: ignore[arg-type]
-
-
-def start(config: RunConfig) -> RunResult:
-    return run(config, Console(file=io.StringIO()))
-
-
-def interrupt(config: RunConfig, monkeypatch: pytest.MonkeyPatch, *, after_rows: int) -> None:
-    """Start a run that ends in the middle."""
-    step = Trainer.step
-
-    def interrupted(trainer: Trainer, batch: pa.RecordBatch) -> object:
-        if trainer.rows >= after_rows:
-            raise KeyboardInterrupt
-        return step(trainer, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "step", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            start(config)
-
-
-def weights(result: RunResult) -> dict[str, bytes]:
-    return {name: tensor.numpy().tobytes() for name, tensor in result.trainer.model.state_dict().items()}
 
 
 def test_a_run_publishes_what_it_has_learned(tmp_path: Path) -> None:
@@ -78,91 +42,6 @@ def test_bounds_choose_the_rows_and_are_in_the_manifest(tmp_path: Path) -> None:
     manifest = Registry(str(tmp_path)).manifest(result.model_version)
     assert (manifest.rows, manifest.since_ms, manifest.until_ms) == (200, since_ms, until_ms)
     assert manifest.watermark_ms == TIMES[299]
-
-
-@pytest.mark.parametrize("after_rows", [32, 64, 200, 384])
-def test_a_resumed_run_publishes_the_bundle_of_one_never_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after_rows: int
-) -> None:
-    whole = start(config(tmp_path / "whole"))
-    interrupt(config(tmp_path / "other"), monkeypatch, after_rows=after_rows)
-    assert (config(tmp_path / "other").folder / CHECKPOINT_FILE).exists() == (after_rows >= 64)
-    torch.rand(17)  # what else the process draws must not matter
-
-    resumed = start(config(tmp_path / "other", resume=True))
-
-    assert weights(resumed) == weights(whole)
-    assert resumed.model_version == whole.model_version
-    tables = [pq.read_table(tmp_path / name / "runs/small" / METRICS_FILE) for name in ("whole", "other")]
-    assert tables[0].equals(tables[1])
-    assert tables[0].num_rows > 4
-
-
-def test_a_run_goes_on_behind_its_end_as_if_it_had_had_none(tmp_path: Path) -> None:
-    whole = start(config(tmp_path / "whole"))
-    first = start(config(tmp_path / "other", until_ms=int(TIMES[192])))
-
-    second = start(config(tmp_path / "other", until_ms=int(TIMES[320]), resume=True))
-    third = start(config(tmp_path / "other", resume=True))
-
-    assert [first.new_rows, second.new_rows, third.new_rows] == [192, 128, 80]
-    assert weights(third) == weights(whole)
-
-
-def everything_in(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def test_resuming_a_finished_run_finds_nothing_new_and_publishes_nothing(tmp_path: Path) -> None:
-    first = start(config(tmp_path))
-    before = everything_in(tmp_path / "bundles")
-
-    again = start(config(tmp_path, resume=True))
-
-    assert (first.new_rows, first.published) == (400, True)
-    assert (again.new_rows, again.published) == (0, False)
-    assert again.model_version == first.model_version
-    assert everything_in(tmp_path / "bundles") == before
-
-
-def test_a_run_with_nothing_new_leaves_the_version_that_was_made_current(tmp_path: Path) -> None:
-    older = start(config(tmp_path, until_ms=int(TIMES[200])))
-    start(config(tmp_path))
-    Registry(str(tmp_path)).make_current(older.model_version)
-
-    start(config(tmp_path, resume=True))
-
-    assert Registry(str(tmp_path)).current() == older.model_version
-
-
-def test_a_run_that_ended_before_it_published_is_published_when_it_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def killed(*_: object) -> str:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("training.run.publish", killed)
-        with pytest.raises(KeyboardInterrupt):
-            start(config(tmp_path))
-    assert Registry(str(tmp_path)).current_or_none() is None
-
-    resumed = start(config(tmp_path, resume=True))
-
-    assert (resumed.new_rows, resumed.published) == (0, True)
-    assert Registry(str(tmp_path)).current() == resumed.model_version
-
-
-def test_without_resume_a_run_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = start(config(tmp_path / "whole"))
-    interrupt(config(tmp_path / "other"), monkeypatch, after_rows=200)
-    assert weights(start(config(tmp_path / "other"))) == weights(whole)
-
-
-def test_a_run_with_another_seed_is_not_resumed(tmp_path: Path) -> None:
-    start(config(tmp_path))
-    with pytest.raises(CheckpointError, match="expected seed 1, found 0; train without --resume"):
-        start(config(tmp_path, resume=True, seed=1))
 
 
 def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
@@ -198,12 +77,12 @@ def test_a_source_without_a_feature_is_refused_before_anything_is_written(tmp_pa
 def test_a_second_trainer_is_refused_before_it_touches_anything(tmp_path: Path) -> None:
     start(config(tmp_path))
     folder = config(tmp_path).folder
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    before = everything_in(tmp_path)
 
     said = rf"^{folder}: process {os.getpid()} on .* since"
     with locked(folder / LOCK_FILE, "the first"), pytest.raises(LockedError, match=said):
         start(config(tmp_path, seed=1))
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert everything_in(tmp_path) == before
 
 
 def test_a_trainer_of_another_spec_may_use_the_registry_meanwhile(tmp_path: Path) -> None:
@@ -212,29 +91,6 @@ def test_a_trainer_of_another_spec_may_use_the_registry_meanwhile(tmp_path: Path
     with locked(other / LOCK_FILE, "the other"):
         start(config(tmp_path))
     assert not list(tmp_path.rglob("*.lock"))
-
-
-def test_a_run_that_is_stopped_goes_on_to_the_bundle_of_one_never_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = start(config(tmp_path / "whole"))
-    step = Trainer.step
-
-    def told_to_stop(trainer: Trainer, batch: pa.RecordBatch) -> object:
-        if trainer.rows == 96:  # between two checkpoints, which come every 64 rows
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(trainer, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "step", told_to_stop)
-        with pytest.raises(StoppedError, match="stopped by SIGTERM after 128 rows") as caught:
-            run(config(tmp_path / "other"), Console(file=io.StringIO()), stop=StopSignals())
-    assert caught.value.signal == signal.SIGTERM
-    assert not (tmp_path / "other" / "current.json").exists()
-
-    resumed = start(config(tmp_path / "other", resume=True))
-    assert weights(resumed) == weights(whole)
-    assert resumed.model_version == whole.model_version
 
 
 @pytest.mark.parametrize("damage", ["current.json", "bundles"])

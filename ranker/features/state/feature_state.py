@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ranker.features.forgetting import keys_of
 from ranker.features.key_loops import Times
 from ranker.features.key_table import Arrays
 from ranker.features.kinds.feature import Input
@@ -231,10 +232,7 @@ class FeatureState:
         self._settle()
         for tracker in self._trackers.values():
             found, rest = tracker.columns(words, records), tracker.columns(without, records)
-            gone = {
-                name: np.unique(keys[(keys != MISSING_KEY) & (rest[name] == MISSING_KEY)])
-                for name, keys in found.items()
-            }
+            gone = {name: keys_of(keys, rest[name]) for name, keys in found.items()}
             tracker.forget(gone)
             for name, keys in gone.items() if len(self._pending) else ():
                 waiting = self._pending[name]

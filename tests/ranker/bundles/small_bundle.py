@@ -57,3 +57,16 @@ def resealed(contents: dict[str, bytes], **changed: object) -> dict[str, bytes]:
     manifest = Manifest.model_validate_json(contents[MANIFEST])
     sealed = manifest.model_copy(update={"files": files, **changed}).sealed()
     return {**contents, MANIFEST: sealed.to_json()}
+
+
+OLDEST = packed(seed=1)
+
+
+def aged(day: int, parent: int | None = None) -> dict[str, bytes]:
+    """A bundle of a day; they differ in their version and parent alone, which is quick to make."""
+    return resealed(
+        OLDEST,
+        model_version=f"small-{day}",
+        created_ms=1_700_000_000_000 + day,
+        parent=None if parent is None else f"small-{parent}",
+    )

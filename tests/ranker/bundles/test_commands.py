@@ -8,7 +8,7 @@ from ranker.bundles.bundle import MANIFEST, MODEL
 from ranker.bundles.commands import app
 from ranker.bundles.registry import Registry
 from ranker.errors import BundleError, RegistryError
-from tests.ranker.bundles.test_prune import aged
+from tests.ranker.bundles.small_bundle import aged
 
 
 @pytest.fixture

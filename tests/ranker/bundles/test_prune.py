@@ -6,19 +6,7 @@ from ranker.bundles.bundle import MANIFEST
 from ranker.bundles.prune import prune
 from ranker.bundles.registry import Registry
 from ranker.errors import RegistryError
-from tests.ranker.bundles.small_bundle import packed, resealed, version_of
-
-OLDEST = packed(seed=1)
-
-
-def aged(day: int, parent: int | None = None) -> dict[str, bytes]:
-    """A bundle of a day; they differ in their version and parent alone, which is quick to make."""
-    return resealed(
-        OLDEST,
-        model_version=f"small-{day}",
-        created_ms=1_700_000_000_000 + day,
-        parent=None if parent is None else f"small-{parent}",
-    )
+from tests.ranker.bundles.small_bundle import aged, version_of
 
 
 @pytest.fixture

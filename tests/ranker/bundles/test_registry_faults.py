@@ -13,14 +13,10 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from ranker.bundles.bundle import FILES, MANIFEST
 from ranker.bundles.registry import Registry
 from ranker.errors import RegistryError
-from tests.ranker.bundles.small_bundle import packed, publish, version_of
-
-FIRST, SECOND = packed(seed=1), packed(seed=2)
-FIRST_VERSION, SECOND_VERSION = version_of(FIRST), version_of(SECOND)
-ORDER = [*FILES, MANIFEST]
+from tests.ranker.bundles.small_bundle import publish
+from tests.ranker.bundles.two_versions import FIRST, FIRST_VERSION, ORDER, SECOND, SECOND_VERSION
 
 
 @pytest.mark.parametrize("step", range(len(ORDER) + 2))

@@ -40,6 +40,7 @@ def test_a_url_is_no_local_path() -> None:
         ("gopher://x", "Protocol not known: gopher"),
         ("github://x", "missing 2 required positional arguments: .org. and .repo."),  # a TypeError
         ("file:", "none"),
+        ("gopher://key:hunter2@x", "Protocol not known: gopher"),
     ],
 )
 def test_what_fsspec_cannot_open_is_refused_in_one_line(url: str, found: str) -> None:

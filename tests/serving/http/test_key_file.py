@@ -162,3 +162,11 @@ def test_a_key_file_that_another_process_keeps_busy_is_told(tmp_path, monkeypatc
         pytest.raises(LockedError, match=f"^{path}: process"),
     ):
         append_key(path, FEED)
+
+
+def test_a_list_without_keys_is_read_and_another_key_is_a_mistake(path):
+    path.write_text("keys: []\n")
+    assert read_keys(path) == ()
+    path.write_text("key: []\n")
+    with pytest.raises(UserError, match="keys"):
+        read_keys(path)

@@ -41,7 +41,7 @@ def server():
 def in_a_hurry(monkeypatch):
     monkeypatch.setattr(module, "BLOCK_MS", 50)
     monkeypatch.setattr(module, "RETRY_S", 0.01)
-    monkeypatch.setattr("serving.sync.feature_store.PROBE_S", 0.01)
+    monkeypatch.setattr("serving.sync.circuit_breaker.PROBE_S", 0.01)
 
 
 class Service:

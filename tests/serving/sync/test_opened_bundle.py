@@ -8,8 +8,7 @@ from ranker.bundles.bundle import MANIFEST, MODEL
 from ranker.bundles.registry import Registry
 from ranker.errors import BundleError, RegistryError, UnansweredError
 from serving.sync.opened_bundle import open_in_time, open_newest
-from tests.ranker.bundles.small_bundle import resealed
-from tests.ranker.bundles.test_prune import aged
+from tests.ranker.bundles.small_bundle import aged, resealed
 
 
 @pytest.fixture
