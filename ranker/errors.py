@@ -19,7 +19,8 @@
     ├── NonFiniteLossError     training met a loss that is not a number
     ├── StoreError             Redis cannot be started or reached
     │   ├── StoreUrlError      what was given as Redis's URL is none; a UserError, too
-    │   └── DamagedStateError  a stored feature state is incomplete, changed or of another kind
+    │   ├── DamagedStateError  a stored feature state is incomplete, changed or of another kind
+    │   └── EventLogError      the log of events has an entry that cannot be read, or lacks some that are needed
     ├── ModelError             the model failed on a request that was valid
     ├── EvictedError           videos of a request left the catalogue while it waited
     └── DeadlinePassedError    a request's deadline passed before its work began
@@ -146,6 +147,10 @@ class StoreUrlError(StoreError, UserError):
 
 class DamagedStateError(StoreError):
     """A stored feature state is incomplete, changed, or of another kind; reading it again does not help."""
+
+
+class EventLogError(StoreError):
+    """The log of events has an entry that cannot be read, or lacks entries that are still needed."""
 
 
 class ModelError(WatchnextError):

@@ -74,6 +74,34 @@ class RecordLayout:
         described = json.dumps([FORMAT, self._seed, list(self._first.items())])
         return hashlib.sha256(described.encode()).hexdigest()[:12]
 
+    @property
+    def parts(self) -> list[tuple[str, str, int, int]]:
+        """What stands where: column, form (`key`, `number` or `bag`), first word and words of each part."""
+        return [
+            (column, feature.form.value, self._first[column, form], feature.words)
+            for (column, form), feature in self._fields.items()
+        ]
+
+    def texts_of_batch(self, batch: pa.RecordBatch) -> dict[int, str]:
+        """The texts behind the hashed words of a log's rows, by word; as of `of_batch`."""
+        return self._texts(
+            {
+                name: canonical(batch.column(feature.source_column), feature)
+                for name, feature in self._fields.items()
+                if feature.form is not Form.NUMBER
+            }
+        )
+
+    def texts_of_rows(self, rows: Sequence[Mapping[str, FeatureValue]]) -> dict[int, str]:
+        """The texts behind the hashed words of JSON values, by word; as of `of_rows`."""
+        return self._texts(
+            {
+                name: column_of([row.get(feature.source_column) for row in rows], feature)
+                for name, feature in self._fields.items()
+                if feature.form is not Form.NUMBER
+            }
+        )
+
     def missing(self, count: int) -> Words:
         """(count, W): records of which nothing is known."""
         words = np.full((count, self.words), MISSING_KEY)
@@ -158,6 +186,19 @@ class RecordLayout:
             else:
                 words[:, first] = keys[name]
         return words
+
+    def _texts(self, columns: dict[tuple[str, str], pa.Array]) -> dict[int, str]:
+        strings = {
+            name: values.flatten() if self._fields[name].form is Form.BAG else values
+            for name, values in columns.items()
+        }
+        words = self._hash(strings, columns)
+        return {
+            word: text
+            for name, values in strings.items()
+            for word, text in zip(words[name].tolist(), values.to_pylist(), strict=True)
+            if text is not None
+        }
 
     def _hash(
         self, strings: dict[tuple[str, str], pa.Array], columns: dict[tuple[str, str], pa.Array]

@@ -47,3 +47,38 @@ def deleted_users_key() -> str:
 def deleted_videos_key() -> str:
     """Return the key of the deleted videos, as of the viewers."""
     return f"{PREFIX}deleted:videos"
+
+
+def events_key() -> str:
+    """Return the key of the log of events: a stream of impressions and feedback."""
+    return f"{PREFIX}events"
+
+
+def event_readers_key() -> str:
+    """Return the key of the readers of the log of events: a hash from name to the first id still needed."""
+    return f"{PREFIX}events:readers"
+
+
+def events_dropped_key() -> str:
+    """Return the key of the first id of the log of events before which entries were dropped."""
+    return f"{PREFIX}events:dropped"
+
+
+def rejected_key() -> str:
+    """Return the key of the events that were set aside: a stream of some of the latest, with the reason."""
+    return f"{PREFIX}events:rejected"
+
+
+def rejected_counts_key() -> str:
+    """Return the key of the counts of events that were set aside: a hash by reason."""
+    return f"{PREFIX}events:rejected:counts"
+
+
+def texts_key(seed: int) -> str:
+    """Return the key of the texts behind hashed words: a hash from 8 bytes to UTF-8."""
+    return f"{PREFIX}texts:{seed}"
+
+
+def layouts_key() -> str:
+    """Return the key of the layouts of records in impressions: a hash from digest to JSON."""
+    return f"{PREFIX}layouts"

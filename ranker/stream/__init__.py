@@ -1,0 +1,1 @@
+"""The one log of events: what the service showed, and what viewers did with it."""

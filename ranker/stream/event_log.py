@@ -1,0 +1,260 @@
+"""The log of events: impressions and feedback in one order, which everyone who reads it sees alike.
+
+An id is the time at which an entry arrived and a number among those of the same millisecond, both given by the
+server: ids rise strictly, whatever the clocks of those who write. Whoever reads the log from an offset comes
+to the same state.
+
+The log is a Redis stream behind a small interface, `append`, `read` and `trim`, so that a partitioned log can
+take its place.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import total_ordering
+from typing import Any, Final, Self
+
+import redis
+
+from ranker.errors import EventLogError, StoreError
+from ranker.store.keys import event_readers_key, events_dropped_key, events_key
+from ranker.store.records import milliseconds
+
+KIND_FIELD: Final = b"k"
+DATA_FIELD: Final = b"d"
+
+
+class Kind(Enum):
+    """What an entry of the log is."""
+
+    IMPRESSION = b"i"
+    FEEDBACK = b"f"
+
+
+@total_ordering
+@dataclass(frozen=True)
+class EntryId:
+    """Where an entry stands in the log.
+
+    Attributes:
+        ms: When it arrived, Unix epoch in milliseconds, by the server's clock.
+        number: Among those of the same millisecond.
+    """
+
+    ms: int
+    number: int
+
+    @classmethod
+    def of(cls, text: str | bytes) -> Self:
+        """Read an id as Redis writes it, such as `1790000000000-0`.
+
+        Raises:
+            EventLogError: It is none.
+        """
+        ms, dash, number = (text.decode("ascii", "replace") if isinstance(text, bytes) else text).partition("-")
+        if not (dash and ms.isdecimal() and number.isdecimal()):
+            raise EventLogError(f"expected the id of an entry, such as 1790000000000-0, found {text!r:.60}")
+        return cls(int(ms), int(number))
+
+    def next(self) -> "EntryId":
+        """The least id after this one."""
+        return EntryId(self.ms, self.number + 1)
+
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.number}"
+
+    def __lt__(self, other: "EntryId") -> bool:
+        return (self.ms, self.number) < (other.ms, other.number)
+
+
+BEGINNING: Final = EntryId(0, 0)
+"""Before the first entry of any log."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of the log.
+
+    Attributes:
+        id: Where it stands.
+        kind: What it is.
+        data: Its content, see `impressions.py` and `feedback.py`.
+    """
+
+    id: EntryId
+    kind: Kind
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is in the log.
+
+    Attributes:
+        entries: How many.
+        first: The oldest that is still there; None if there is none.
+        last: The newest that was ever written; None before the first.
+    """
+
+    entries: int
+    first: EntryId | None
+    last: EntryId | None
+
+
+class EventLog(ABC):
+    """A log of events, as its readers see it."""
+
+    @abstractmethod
+    def append(self, kind: Kind, data: bytes) -> EntryId:
+        """Write an entry at the end.
+
+        Raises:
+            StoreError: The log does not answer; it is not known whether the entry was written.
+        """
+
+    @abstractmethod
+    def read(self, after: EntryId, *, count: int, wait_s: float = 0.0) -> list[Entry]:
+        """The next entries after an offset, oldest first; none if none comes within `wait_s`.
+
+        Raises:
+            EventLogError: Entries after the offset may have been dropped, or one is damaged.
+            StoreError: The log does not answer.
+        """
+
+    @abstractmethod
+    def now_ms(self) -> int:
+        """The server's clock: every entry that is not written yet gets this time or a later one.
+
+        Raises:
+            StoreError: The log does not answer.
+        """
+
+    @abstractmethod
+    def extent(self) -> Extent:
+        """How much is in the log.
+
+        Raises:
+            StoreError: The log does not answer.
+        """
+
+    @abstractmethod
+    def reached(self, reader: str, before: EntryId) -> None:
+        """Note that a reader needs nothing before an entry any more, even if it starts again.
+
+        Raises:
+            StoreError: The log does not answer.
+        """
+
+    @abstractmethod
+    def readers(self) -> Mapping[str, EntryId]:
+        """From which entry on each reader still needs the log.
+
+        Raises:
+            StoreError: The log does not answer.
+        """
+
+    @abstractmethod
+    def drop_before(self, needed: EntryId) -> int:
+        """Drop all entries before one, whoever needs them, and say how many; readers are told by an error.
+
+        Raises:
+            StoreError: The log does not answer.
+        """
+
+    @abstractmethod
+    def trim(self) -> int:
+        """Drop what no reader needs any more, and say how many entries; nothing without a reader.
+
+        Raises:
+            StoreError: The log does not answer.
+        """
+
+
+class RedisEventLog(EventLog):
+    """The log as a Redis stream.
+
+    Args:
+        client: A connected client whose answers are bytes.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._key = events_key()
+
+    def append(self, kind: Kind, data: bytes) -> EntryId:
+        """See `EventLog`."""
+        return EntryId.of(self._ask(self._client.xadd, self._key, entry_fields(kind, data)))
+
+    def read(self, after: EntryId, *, count: int, wait_s: float = 0.0) -> list[Entry]:
+        """See `EventLog`."""
+        block = max(1, round(wait_s * 1000)) if wait_s > 0 else None
+        found = self._ask(self._client.xread, {self._key: str(after)}, count=count, block=block)
+        dropped = self._ask(self._client.get, events_dropped_key())  # after reading, so that none slips by
+        if dropped is not None and after != BEGINNING and (needed := EntryId.of(dropped)) > after.next():
+            raise EventLogError(
+                f"{self._key}: expected the entries after {after}, found that those before {needed} were dropped"
+            )
+        return [entry_of(number, fields) for _, entries in found or () for number, fields in entries]
+
+    def now_ms(self) -> int:
+        """See `EventLog`."""
+        return milliseconds(self._ask(self._client.time))
+
+    def extent(self) -> Extent:
+        """See `EventLog`."""
+        if not self._ask(self._client.exists, self._key):
+            return Extent(0, None, None)
+        about = self._ask(self._client.xinfo_stream, self._key)
+        first = about["first-entry"]
+        last = EntryId.of(about["last-generated-id"])
+        return Extent(about["length"], None if first is None else EntryId.of(first[0]), last)
+
+    def reached(self, reader: str, before: EntryId) -> None:
+        """See `EventLog`."""
+        self._ask(self._client.hset, event_readers_key(), reader, str(before))
+
+    def readers(self) -> Mapping[str, EntryId]:
+        """See `EventLog`."""
+        found: dict[bytes, bytes] = self._ask(self._client.hgetall, event_readers_key())
+        return {name.decode(errors="replace"): EntryId.of(before) for name, before in found.items()}
+
+    def trim(self) -> int:
+        """See `EventLog`."""
+        readers = self.readers()
+        if not readers:
+            return 0
+        return self.drop_before(min(readers.values()))
+
+    def drop_before(self, needed: EntryId) -> int:
+        """See `EventLog`."""
+        dropped = self._ask(self._client.get, events_dropped_key())
+        if dropped is None or EntryId.of(dropped) < needed:
+            self._ask(self._client.set, events_dropped_key(), str(needed))
+        return int(self._ask(self._client.xtrim, self._key, minid=str(needed), approximate=False))
+
+    def _ask(self, command: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            return command(*arguments, **options)
+        except redis.RedisError as error:
+            raise StoreError(f"{self._key}: expected Redis to serve the log of events, found {error}") from error
+
+
+def entry_fields(kind: Kind, data: bytes) -> dict[Any, Any]:
+    """The fields of an entry, as XADD takes them."""
+    return {KIND_FIELD: kind.value, DATA_FIELD: data}
+
+
+def entry_of(number: bytes, fields: Mapping[bytes, bytes]) -> Entry:
+    """Read an entry as Redis gives it.
+
+    Raises:
+        EventLogError: It is of no known kind, or lacks its content.
+    """
+    try:
+        return Entry(EntryId.of(number), Kind(fields[KIND_FIELD]), fields[DATA_FIELD])
+    except (KeyError, ValueError) as error:
+        names = ", ".join(repr(name) for name in fields)
+        raise EventLogError(
+            f"{events_key()}, entry {number!r:.40}: expected an impression or feedback, found fields {names:.80}"
+        ) from error

@@ -1,0 +1,59 @@
+"""What viewers did, as entries of the log of events: one entry a call, with up to a thousand events."""
+
+from typing import Final, NamedTuple
+
+import orjson
+
+from ranker.errors import EventLogError
+
+SHOWN: Final = "shown"
+"""The kind of an event that reports that a video was seen; its value is the position, 0 for the served one."""
+
+
+class Event(NamedTuple):
+    """One thing that a viewer did with an impression.
+
+    Attributes:
+        event_id: Names the event: a second one of the same name is the same.
+        request_id: Of the request that showed the video.
+        video_id: The video.
+        kind: Name of a label of the spec, or `SHOWN`.
+        value: The label, in its unit.
+        time_ms: When it happened, Unix epoch in milliseconds; None for when it arrived.
+    """
+
+    event_id: str
+    request_id: str
+    video_id: str
+    kind: str
+    value: float
+    time_ms: int | None
+
+
+def to_bytes(events: list[Event]) -> bytes:
+    """The content of an entry with some events."""
+    return orjson.dumps([tuple(event) for event in events])
+
+
+def from_bytes(data: bytes, *, where: str) -> list[Event]:
+    """Read the content of an entry.
+
+    Args:
+        data: The content.
+        where: What to name in the message: the entry.
+
+    Raises:
+        EventLogError: It is damaged.
+    """
+    try:
+        events = [Event(*fields) for fields in orjson.loads(data)]
+        if not all(
+            all(isinstance(text, str) for text in event[:4])
+            and isinstance(event.value, int | float)
+            and (event.time_ms is None or isinstance(event.time_ms, int))
+            for event in events
+        ):
+            raise ValueError("expected four texts, a number and a time")
+    except (ValueError, TypeError) as error:
+        raise EventLogError(f"{where}: expected events, found {str(error):.200}") from error
+    return events

@@ -1,0 +1,116 @@
+"""What a ranking request showed, as one entry of the log of events.
+
+It holds what the ranking read beside the feature state: the records of the request and of the videos that
+were returned, word by word, so that what is learned from it later is what was ranked with, whatever has
+become of the stored records. The texts behind hashed words are kept once each, see `texts.py`; how records are
+laid out is kept once a spec, see `layouts.py`.
+
+The content is a length of four bytes, a JSON object of that length, and the words, little-endian: those of the
+request, then of the videos, then of the pairs of both.
+
+Shape letters: N videos that were returned, W words of a record.
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ranker.errors import EventLogError
+from ranker.features.record import Words
+
+_LENGTH: Final = struct.Struct("<I")
+
+
+class ImpressionHeader(BaseModel):
+    """What an impression says in JSON.
+
+    Attributes:
+        request_id: Names the request.
+        time_ms: When the request was made, Unix epoch in milliseconds.
+        user_id: The viewer; None if unknown.
+        query_video_id: The video that was on; None if there was none.
+        video_ids: N videos in the order in which they were returned: the first has position 1.
+        scores: (N,) what they were ranked by.
+        propensities: (N,) the chance of each to be at its position; None if nothing was left to chance.
+        predictions: (N, T) in natural units; None if they are not kept.
+        layouts: Digests of the layouts of the request's, the videos' and the pairs' words.
+        widths: Words of a record of each.
+        model_version: The bundle that ranked.
+        score_policy: The score policy that ranked.
+        score_version: Its version.
+        state_ms: Up to when the feature state had learned; None if it had learned nothing.
+        reported: Whether a video counts as seen only if an event `shown` says so.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    request_id: str
+    time_ms: int
+    user_id: str | None
+    query_video_id: str | None
+    video_ids: list[str]
+    scores: list[float]
+    propensities: list[float] | None = None
+    predictions: list[list[float]] | None = None
+    layouts: tuple[str, str, str]
+    widths: tuple[int, int, int]
+    model_version: str
+    score_policy: str
+    score_version: str
+    state_ms: int | None = None
+    reported: bool = False
+
+
+@dataclass(frozen=True)
+class Impression:
+    """What one request showed.
+
+    Attributes:
+        header: All but the words.
+        request: (1, W) the record of what holds of the whole request.
+        videos: (N, W) those of the videos.
+        pairs: (N, W) what the request carried of viewer and video together; W may be 0.
+    """
+
+    header: ImpressionHeader
+    request: Words
+    videos: Words
+    pairs: Words
+
+    def to_bytes(self) -> bytes:
+        """The content of an entry."""
+        header = orjson.dumps(self.header.__dict__)
+        words = (part.astype("<u8", copy=False).tobytes() for part in (self.request, self.videos, self.pairs))
+        return b"".join((_LENGTH.pack(len(header)), header, *words))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, where: str) -> "Impression":
+        """Read the content of an entry.
+
+        Args:
+            data: The content.
+            where: What to name in the message: the entry.
+
+        Raises:
+            EventLogError: It is damaged.
+        """
+        try:
+            (length,) = _LENGTH.unpack_from(data)
+            start = _LENGTH.size + length
+            header = ImpressionHeader.model_validate(orjson.loads(data[_LENGTH.size : start]))
+            counts = (1, len(header.video_ids), len(header.video_ids))
+            sizes = [rows * width for rows, width in zip(counts, header.widths, strict=True)]
+            words = np.frombuffer(data, "<u8", offset=start).astype(np.uint64, copy=False)
+            if len(words) != sum(sizes) or len(header.scores) != counts[1]:
+                raise ValueError(f"expected {sum(sizes)} words, found {len(words)}")
+        except (struct.error, ValueError, ValidationError) as error:
+            raise EventLogError(
+                f"{where}: expected an impression, found {' '.join(str(error).split()):.200}"
+            ) from error
+        parts = np.split(words, np.cumsum(sizes)[:-1])
+        shaped = (part.reshape(rows, -1) for part, rows in zip(parts, counts, strict=True))
+        return cls(header, *shaped)

@@ -1,0 +1,136 @@
+"""How the words of impressions are laid out, and from words back to the columns of a log.
+
+Shape letters: R rows, W words of a record.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import redis
+import redis.asyncio
+from numpy.typing import NDArray
+
+from ranker.errors import EventLogError, StoreError
+from ranker.features.record import MISSING_KEY, MISSING_LIST, RecordLayout, Words
+from ranker.store.keys import layouts_key
+from ranker.stream.texts import Texts
+
+KEY, NUMBER, BAG = "key", "number", "bag"
+TYPES: Final = {KEY: pa.string(), NUMBER: pa.float64(), BAG: pa.list_(pa.string())}
+"""What the columns of each form become."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A column of records.
+
+    Attributes:
+        column: Its name.
+        form: `key`, `number` or `bag`.
+        first: Its first word.
+        words: How many it has.
+    """
+
+    column: str
+    form: str
+    first: int
+    words: int
+
+
+def queue_layouts(
+    pipeline: redis.client.Pipeline | redis.asyncio.client.Pipeline, layouts: Iterable[RecordLayout]
+) -> None:
+    """Queue the command that keeps how records of some layouts are to be read."""
+    mapping: dict[Any, Any] = {layout.digest: orjson.dumps(layout.parts) for layout in layouts}
+    pipeline.hset(layouts_key(), mapping=mapping)
+
+
+class Layouts:
+    """Reads how records are laid out.
+
+    Args:
+        client: A connected client whose answers are bytes.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._layouts: dict[str, list[Part]] = {}
+
+    def of(self, digest: str) -> list[Part]:
+        """The parts of a layout, one a column: of a column that is kept in several forms, the first.
+
+        Raises:
+            EventLogError: No such layout is kept.
+            StoreError: Redis does not answer.
+        """
+        if digest not in self._layouts:
+            try:
+                found: Any = self._client.hget(layouts_key(), digest)
+            except redis.RedisError as error:
+                raise StoreError(f"{layouts_key()}: expected Redis to have layouts, found {error}") from error
+            if found is None:
+                raise EventLogError(f"{layouts_key()}: expected the layout {digest} of an impression, found none")
+            parts = {part[0]: Part(*part) for part in reversed(orjson.loads(found))}
+            self._layouts[digest] = list(parts.values())
+        return self._layouts[digest]
+
+
+def columns_of(parts: Iterable[Part], words: Words, texts: Texts) -> dict[str, pa.Array]:
+    """Turn records back into columns.
+
+    Args:
+        parts: What stands where.
+        words: (R, W).
+        texts: Has the texts behind hashes.
+
+    Returns:
+        For each column R values: text for ids and categories, float64 for numbers, lists of text for bags; null
+        where missing.
+
+    Raises:
+        EventLogError: The text of a word is not kept.
+        StoreError: Redis does not answer.
+    """
+    parts = list(parts)
+    hashed = [words[:, part.first] for part in parts if part.form == KEY]
+    for part in (part for part in parts if part.form == BAG):
+        inside = np.arange(part.words - 1) < _lengths(words, part)[:, None]
+        hashed.append(words[:, part.first + 1 : part.first + part.words][inside])
+    distinct = np.unique(np.concatenate(hashed)) if hashed else np.empty(0, np.uint64)
+    distinct = distinct[distinct != MISSING_KEY]
+    known = texts.of(distinct.tolist())
+    if len(known) < len(distinct):
+        lost = next(word for word in distinct.tolist() if word not in known)
+        raise EventLogError(f"expected a text for every word of an impression, found none for {lost:#018x}")
+    dictionary = pa.array([known[word] for word in distinct.tolist()], pa.string())
+
+    def strings(keys: NDArray[np.uint64]) -> pa.Array:
+        indices = np.searchsorted(distinct, keys)
+        missing = keys == MISSING_KEY
+        return dictionary.take(pa.array(np.where(missing, 0, indices), mask=missing))
+
+    columns: dict[str, pa.Array] = {}
+    for part in parts:
+        if part.form == NUMBER:
+            numbers = np.ascontiguousarray(words[:, part.first]).view(np.float64)
+            columns[part.column] = pa.array(numbers, mask=np.isnan(numbers))
+        elif part.form == KEY:
+            columns[part.column] = strings(words[:, part.first])
+        else:
+            lengths = _lengths(words, part)
+            inside = np.arange(part.words - 1) < lengths[:, None]
+            items = strings(words[:, part.first + 1 : part.first + part.words][inside])
+            offsets = pa.array(np.append(0, np.cumsum(lengths)), pa.int32())
+            missing = words[:, part.first] == MISSING_LIST
+            columns[part.column] = pa.ListArray.from_arrays(offsets, items, mask=pa.array(missing))
+    return columns
+
+
+def _lengths(words: Words, part: Part) -> NDArray[np.int64]:
+    counts = words[:, part.first]
+    lengths: NDArray[np.int64] = np.where(counts == MISSING_LIST, 0, counts).astype(np.int64)
+    return lengths.clip(0, part.words - 1)
