@@ -20,7 +20,7 @@
     ├── StoreError             Redis cannot be started or reached
     │   ├── StoreUrlError      what was given as Redis's URL is none; a UserError, too
     │   ├── DamagedStateError  a stored feature state is incomplete, changed or of another kind
-    │   └── EventLogError      the log of events has an entry that cannot be read, or lacks some that are needed
+    │   └── EventLogError      the log of events has a damaged entry, or lacks some that are needed
     ├── ModelError             the model failed on a request that was valid
     ├── EvictedError           videos of a request left the catalogue while it waited
     └── DeadlinePassedError    a request's deadline passed before its work began

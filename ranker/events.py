@@ -22,6 +22,8 @@ QUERY_VIDEO_ID: Final = "query_video_id"
 """string or integer, null if none: the video that was on when the request was made."""
 QUERY_PREFIX: Final = "query_"
 """A `query` feature named `query_X` holds the query video's own column `X`."""
+POSITION: Final = "position"
+"""integer, optional column: where the candidate was shown; the first has 1."""
 WEIGHT: Final = "weight"
 """float, optional column: the example's weight in the loss."""
 

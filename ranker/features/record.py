@@ -13,7 +13,7 @@ Shape letters: R rows, W words.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -82,23 +82,25 @@ class RecordLayout:
             for (column, form), feature in self._fields.items()
         ]
 
-    def texts_of_batch(self, batch: pa.RecordBatch) -> dict[int, str]:
-        """The texts behind the hashed words of a log's rows, by word; as of `of_batch`."""
+    def texts_of_batch(self, batch: pa.RecordBatch, *, without: Container[str] = ()) -> dict[int, str]:
+        """The texts behind hashed words of a log's rows, by word, but for some columns; see `of_batch`."""
         return self._texts(
             {
                 name: canonical(batch.column(feature.source_column), feature)
                 for name, feature in self._fields.items()
-                if feature.form is not Form.NUMBER
+                if feature.form is not Form.NUMBER and feature.source_column not in without
             }
         )
 
-    def texts_of_rows(self, rows: Sequence[Mapping[str, FeatureValue]]) -> dict[int, str]:
-        """The texts behind the hashed words of JSON values, by word; as of `of_rows`."""
+    def texts_of_rows(
+        self, rows: Sequence[Mapping[str, FeatureValue]], *, without: Container[str] = ()
+    ) -> dict[int, str]:
+        """The texts behind the hashed words of JSON values, by word, but for some columns; see `of_rows`."""
         return self._texts(
             {
                 name: column_of([row.get(feature.source_column) for row in rows], feature)
                 for name, feature in self._fields.items()
-                if feature.form is not Form.NUMBER
+                if feature.form is not Form.NUMBER and feature.source_column not in without
             }
         )
 

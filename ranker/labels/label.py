@@ -64,6 +64,21 @@ class Label(SpecModel, ABC):
         description="Time after an impression at which its label counts as known to features of the state: "
         "as long as viewers take to give it.",
     )
+    several: Literal["last", "sum", "max"] = Field(
+        "last", description="What counts if feedback on an impression comes several times."
+    )
+    if_absent: Literal["zero", "missing"] | None = Field(
+        None,
+        description="What the label is if no feedback comes within its wait; by default zero for binary "
+        "labels, missing for others.",
+    )
+
+    @property
+    def absent_value(self) -> float:
+        """The label of an impression without feedback: 0, or NaN if it is missing then."""
+        if self.if_absent is None:
+            return 0.0 if self.is_probability else math.nan
+        return 0.0 if self.if_absent == "zero" else math.nan
 
     @property
     def source_column(self) -> str:

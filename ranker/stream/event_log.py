@@ -52,7 +52,9 @@ class EntryId:
         Raises:
             EventLogError: It is none.
         """
-        ms, dash, number = (text.decode("ascii", "replace") if isinstance(text, bytes) else text).partition("-")
+        ms, dash, number = (text.decode("ascii", "replace") if isinstance(text, bytes) else text).partition(
+            "-"
+        )
         if not (dash and ms.isdecimal() and number.isdecimal()):
             raise EventLogError(f"expected the id of an entry, such as 1790000000000-0, found {text!r:.60}")
         return cls(int(ms), int(number))
@@ -237,7 +239,9 @@ class RedisEventLog(EventLog):
         try:
             return command(*arguments, **options)
         except redis.RedisError as error:
-            raise StoreError(f"{self._key}: expected Redis to serve the log of events, found {error}") from error
+            raise StoreError(
+                f"{self._key}: expected Redis to serve the log of events, found {error}"
+            ) from error
 
 
 def entry_fields(kind: Kind, data: bytes) -> dict[Any, Any]:

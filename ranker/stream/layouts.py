@@ -61,7 +61,10 @@ class Layouts:
         self._layouts: dict[str, list[Part]] = {}
 
     def of(self, digest: str) -> list[Part]:
-        """The parts of a layout, one a column: of a column that is kept in several forms, the first.
+        """The parts of a layout, one a column.
+
+        Of a column that is kept in several forms it is the one that tells most: numbers before their texts, the
+        longest of several lists.
 
         Raises:
             EventLogError: No such layout is kept.
@@ -73,9 +76,11 @@ class Layouts:
             except redis.RedisError as error:
                 raise StoreError(f"{layouts_key()}: expected Redis to have layouts, found {error}") from error
             if found is None:
-                raise EventLogError(f"{layouts_key()}: expected the layout {digest} of an impression, found none")
-            parts = {part[0]: Part(*part) for part in reversed(orjson.loads(found))}
-            self._layouts[digest] = list(parts.values())
+                raise EventLogError(
+                    f"{layouts_key()}: expected the layout {digest} of an impression, found none"
+                )
+            parts = sorted((Part(*part) for part in orjson.loads(found)), key=_tells)
+            self._layouts[digest] = list({part.column: part for part in parts}.values())
         return self._layouts[digest]
 
 
@@ -128,6 +133,11 @@ def columns_of(parts: Iterable[Part], words: Words, texts: Texts) -> dict[str, p
             missing = words[:, part.first] == MISSING_LIST
             columns[part.column] = pa.ListArray.from_arrays(offsets, items, mask=pa.array(missing))
     return columns
+
+
+def _tells(part: Part) -> tuple[bool, int]:
+    """Orders parts by how much they tell of a column."""
+    return part.form == NUMBER, part.words
 
 
 def _lengths(words: Words, part: Part) -> NDArray[np.int64]:

@@ -12,8 +12,11 @@ import redis
 import redis.asyncio
 
 from ranker.errors import StoreError
+from ranker.events import QUERY_VIDEO_ID, USER_ID, VIDEO_ID
 from ranker.store.keys import texts_key
 
+IDS: Final = frozenset({USER_ID, VIDEO_ID, QUERY_VIDEO_ID})
+"""Columns whose texts are not kept: impressions name them."""
 REMEMBERED: Final = 200_000
 """Words that a reader or writer remembers: some tens of MB."""
 WORDS_PER_COMMAND: Final = 2_000
