@@ -1,8 +1,8 @@
 """The log of events: impressions and feedback in one order, which everyone who reads it sees alike.
 
-An id is the time at which an entry arrived and a number among those of the same millisecond, both given by the
-server: ids rise strictly, whatever the clocks of those who write. Whoever reads the log from an offset comes
-to the same state.
+An id is the time at which an entry arrived and a number among those of the same millisecond, both given by
+the server: ids rise strictly, whatever the clocks of those who write. Whoever reads the log from an offset
+comes to the same state.
 
 The log is a Redis stream behind a small interface, `append`, `read` and `trim`, so that a partitioned log can
 take its place.
@@ -195,7 +195,8 @@ class RedisEventLog(EventLog):
         dropped = self._ask(self._client.get, events_dropped_key())  # after reading, so that none slips by
         if dropped is not None and after != BEGINNING and (needed := EntryId.of(dropped)) > after.next():
             raise EventLogError(
-                f"{self._key}: expected the entries after {after}, found that those before {needed} were dropped"
+                f"{self._key}: expected the entries after {after}, "
+                f"found that those before {needed} were dropped"
             )
         return [entry_of(number, fields) for _, entries in found or () for number, fields in entries]
 
@@ -239,9 +240,7 @@ class RedisEventLog(EventLog):
         try:
             return command(*arguments, **options)
         except redis.RedisError as error:
-            raise StoreError(
-                f"{self._key}: expected Redis to serve the log of events, found {error}"
-            ) from error
+            raise StoreError(f"{self._key}: expected Redis to serve the events, found {error}") from error
 
 
 def entry_fields(kind: Kind, data: bytes) -> dict[Any, Any]:
@@ -260,5 +259,5 @@ def entry_of(number: bytes, fields: Mapping[bytes, bytes]) -> Entry:
     except (KeyError, ValueError) as error:
         names = ", ".join(repr(name) for name in fields)
         raise EventLogError(
-            f"{events_key()}, entry {number!r:.40}: expected an impression or feedback, found fields {names:.80}"
+            f"{events_key()}, entry {number!r:.40}: expected impression or feedback, found fields {names:.80}"
         ) from error

@@ -7,7 +7,7 @@ import orjson
 from ranker.errors import EventLogError
 
 SHOWN: Final = "shown"
-"""The kind of an event that reports that a video was seen; its value is the position, 0 for the served one."""
+"""The kind of an event that says that a video was seen; its value is the position, 0 for the served one."""
 
 
 class Event(NamedTuple):
@@ -55,5 +55,5 @@ def from_bytes(data: bytes, *, where: str) -> list[Event]:
         ):
             raise ValueError("expected four texts, a number and a time")
     except (ValueError, TypeError) as error:
-        raise EventLogError(f"{where}: expected events, found {str(error):.200}") from error
+        raise EventLogError(f"{where}: expected events, found {error!s:.200}") from error
     return events

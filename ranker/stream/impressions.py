@@ -2,11 +2,11 @@
 
 It holds what the ranking read beside the feature state: the records of the request and of the videos that
 were returned, word by word, so that what is learned from it later is what was ranked with, whatever has
-become of the stored records. The texts behind hashed words are kept once each, see `texts.py`; how records are
-laid out is kept once a spec, see `layouts.py`.
+become of the stored records. The texts behind hashed words are kept once each, see `texts.py`; how records
+are laid out is kept once a spec, see `layouts.py`.
 
-The content is a length of four bytes, a JSON object of that length, and the words, little-endian: those of the
-request, then of the videos, then of the pairs of both.
+The content is a length of four bytes, a JSON object of that length, and the words, little-endian: those of
+the request, then of the videos, then of the pairs of both.
 
 Shape letters: N videos that were returned, W words of a record.
 """

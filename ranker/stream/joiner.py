@@ -104,9 +104,7 @@ class JoinOffset:
                 EntryId.of(document["reported"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise EventLogError(
-                f"expected an offset in the log of events, found {document!r:.200}"
-            ) from error
+            raise EventLogError(f"expected an offset in the events, found {document!r:.200}") from error
 
 
 @dataclass(frozen=True)

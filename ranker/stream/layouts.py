@@ -3,7 +3,7 @@
 Shape letters: R rows, W words of a record.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -63,8 +63,8 @@ class Layouts:
     def of(self, digest: str) -> list[Part]:
         """The parts of a layout, one a column.
 
-        Of a column that is kept in several forms it is the one that tells most: numbers before their texts, the
-        longest of several lists.
+        Of a column that is kept in several forms it is the one that tells most: numbers before their texts,
+        the longest of several lists.
 
         Raises:
             EventLogError: No such layout is kept.
@@ -76,9 +76,7 @@ class Layouts:
             except redis.RedisError as error:
                 raise StoreError(f"{layouts_key()}: expected Redis to have layouts, found {error}") from error
             if found is None:
-                raise EventLogError(
-                    f"{layouts_key()}: expected the layout {digest} of an impression, found none"
-                )
+                raise EventLogError(f"{layouts_key()}: expected the layout {digest}, found none")
             parts = sorted((Part(*part) for part in orjson.loads(found)), key=_tells)
             self._layouts[digest] = list({part.column: part for part in parts}.values())
         return self._layouts[digest]
@@ -93,8 +91,8 @@ def columns_of(parts: Iterable[Part], words: Words, texts: Texts) -> dict[str, p
         texts: Has the texts behind hashes.
 
     Returns:
-        For each column R values: text for ids and categories, float64 for numbers, lists of text for bags; null
-        where missing.
+        For each column R values: text for ids and categories, float64 for numbers, lists of text for bags;
+        null where missing.
 
     Raises:
         EventLogError: The text of a word is not kept.
