@@ -1,0 +1,85 @@
+"""Impressions and feedback of the small spec for tests."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import redis
+
+from ranker.features.record import RecordLayout
+from ranker.features.sides import SIDES, Group
+from ranker.stream.event_log import Entry, EntryId, Kind
+from ranker.stream.feedback import Event, to_bytes
+from ranker.stream.impressions import Impression, ImpressionHeader
+from ranker.stream.layouts import queue_layouts
+from ranker.stream.texts import IDS, queue_texts
+from tests.ranker.small_spec import SMALL_SPEC
+
+LAYOUTS = {
+    group: RecordLayout(SMALL_SPEC.side(*SIDES[group]), seed=SMALL_SPEC.hash_seed)
+    for group in (Group.REQUEST, Group.CANDIDATE, Group.PAIR)
+}
+
+
+def impression(
+    request_id: str,
+    videos: Sequence[dict[str, Any]],
+    request: dict[str, Any] | None = None,
+    *,
+    time_ms: int = 0,
+    reported: bool = False,
+) -> Impression:
+    """What a service would have written; `videos` have `video_id` and columns of their own or of the pair."""
+    request = request or {}
+    layouts = [LAYOUTS[group] for group in (Group.REQUEST, Group.CANDIDATE, Group.PAIR)]
+    header = ImpressionHeader(
+        request_id=request_id,
+        time_ms=time_ms,
+        user_id=request.get("user_id"),
+        query_video_id=request.get("query_video_id"),
+        video_ids=[video["video_id"] for video in videos],
+        scores=[1.0 / (1 + row) for row in range(len(videos))],
+        layouts=tuple(layout.digest for layout in layouts),
+        widths=tuple(layout.words for layout in layouts),
+        model_version="m1",
+        score_policy="default",
+        score_version="s1",
+        reported=reported,
+    )
+    words = [layout.of_rows(rows) for layout, rows in zip(layouts, ([request], videos, videos), strict=True)]
+    return Impression(header, *words)
+
+
+def keep(client: redis.Redis, rows: Sequence[dict[str, Any]]) -> None:
+    """Write layouts, and the texts of some requests and videos, as a service does."""
+    with client.pipeline() as pipeline:
+        queue_layouts(pipeline, LAYOUTS.values())
+        for layout in LAYOUTS.values():
+            texts = layout.texts_of_rows(rows, without=IDS)
+            if texts:
+                queue_texts(pipeline, SMALL_SPEC.hash_seed, texts)
+        pipeline.execute()
+
+
+def shown(ms: int, request_id: str, videos: Sequence[str], *, number: int = 0, **header: Any) -> Entry:
+    """An entry with an impression of some videos."""
+    made = impression(request_id, [{"video_id": video} for video in videos], **header)
+    return Entry(EntryId(ms, number), Kind.IMPRESSION, made.to_bytes())
+
+
+def given(ms: int, *events: Event, number: int = 0) -> Entry:
+    """An entry with some feedback."""
+    return Entry(EntryId(ms, number), Kind.FEEDBACK, to_bytes(list(events)))
+
+
+def event(
+    name: str, request_id: str, video: str, kind: str = "click", value: float = 1, time_ms: int | None = None
+) -> Event:
+    """An event."""
+    return Event(name, request_id, video, kind, value, time_ms)
+
+
+def same_words(one: Impression, other: Impression) -> bool:
+    """Whether two impressions are the same."""
+    pairs = ((one.request, other.request), (one.videos, other.videos), (one.pairs, other.pairs))
+    return one.header == other.header and all(np.array_equal(a, b) for a, b in pairs)
