@@ -100,7 +100,11 @@ def dump_spec(spec: RankerSpec) -> str:
     for feature, written in zip(spec.features, document["features"], strict=True):
         for key in feature.unsaid_keys & written.keys():
             del written[key]
-    if not spec.policies:  # the text of a spec without policies is that of earlier versions
+    # What a spec does not use is not in its text, which is then that of earlier versions.
+    for label in (*document["tasks"], *document["labels"]):
+        if label["several"] == "last":
+            del label["several"]
+    if not spec.policies:
         del document["policies"]
     return yaml.safe_dump(document, sort_keys=False)
 

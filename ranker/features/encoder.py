@@ -83,6 +83,7 @@ class Encoder:
     Attributes:
         records: For each group, what its features' columns look like in a request's records: those of the
             group, and of the pairs also the parts of their combinations.
+        impression_records: What they look like in impressions: of the pairs only what a request carries.
         feature_state: What is known of viewers, videos and pairs. It may be replaced by a newer one of the
             same spec between two requests.
     """
@@ -105,6 +106,31 @@ class Encoder:
             group: RecordLayout(self.layout.columns(group), seed=spec.hash_seed) for group in Group
         }
         self._readers = {group: self._reader(group, self.records[group]) for group in Group}
+        pairs = RecordLayout(spec.side(Side.PAIR), seed=spec.hash_seed)
+        self.impression_records = {**self.records, Group.PAIR: pairs}
+        self._from_impressions = {
+            group: self._examples.shared_words(layout) for group, layout in self.impression_records.items()
+        }
+
+    @property
+    def example_records(self) -> RecordLayout:
+        """What records of whole rows look like."""
+        return self._examples
+
+    def example_words(self, groups: Mapping[Group, Words]) -> Words:
+        """Fit records of whole rows together from what impressions have of them.
+
+        Args:
+            groups: For each group (R, W) in the layout `impression_records[group]`.
+
+        Returns:
+            (R, W) in the layout `example_records`; what no group has is missing.
+        """
+        words = self._examples.missing(len(groups[Group.CANDIDATE]))
+        for group, given in groups.items():
+            mine, theirs = self._from_impressions[group]
+            words[:, mine] = given[:, theirs]
+        return words
 
     def read_examples(
         self, batch: pa.RecordBatch, labels: Labels | None = None, *, reversible: bool = False

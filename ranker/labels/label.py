@@ -198,6 +198,8 @@ class Task(Label):
         return self.value_range if all(map(math.isfinite, self.value_range)) else None
 
 
+JOIN_KEYS: Final = frozenset({"several", "if_absent"})
+"""What a spec says of how a label is made of feedback that arrives by itself."""
 HEAD_KEYS: Final = frozenset(Task.model_fields) - frozenset(Label.model_fields) | {"plausible"}
 """What a spec says of a head, and not of its label; `plausible` of a regression alone."""
 

@@ -148,6 +148,23 @@ class _Waiting:
         return (self.time_ms, self.id) < (other.time_ms, other.id)
 
 
+class Listener:
+    """Is told of what happens to impressions that wait; does nothing about it."""
+
+    def begun(self, number: EntryId, impression: Impression) -> None:
+        """An impression begins to wait."""
+
+    def filled(self, number: EntryId, row: int, column: int, value: float) -> None:
+        """Feedback gave a label.
+
+        Args:
+            number: The impression's entry.
+            row: Which of its videos.
+            column: Which label.
+            value: What it is by now, in natural units.
+        """
+
+
 class Joiner:
     """Joins the entries of a log of events, which it takes one after the other.
 
@@ -158,6 +175,7 @@ class Joiner:
         window_s: How long, by the ids of entries, an impression that left is remembered.
         max_rows: Videos that may wait; beyond, the oldest impressions leave early.
         offset: Where to go on; the beginning of the log by default.
+        listener: Told of what waits.
 
     Attributes:
         rejected: Events that were set aside since `take_rejected` was last called.
@@ -174,6 +192,7 @@ class Joiner:
         window_s: float = 600.0,
         max_rows: int = 2_000_000,
         offset: JoinOffset | None = None,
+        listener: Listener | None = None,
     ) -> None:
         self._labels = list(labels)
         self._columns = {label.name: column for column, label in enumerate(labels)}
@@ -183,6 +202,7 @@ class Joiner:
         self._waits_ms = [round((label.label_wait or longest) * 1000) for label in labels]
         self._clock = clock
         self._window_ms = round(window_s * 1000)
+        self._listener = listener or Listener()
         self._max_rows = max_rows
         self._start = offset or JoinOffset()
         self._left_before = frozenset(self._start.left)
@@ -227,12 +247,7 @@ class Joiner:
         Raises:
             EventLogError: The entry is damaged. Nothing has changed: it is left out if the next one is taken.
         """
-        where = f"entry {entry.id} of the log of events"
-        content: Impression | list[Event]
-        if entry.kind is Kind.IMPRESSION:
-            content = Impression.from_bytes(entry.data, where=where)
-        else:
-            content = feedback.from_bytes(entry.data, where=where)
+        content = content_of(entry)
         due = self.advance(entry.id.ms)
         self._last = entry.id
         if isinstance(content, Impression):
@@ -284,6 +299,7 @@ class Joiner:
         self._arrived[number] = None
         self._by_request[header.request_id] = waiting
         self.rows += count
+        self._listener.begun(number, impression)
         if self._clock is Clock.EVENT:
             yield from self._leaving(header.time_ms)
 
@@ -334,6 +350,7 @@ class Joiner:
             waiting.labels[row, column] = value
         else:
             waiting.labels[row, column] = before + value if label.several == "sum" else max(before, value)
+        self._listener.filled(waiting.id, row, column, float(waiting.labels[row, column]))
         return None
 
     def _leaving(self, watermark_ms: int) -> Iterator[Joined]:
@@ -373,3 +390,15 @@ class Joiner:
             if left.ms + self._wait_ms + self._window_ms >= number.ms:
                 return
             del self._gone[request_id]
+
+
+def content_of(entry: Entry) -> Impression | list[Event]:
+    """What an entry says.
+
+    Raises:
+        EventLogError: It is damaged.
+    """
+    where = f"entry {entry.id} of the log of events"
+    if entry.kind is Kind.IMPRESSION:
+        return Impression.from_bytes(entry.data, where=where)
+    return feedback.from_bytes(entry.data, where=where)

@@ -7,7 +7,7 @@ from typing import Final
 
 from ranker.features.kinds.learned import StateFeature
 from ranker.features.kinds.parts import made_of
-from ranker.labels.label import HEAD_KEYS
+from ranker.labels.label import HEAD_KEYS, JOIN_KEYS
 from ranker.spec import RankerSpec
 
 FORMAT: Final = 1
@@ -35,6 +35,8 @@ def state_digest(spec: RankerSpec, followed: Sequence[StateFeature]) -> str:
             )
             for name in sorted({name for feature in followed for name in feature.parts})
         },
-        "labels": [label.model_dump(mode="json", exclude={*HEAD_KEYS, "unit"}) for label in spec.feedback],
+        "labels": [
+            label.model_dump(mode="json", exclude={*HEAD_KEYS, *JOIN_KEYS, "unit"}) for label in spec.feedback
+        ],
     }
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]

@@ -85,12 +85,18 @@ class FeatureState:
         self._pending = Pending()
         waits = frozenset[float]().union(*(tracker.waits for tracker in self._trackers.values()))
         self._applied = dict.fromkeys(sorted(waits), 0)
+        self._dropped = 0  # rows that waited once and do not any more
         self._before: tuple[int, int, dict[float, int]] | None = None
 
     @property
     def learns(self) -> bool:
         """Whether there is anything to be learned: rates, histories, or ages of a key."""
         return bool(self._trackers)
+
+    @property
+    def next_row(self) -> int:
+        """The number of the next row that is appended."""
+        return self._dropped + len(self._pending)
 
     def __len__(self) -> int:
         """How many keys it knows."""
@@ -119,6 +125,44 @@ class FeatureState:
                     tracker.learn(columns, shown[rows], arrived)
             self._applied[wait] = until
         self._forget()
+
+    def append(self, words: Words, records: RecordLayout, times: Times, labels: Labels) -> int:
+        """Let rows wait that are shown now and whose feedback is still to come; `advance` takes them in.
+
+        Args:
+            words: (R, W) the rows, with all columns.
+            records: Where the columns stand in them.
+            times: (R,) int64 milliseconds, none earlier than those before.
+            labels: (R, F) in natural units, as they are if no feedback comes; NaN where missing then.
+
+        Returns:
+            The number of the first of them, by which `give` finds it; the others follow.
+        """
+        self._settle()
+        first = self.next_row
+        if len(words):
+            columns: Arrays = {}
+            for tracker in self._trackers.values():
+                columns |= tracker.columns(words, records)
+            self._pending.append({"times": times, "labels": self._learned(labels), **columns})
+        return first
+
+    def give(self, rows: NDArray[np.int64], columns: NDArray[np.int64], values: Labels) -> None:
+        """Give feedback to rows that wait, in place of what they have; to those that do not, nothing.
+
+        Args:
+            rows: (G,) their numbers, of `append`.
+            columns: (G,) which of the F labels; one of which the wait is over is not read any more.
+            values: (G,) the labels in natural units.
+        """
+        self._settle()
+        there = (rows >= self._dropped) & (rows < self._dropped + len(self._pending))
+        if not there.any():
+            return
+        learned = np.full((int(there.sum()), len(self._feedback)), np.nan, np.float32)
+        given = np.arange(len(learned)), columns[there]
+        learned[given] = values[there]
+        self._pending["labels"][rows[there] - self._dropped, columns[there]] = self._learned(learned)[given]
 
     def replay(
         self,
@@ -179,6 +223,7 @@ class FeatureState:
         self._before = None
         if appended:
             self._pending.take_back(appended, dropped)
+            self._dropped -= dropped
             for tracker in self._trackers.values():
                 tracker.take_back()
 
@@ -243,7 +288,10 @@ class FeatureState:
         parts = {name: tracker.state() for name, tracker in self._trackers.items()}
         # No feature has a name that begins so.
         parts[PENDING] = self._pending.state()
-        parts["_applied"] = {"counts": np.array(list(self._applied.values()), np.int64)}
+        parts["_applied"] = {
+            "counts": np.array(list(self._applied.values()), np.int64),
+            "dropped": np.array([self._dropped], np.int64),
+        }
         return {
             f"{part}/{name}": array.view(np.int64) if array.dtype == np.uint64 else array
             for part, arrays in parts.items()
@@ -263,6 +311,7 @@ class FeatureState:
         )
         counts = state["_applied/counts"].tolist()
         self._applied = dict(zip(self._applied, counts, strict=True))
+        self._dropped = int(state.get("_applied/dropped", np.zeros(1))[0])
         self._before = None
 
     def _settle(self) -> None:
@@ -276,6 +325,7 @@ class FeatureState:
         """Let go of the rows of which all is taken in, and say how many."""
         done = min(self._applied.values(), default=len(self._pending))
         self._pending.drop(done)
+        self._dropped += done
         self._applied = {wait: count - done for wait, count in self._applied.items()}
         return done
 

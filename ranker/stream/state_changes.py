@@ -1,0 +1,130 @@
+"""What entries of the log of events change in a feature state: how every process that ranks follows the log.
+
+Impressions wait in the state as rows, feedback gives them their labels, and `FeatureState.advance` takes in
+what is due, by the rule of the joiner: each label with what had arrived within its `label_wait`. Labels
+without a wait are not followed, as nobody could say when an impression has none.
+
+Shape letters: R rows, W words of a record, F labels, G given labels.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranker.errors import EventLogError
+from ranker.features.encoder import Encoder
+from ranker.features.key_loops import Times
+from ranker.features.record import Words
+from ranker.features.sides import Group
+from ranker.features.state.feature_state import FeatureState, Labels
+from ranker.stream.event_log import Entry, EntryId
+from ranker.stream.impressions import Impression
+from ranker.stream.joiner import Joiner, Listener
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StateChange:
+    """What some entries change.
+
+    Attributes:
+        words: (R, W) rows that were shown, with all columns.
+        times: (R,) int64 milliseconds when.
+        labels: (R, F) their labels if no feedback comes.
+        rows: (G,) numbers of rows that were given a label.
+        columns: (G,) which label.
+        values: (G,) float32 in natural units.
+    """
+
+    words: Words
+    times: Times
+    labels: Labels
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    values: Labels
+
+    def apply_to(self, state: FeatureState, encoder: Encoder) -> None:
+        """Let a state wait for these rows, and give what was given."""
+        state.append(self.words, encoder.example_records, self.times, self.labels)
+        state.give(self.rows, self.columns, self.values)
+
+
+class StateChanges(Listener):
+    """Turns entries into changes of one state.
+
+    Args:
+        encoder: Of the model that ranks with the state.
+        next_row: The number that the state gives to the next row that is appended.
+
+    Attributes:
+        foreign: Impressions whose records are laid out for another spec, which are left out.
+    """
+
+    def __init__(self, encoder: Encoder, next_row: int) -> None:
+        labels = encoder.spec.feedback
+        layouts = encoder.impression_records
+        self._encoder = encoder
+        self._digests = tuple(layouts[group].digest for group in (Group.REQUEST, Group.CANDIDATE, Group.PAIR))
+        self._absent = np.array(
+            [label.absent_value if label.label_wait else np.nan for label in labels], np.float32
+        )
+        self._followed = [label.label_wait > 0 for label in labels]
+        self._joiner = Joiner(labels, wait_s=0.0, listener=self)
+        self._next_row = next_row
+        self._first_rows: dict[EntryId, int] = {}
+        self._shown: list[tuple[EntryId, Impression]] = []
+        self._given: list[tuple[int, int, float]] = []
+        self.foreign = 0
+
+    def of(self, entries: Sequence[Entry]) -> StateChange:
+        """What the next entries change; damaged ones are left out and logged."""
+        self._shown, self._given = [], []
+        for entry in entries:
+            try:
+                for joined in self._joiner.take(entry):
+                    self._first_rows.pop(joined.id, None)
+            except EventLogError as error:
+                logger.error("%s; it is left out", error)
+        self._joiner.take_rejected()
+        rows, columns, values = zip(*self._given, strict=True) if self._given else ((), (), ())
+        times = [number.ms for number, impression in self._shown for _ in impression.videos]
+        return StateChange(
+            self._words([impression for _, impression in self._shown]),
+            np.array(times, np.int64),
+            np.tile(self._absent, (len(times), 1)),
+            np.array(rows, np.int64),
+            np.array(columns, np.int64),
+            np.array(values, np.float32),
+        )
+
+    def begun(self, number: EntryId, impression: Impression) -> None:
+        """See `Listener`."""
+        if impression.header.layouts != self._digests:
+            self.foreign += 1
+            return
+        self._first_rows[number] = self._next_row
+        self._next_row += len(impression.videos)
+        self._shown.append((number, impression))
+
+    def filled(self, number: EntryId, row: int, column: int, value: float) -> None:
+        """See `Listener`."""
+        if self._followed[column] and number in self._first_rows:
+            self._given.append((self._first_rows[number] + row, column, value))
+
+    def _words(self, shown: Sequence[Impression]) -> Words:
+        """(R, W) the rows of some impressions, with all columns."""
+        if not shown:
+            return self._encoder.example_records.missing(0)
+        counts = [len(impression.videos) for impression in shown]
+        requests = np.concatenate([impression.request for impression in shown])
+        return self._encoder.example_words(
+            {
+                Group.REQUEST: np.repeat(requests, counts, axis=0),
+                Group.CANDIDATE: np.concatenate([impression.videos for impression in shown]),
+                Group.PAIR: np.concatenate([impression.pairs for impression in shown]),
+            }
+        )

@@ -1,0 +1,126 @@
+"""A state that follows the log knows what one that replays the joined examples knows."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ranker.features.encoder import Encoder
+from ranker.features.sides import Group
+from ranker.spec_file import parse_spec
+from ranker.stream.event_log import Entry, EntryId, Kind
+from ranker.stream.impressions import Impression, ImpressionHeader
+from ranker.stream.joiner import Joiner
+from ranker.stream.state_changes import StateChanges
+from tests.ranker.features.state.small_state import STATE_YAML
+from tests.ranker.stream.made_events import event, given
+
+SPEC = parse_spec(
+    STATE_YAML.replace(
+        "name: like, group: satisfaction, kind: binary",
+        "name: like, group: satisfaction, kind: binary, label_wait: 2s",
+    ),
+    where="here",
+)
+T = 1_700_000_000_000
+WAIT_MS = 60_000
+VIDEOS = [
+    {"video_id": "v1", "author_id": "p", "tags": ["x", "y"], "duration_s": 12.0, "uploaded_ms": 5.0},
+    {"video_id": "v2", "author_id": "q", "tags": None, "duration_s": None, "uploaded_ms": None},
+    {"video_id": "v3", "author_id": None, "tags": ["z"], "duration_s": 70.0, "uploaded_ms": 9.0},
+]
+
+
+def shown(encoder: Encoder, ms: int, request_id: str, user: str, videos: list[dict[str, Any]]) -> Entry:
+    layouts = [encoder.impression_records[g] for g in (Group.REQUEST, Group.CANDIDATE, Group.PAIR)]
+    header = ImpressionHeader(
+        request_id=request_id,
+        time_ms=ms,
+        user_id=user,
+        query_video_id=None,
+        video_ids=[video["video_id"] for video in videos],
+        scores=[0.0] * len(videos),
+        layouts=tuple(layout.digest for layout in layouts),
+        widths=tuple(layout.words for layout in layouts),
+        model_version="m",
+        score_policy="default",
+        score_version="s",
+    )
+    rows = [[{"user_id": user, "tab": "a"}], videos, videos]
+    words = [layout.of_rows(given) for layout, given in zip(layouts, rows, strict=True)]
+    return Entry(EntryId(ms, 0), Kind.IMPRESSION, Impression(header, *words).to_bytes())
+
+
+def entries(encoder: Encoder) -> list[Entry]:
+    """Two hundred impressions with feedback that comes early, late, twice or never."""
+    rng = np.random.default_rng(0)
+    found: list[Entry] = []
+    for number in range(200):
+        ms = T + 700 * number
+        videos = [VIDEOS[index] for index in rng.permutation(3)[: rng.integers(1, 4)]]
+        found.append(shown(encoder, ms, f"r{number}", f"u{number % 5}", videos))
+        for kind, value in (("click", 1), ("watch_time", 7.5), ("like", 1), ("stars", 4), ("skip", 1)):
+            if rng.random() < 0.5:
+                late_ms = ms + int(rng.choice([100, 450, 950, 1500, 30_000, 61_000]))
+                video = videos[rng.integers(len(videos))]["video_id"]
+                one = event(f"{number}{kind}", f"r{number}", video, kind, value)
+                found += [given(late_ms, one, number=number + 1), given(late_ms + 50, one, number=number + 1)]
+    return sorted(found, key=lambda entry: entry.id)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1000])
+def test_a_state_that_follows_knows_what_a_replay_of_the_joined_examples_knows(at_once: int) -> None:
+    follower, replayer = Encoder(SPEC), Encoder(SPEC)
+    log = entries(follower)
+    state = follower.feature_state
+    changes = StateChanges(follower, state.next_row)
+    for start in range(0, len(log), at_once):
+        part = log[start : start + at_once]
+        changes.of(part).apply_to(state, follower)
+        state.advance(part[-1].id.ms)
+    end_ms = log[-1].id.ms + 10 * WAIT_MS
+    state.advance(end_ms)
+
+    joiner = Joiner(SPEC.feedback, wait_s=0)
+    joined = [one for entry in log for one in joiner.take(entry)] + joiner.advance(end_ms)
+    whole = StateChanges(replayer, 0)
+    words = whole.of([entry for entry in log if entry.kind is Kind.IMPRESSION]).words
+    times = np.concatenate([[one.time_ms] * len(one.labels) for one in joined]).astype(np.int64)
+    labels = np.concatenate([one.labels for one in joined])
+    replayer.feature_state.replay(words, replayer.example_records, times, labels)
+    replayer.feature_state.advance(end_ms)
+
+    ours, theirs = state, replayer.feature_state
+    asked = np.full(len(words), end_ms + 1)
+    for group in Group:
+        read, expected = (
+            one.look_up(group, words, follower.example_records, asked) for one in (ours, theirs)
+        )
+        np.testing.assert_allclose(read.numbers, expected.numbers, rtol=1e-4, atol=1e-5, equal_nan=True)
+    assert len(words) == len(times) > 200
+    assert changes.foreign == 0
+
+
+def test_impressions_of_another_spec_are_left_out() -> None:
+    encoder, other = (
+        Encoder(SPEC),
+        Encoder(parse_spec(STATE_YAML.replace("uploaded_ms", "born_ms"), where="")),
+    )
+    changes = StateChanges(encoder, 0)
+
+    change = changes.of([shown(other, T, "r", "u", VIDEOS), given(T + 1, event("1", "r", "v1"))])
+
+    assert len(change.words) == len(change.rows) == 0
+    assert changes.foreign == 1
+
+
+def test_a_damaged_entry_is_left_out_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    encoder = Encoder(SPEC)
+    changes = StateChanges(encoder, 0)
+
+    change = changes.of(
+        [Entry(EntryId(T, 0), Kind.IMPRESSION, b"junk"), shown(encoder, T + 1, "r", "u", VIDEOS)]
+    )
+
+    assert len(change.words) == 3
+    assert "expected an impression" in caplog.text
