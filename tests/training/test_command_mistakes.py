@@ -19,7 +19,7 @@ MISTAKES = {
     "no such spec": (["train", "--registry", "r", "--spec", "no.yaml"], "no.yaml: expected a spec, found no"),
     "a spec that is a folder": (
         ["train", "--registry", "r", "--spec", "folder.yaml"],
-        "folder.yaml: expected a spec, found: Is a directory",
+        "folder.yaml: expected a regular file, found a pipe, a device or a folder",
     ),
     "a home of nobody": (
         ["train", "--registry", "~nobody-of-this-name/reg", "--data", "LOG"],

@@ -121,7 +121,7 @@ def test_refreshing_the_state_says_what_was_taken_and_takes_it_once(command: Com
     first = command(*refresh, "--until", "2026-01-01T18:00Z")
     assert first.status == 0
     found = re.fullmatch(
-        r"took ([\d,]+) rows up to 2026-01-01 17:\d\d:\d\d UTC in [\d.]+ s; stored [\d,]+ keys, [\d.]+ MB\n",
+        r"took ([\d,]+) rows up to 2026-01-01T17:\d\d:\d\dZ in [\d.]+ s; stored [\d,]+ keys, [\d.]+ MB\n",
         first.out,
     )
     assert found is not None, first.out

@@ -160,7 +160,7 @@ def test_a_state_that_is_stored_has_forgotten_whom_the_store_was_told_to_delete(
 
     for group, *names in (
         (Group.REQUEST, "user_id", "u1", "u2", "nobody"),
-        (Group.CANDIDATE, "video_id", "v3", "v4", "nothing"),
+        (Group.PAIR, "video_id", "v3", "v4", "nothing"),
     ):
         after, before = known(forgotten, group, *names), known(expected, group, *names)
         np.testing.assert_equal(after[0], after[2])

@@ -21,7 +21,7 @@ def test_a_table_that_is_younger_than_the_judged_rows_is_named_with_the_columns_
     (warning,) = younger_columns(SMALL_SPEC, SOURCE, MADE_MS - 1)
 
     assert warning.startswith("users.csv: expected a table that was made before the rows that are judged")
-    assert "found one of 2023-11-14 22:13 UTC: what it says of age, country may" in warning
+    assert "found one of 2023-11-14T22:13:20Z: what it says of age, country may" in warning
 
 
 def test_an_older_table_a_table_that_is_not_read_and_no_table_are_no_reason_to_warn() -> None:

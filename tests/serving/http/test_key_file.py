@@ -164,7 +164,8 @@ def test_a_key_file_that_another_process_keeps_busy_is_told(tmp_path, monkeypatc
         append_key(path, FEED)
 
 
-def test_a_list_without_keys_is_read_and_another_key_is_a_mistake(path):
+def test_a_list_without_keys_is_read_and_another_key_is_a_mistake(tmp_path):
+    path = tmp_path / "keys.yaml"
     path.write_text("keys: []\n")
     assert read_keys(path) == ()
     path.write_text("key: []\n")
