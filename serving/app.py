@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from ranker.bundles.registry import Registry
 from ranker.store.connection import connect_async, connect_later
+from ranker.stream.event_log import RedisEventLog
 from serving.http import middleware
 from serving.model.worker import ModelWorker
 from serving.ranking import RankingService
@@ -17,9 +18,10 @@ from serving.routes import router
 from serving.settings import ServingSettings
 from serving.sync.catalogue_follower import BLOCK_MS
 from serving.sync.deletions_follower import DeletionsFollower
+from serving.sync.event_follower import EventFollower
 from serving.sync.feature_store import FeatureStore
 from serving.sync.hot_swap import HotSwap
-from serving.sync.state_follower import READ_TIMEOUT_S, StateFollower
+from serving.sync.state_follower import READ_TIMEOUT_S, StateFollower, StateKeeper
 
 
 def create_app(settings: ServingSettings) -> FastAPI:
@@ -46,7 +48,8 @@ def create_app(settings: ServingSettings) -> FastAPI:
         await asyncio.to_thread(app.state.keys.close)
         await models.stop()
         await asyncio.to_thread(worker.close)
-        states.close()
+        await states.close()
+        bulk.close()
         await store.close()
         await listening.aclose()
 
@@ -64,7 +67,9 @@ def create_app(settings: ServingSettings) -> FastAPI:
     worker = ModelWorker(settings.model_threads, settings.batch_candidates, metrics, app.state.service_time)
     store = FeatureStore(client, settings.redis_timeout_s, metrics)
     bulk = connect_later(settings.redis_url, timeout_s=READ_TIMEOUT_S)
-    states = StateFollower(bulk, worker, metrics)
+    states: StateKeeper = StateFollower(bulk, worker, metrics)
+    if settings.live_features:
+        states = EventFollower(RedisEventLog(bulk), worker, metrics)
     models = HotSwap(
         Registry(settings.registry),
         store,

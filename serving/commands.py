@@ -74,6 +74,14 @@ def serve(
         int, typer.Option(metavar="MB", min=1, help="Memory for resident videos in a process, in MB.")
     ] = 1024,
     device: Annotated[str, typer.Option(help="Where the model runs: auto, cpu or cuda.")] = "auto",
+    live_features: Annotated[
+        bool,
+        typer.Option(
+            "--live-features",
+            help="Let rates, histories and ages follow the impressions and events of this service, where "
+            "feedback is sent to /v1/events.",
+        ),
+    ] = False,
     log_format: Annotated[
         LogFormat, typer.Option(help="The log on standard error: lines of text, or of JSON.")
     ] = LogFormat.TEXT,
@@ -100,6 +108,7 @@ def serve(
             request_log=request_log,
             model_threads=model_threads or max(1, usable_cores() // workers),
             catalogue_mb=catalogue_mb,
+            live_features=live_features,
             device=device,
         )
         url_of_service = address(host, listener.getsockname()[1])

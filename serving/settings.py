@@ -54,6 +54,11 @@ class ServingSettings(BaseModel):
         "all cores, so a larger batch only makes its first request wait for its last; on CUDA 4096 is fine.",
     )
     device: str = Field("auto", description="Where the model runs: auto, cpu or cuda.")
+    live_features: bool = Field(
+        False,
+        description="Whether features of the state follow the log of events; then states of the feature "
+        "store are not taken.",
+    )
     catalogue_mb: PositiveInt = Field(
         1024, description="Memory for resident videos in one process, in MB of 10^6 bytes."
     )

@@ -60,7 +60,7 @@ def event_readers_key() -> str:
 
 
 def events_dropped_key() -> str:
-    """Return the key of the first id of the log of events before which entries were dropped."""
+    """Return the key of the id of the newest entry that was dropped from the log of events."""
     return f"{PREFIX}events:dropped"
 
 

@@ -30,6 +30,8 @@ class Kind(Enum):
 
     IMPRESSION = b"i"
     FEEDBACK = b"f"
+    UNKNOWN = b""
+    """Something that was not written as an entry of this log."""
 
 
 @total_ordering
@@ -120,7 +122,7 @@ class EventLog(ABC):
         """The next entries after an offset, oldest first; none if none comes within `wait_s`.
 
         Raises:
-            EventLogError: Entries after the offset may have been dropped, or one is damaged.
+            EventLogError: Entries after the offset may have been dropped.
             StoreError: The log does not answer.
         """
 
@@ -193,10 +195,10 @@ class RedisEventLog(EventLog):
         block = max(1, round(wait_s * 1000)) if wait_s > 0 else None
         found = self._ask(self._client.xread, {self._key: str(after)}, count=count, block=block)
         dropped = self._ask(self._client.get, events_dropped_key())  # after reading, so that none slips by
-        if dropped is not None and after != BEGINNING and (needed := EntryId.of(dropped)) > after.next():
+        if dropped is not None and after != BEGINNING and EntryId.of(dropped) > after:
             raise EventLogError(
-                f"{self._key}: expected the entries after {after}, "
-                f"found that those before {needed} were dropped"
+                f"{self._key}: expected the entries after {after}, found that those up to "
+                f"{EntryId.of(dropped)} were dropped"
             )
         return [entry_of(number, fields) for _, entries in found or () for number, fields in entries]
 
@@ -231,9 +233,10 @@ class RedisEventLog(EventLog):
 
     def drop_before(self, needed: EntryId) -> int:
         """See `EventLog`."""
-        dropped = self._ask(self._client.get, events_dropped_key())
-        if dropped is None or EntryId.of(dropped) < needed:
-            self._ask(self._client.set, events_dropped_key(), str(needed))
+        last: Any = self._ask(self._client.xrevrange, self._key, max=f"({needed}", count=1)
+        if not last:
+            return 0
+        self._ask(self._client.set, events_dropped_key(), last[0][0])
         return int(self._ask(self._client.xtrim, self._key, minid=str(needed), approximate=False))
 
     def _ask(self, command: Any, *arguments: Any, **options: Any) -> Any:
@@ -249,15 +252,8 @@ def entry_fields(kind: Kind, data: bytes) -> dict[Any, Any]:
 
 
 def entry_of(number: bytes, fields: Mapping[bytes, bytes]) -> Entry:
-    """Read an entry as Redis gives it.
-
-    Raises:
-        EventLogError: It is of no known kind, or lacks its content.
-    """
+    """Read an entry as Redis gives it; one that is no entry of this log is of kind `UNKNOWN`."""
     try:
         return Entry(EntryId.of(number), Kind(fields[KIND_FIELD]), fields[DATA_FIELD])
-    except (KeyError, ValueError) as error:
-        names = ", ".join(repr(name) for name in fields)
-        raise EventLogError(
-            f"{events_key()}, entry {number!r:.40}: expected impression or feedback, found fields {names:.80}"
-        ) from error
+    except (KeyError, ValueError):
+        return Entry(EntryId.of(number), Kind.UNKNOWN, b"")

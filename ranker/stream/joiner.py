@@ -401,4 +401,6 @@ def content_of(entry: Entry) -> Impression | list[Event]:
     where = f"entry {entry.id} of the log of events"
     if entry.kind is Kind.IMPRESSION:
         return Impression.from_bytes(entry.data, where=where)
+    if entry.kind is Kind.UNKNOWN:
+        raise EventLogError(f"{where}: expected an impression or feedback, found something else")
     return feedback.from_bytes(entry.data, where=where)

@@ -29,9 +29,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StateChange:
-    """What some entries change.
+    """What some entries change; to change it twice is to change it once.
 
     Attributes:
+        first_row: The number that the state gives to the first of the rows.
         words: (R, W) rows that were shown, with all columns.
         times: (R,) int64 milliseconds when.
         labels: (R, F) their labels if no feedback comes.
@@ -40,6 +41,7 @@ class StateChange:
         values: (G,) float32 in natural units.
     """
 
+    first_row: int
     words: Words
     times: Times
     labels: Labels
@@ -48,8 +50,9 @@ class StateChange:
     values: Labels
 
     def apply_to(self, state: FeatureState, encoder: Encoder) -> None:
-        """Let a state wait for these rows, and give what was given."""
-        state.append(self.words, encoder.example_records, self.times, self.labels)
+        """Let a state wait for these rows, unless it does, and give what was given."""
+        if self.first_row >= state.next_row:
+            state.append(self.words, encoder.example_records, self.times, self.labels)
         state.give(self.rows, self.columns, self.values)
 
 
@@ -83,6 +86,7 @@ class StateChanges(Listener):
     def of(self, entries: Sequence[Entry]) -> StateChange:
         """What the next entries change; damaged ones are left out and logged."""
         self._shown, self._given = [], []
+        first_row = self._next_row
         for entry in entries:
             try:
                 for joined in self._joiner.take(entry):
@@ -93,6 +97,7 @@ class StateChanges(Listener):
         rows, columns, values = zip(*self._given, strict=True) if self._given else ((), (), ())
         times = [number.ms for number, impression in self._shown for _ in impression.videos]
         return StateChange(
+            first_row,
             self._words([impression for _, impression in self._shown]),
             np.array(times, np.int64),
             np.tile(self._absent, (len(times), 1)),

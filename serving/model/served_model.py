@@ -23,6 +23,7 @@ import torch
 
 from ranker.bundles.bundle import Bundle
 from ranker.errors import EvictedError
+from ranker.features.encoder import Encoder
 from ranker.features.forgetting import Beside
 from ranker.features.key_loops import Times
 from ranker.features.record import Words
@@ -154,6 +155,11 @@ class ServedModel:
     def forget_row(self, column: str, name: str) -> None:
         """Let a deleted id share the embedding of ids that were never seen; see `Encoder.forget_row`."""
         self._encoder.forget_row(column, name)
+
+    @property
+    def encoder(self) -> Encoder:
+        """Encodes what it reads; one thread at a time may use it."""
+        return self._encoder
 
     def empty_state(self) -> FeatureState:
         """A feature state of this model in which nothing is known yet."""

@@ -27,7 +27,7 @@ from serving.sync.catalogue_follower import CatalogueFollower, StreamCursor
 from serving.sync.deletions_follower import DeletionsFollower
 from serving.sync.feature_store import FeatureStore
 from serving.sync.opened_bundle import OpenedBundle, open_in_time
-from serving.sync.state_follower import RETRY_REFUSED_S, StateFollower
+from serving.sync.state_follower import RETRY_REFUSED_S, StateKeeper
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class HotSwap:
         store: FeatureStore,
         client: redis.asyncio.Redis,
         worker: ModelWorker,
-        states: StateFollower,
+        states: StateKeeper,
         deletions: DeletionsFollower,
         metrics: Metrics,
         *,
@@ -197,6 +197,7 @@ class HotSwap:
             return
         self._hold.close()
         self.model, self._follower, self._hold, self.refused = new, follower, hold, None
+        await self._refresh_state()
         await old_follower.stop()
         self._metrics.model(version)
         self._metrics.swap("done")

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -30,7 +31,32 @@ RETRY_REFUSED_S: Final = 30.0
 """A state or bundle that was refused for a cause that may pass is tried again after so long."""
 
 
-class StateFollower:
+class StateKeeper(ABC):
+    """Keeps the feature state of the model that ranks up to date."""
+
+    @abstractmethod
+    async def refresh(self, model: ServedModel) -> bool:
+        """Bring the state of the model that ranks up to date.
+
+        Returns:
+            Whether the model has another state than before.
+        """
+
+    @abstractmethod
+    async def hand_over(self, old: ServedModel, new: ServedModel) -> None:
+        """Give a model that will replace the old one the newest state.
+
+        Args:
+            old: Ranks meanwhile.
+            new: Does not rank yet.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Stop, and close the connections."""
+
+
+class StateFollower(StateKeeper):
     """Looks for newer feature states in the store, and gives them to the models.
 
     A model that ranks takes any state of the store that is not its present one, unless it is older than the
@@ -73,12 +99,7 @@ class StateFollower:
         return model.state.features is not before.features
 
     async def hand_over(self, old: ServedModel, new: ServedModel) -> None:
-        """Give a model that will replace the old one the newest state.
-
-        Args:
-            old: Ranks meanwhile.
-            new: Does not rank yet.
-        """
+        """See `StateKeeper`."""
         if not new.state.features.learns:
             return
         newest = old.state if old.state.is_newer_than(new.state) else new.state
@@ -90,8 +111,8 @@ class StateFollower:
             await asyncio.to_thread(chosen.features.advance, _now_ms())
         new.use_state(chosen)
 
-    def close(self) -> None:
-        """Close the connections."""
+    async def close(self) -> None:
+        """See `StateKeeper`."""
         self._client.close()
 
     def _choose_state(

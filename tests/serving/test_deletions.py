@@ -193,7 +193,9 @@ def test_a_state_that_ends_after_the_deletion_may_know_a_viewer_who_came_back(cl
     wait_until(lambda: app.state.ranking.model.state.version == written.version, "the newer state")
 
     def forgotten():
-        client.delete("/v1/users/u2")  # again and again: one that is seen together with the state is before it
+        client.delete(
+            "/v1/users/u2"
+        )  # again and again: one that is seen together with the state is before it
         return known(app, "u2") == known(app, "nobody")
 
     wait_until(forgotten, "a later look at the deletions")

@@ -1,11 +1,12 @@
 """Impressions and feedback of the small spec for tests."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import redis
 
+from ranker.features.encoder import Encoder
 from ranker.features.record import RecordLayout
 from ranker.features.sides import SIDES, Group
 from ranker.stream.event_log import Entry, EntryId, Kind
@@ -30,11 +31,26 @@ def impression(
     reported: bool = False,
 ) -> Impression:
     """What a service would have written; `videos` have `video_id` and columns of their own or of the pair."""
-    request = request or {}
-    layouts = [LAYOUTS[group] for group in (Group.REQUEST, Group.CANDIDATE, Group.PAIR)]
-    header = ImpressionHeader(
+    return _impression(LAYOUTS, request_id, request or {}, videos, time_ms=time_ms, reported=reported)
+
+
+def impression_for(
+    encoder: Encoder, request_id: str, request: dict[str, Any], videos: Sequence[dict[str, Any]]
+) -> Impression:
+    """What a service that ranks with this encoder would have written."""
+    return _impression(encoder.impression_records, request_id, request, videos)
+
+
+def _impression(
+    records: Mapping[Group, RecordLayout],
+    request_id: str,
+    request: dict[str, Any],
+    videos: Sequence[dict[str, Any]],
+    **header: Any,
+) -> Impression:
+    layouts = [records[group] for group in (Group.REQUEST, Group.CANDIDATE, Group.PAIR)]
+    about = ImpressionHeader(
         request_id=request_id,
-        time_ms=time_ms,
         user_id=request.get("user_id"),
         query_video_id=request.get("query_video_id"),
         video_ids=[video["video_id"] for video in videos],
@@ -44,10 +60,15 @@ def impression(
         model_version="m1",
         score_policy="default",
         score_version="s1",
-        reported=reported,
+        **{"time_ms": 0, **header},
     )
     words = [layout.of_rows(rows) for layout, rows in zip(layouts, ([request], videos, videos), strict=True)]
-    return Impression(header, *words)
+    return Impression(about, *words)
+
+
+def entry(ms: int, made: Impression) -> Entry:
+    """An entry with an impression."""
+    return Entry(EntryId(ms, 0), Kind.IMPRESSION, made.to_bytes())
 
 
 def keep(client: redis.Redis, rows: Sequence[dict[str, Any]]) -> None:

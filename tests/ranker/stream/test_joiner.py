@@ -135,8 +135,9 @@ def test_a_damaged_entry_changes_nothing() -> None:
     one = joiner()
     one.take(shown(1000, "r", ["a"]))
 
-    with pytest.raises(EventLogError, match=r"entry 9000-0 of the log"):
-        one.take(Entry(EntryId(9000, 0), Kind.IMPRESSION, b"junk"))
+    for kind in Kind:
+        with pytest.raises(EventLogError, match=r"entry 9000-0 of the log"):
+            one.take(Entry(EntryId(9000, 0), kind, b"junk"))
 
     assert len(one.take(given(9001))) == 1
 

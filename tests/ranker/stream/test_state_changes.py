@@ -1,7 +1,5 @@
 """A state that follows the log knows what one that replays the joined examples knows."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -9,11 +7,10 @@ from ranker.features.encoder import Encoder
 from ranker.features.sides import Group
 from ranker.spec_file import parse_spec
 from ranker.stream.event_log import Entry, EntryId, Kind
-from ranker.stream.impressions import Impression, ImpressionHeader
 from ranker.stream.joiner import Joiner
 from ranker.stream.state_changes import StateChanges
 from tests.ranker.features.state.small_state import STATE_YAML
-from tests.ranker.stream.made_events import event, given
+from tests.ranker.stream.made_events import entry, event, given, impression_for
 
 SPEC = parse_spec(
     STATE_YAML.replace(
@@ -31,26 +28,6 @@ VIDEOS = [
 ]
 
 
-def shown(encoder: Encoder, ms: int, request_id: str, user: str, videos: list[dict[str, Any]]) -> Entry:
-    layouts = [encoder.impression_records[g] for g in (Group.REQUEST, Group.CANDIDATE, Group.PAIR)]
-    header = ImpressionHeader(
-        request_id=request_id,
-        time_ms=ms,
-        user_id=user,
-        query_video_id=None,
-        video_ids=[video["video_id"] for video in videos],
-        scores=[0.0] * len(videos),
-        layouts=tuple(layout.digest for layout in layouts),
-        widths=tuple(layout.words for layout in layouts),
-        model_version="m",
-        score_policy="default",
-        score_version="s",
-    )
-    rows = [[{"user_id": user, "tab": "a"}], videos, videos]
-    words = [layout.of_rows(given) for layout, given in zip(layouts, rows, strict=True)]
-    return Entry(EntryId(ms, 0), Kind.IMPRESSION, Impression(header, *words).to_bytes())
-
-
 def entries(encoder: Encoder) -> list[Entry]:
     """Two hundred impressions with feedback that comes early, late, twice or never."""
     rng = np.random.default_rng(0)
@@ -58,7 +35,8 @@ def entries(encoder: Encoder) -> list[Entry]:
     for number in range(200):
         ms = T + 700 * number
         videos = [VIDEOS[index] for index in rng.permutation(3)[: rng.integers(1, 4)]]
-        found.append(shown(encoder, ms, f"r{number}", f"u{number % 5}", videos))
+        request = {"user_id": f"u{number % 5}", "tab": "a"}
+        found.append(entry(ms, impression_for(encoder, f"r{number}", request, videos)))
         for kind, value in (("click", 1), ("watch_time", 7.5), ("like", 1), ("stars", 4), ("skip", 1)):
             if rng.random() < 0.5:
                 late_ms = ms + int(rng.choice([100, 450, 950, 1500, 30_000, 61_000]))
@@ -108,7 +86,9 @@ def test_impressions_of_another_spec_are_left_out() -> None:
     )
     changes = StateChanges(encoder, 0)
 
-    change = changes.of([shown(other, T, "r", "u", VIDEOS), given(T + 1, event("1", "r", "v1"))])
+    change = changes.of(
+        [entry(T, impression_for(other, "r", {}, VIDEOS)), given(T + 1, event("1", "r", "v1"))]
+    )
 
     assert len(change.words) == len(change.rows) == 0
     assert changes.foreign == 1
@@ -118,9 +98,8 @@ def test_a_damaged_entry_is_left_out_and_said(caplog: pytest.LogCaptureFixture) 
     encoder = Encoder(SPEC)
     changes = StateChanges(encoder, 0)
 
-    change = changes.of(
-        [Entry(EntryId(T, 0), Kind.IMPRESSION, b"junk"), shown(encoder, T + 1, "r", "u", VIDEOS)]
-    )
+    junk = Entry(EntryId(T, 0), Kind.IMPRESSION, b"junk")
+    change = changes.of([junk, entry(T + 1, impression_for(encoder, "r", {}, VIDEOS))])
 
     assert len(change.words) == 3
     assert "expected an impression" in caplog.text

@@ -66,7 +66,7 @@ def following(server, use):
             await use(follower, metrics)
         finally:
             worker.close()
-            follower.close()
+            await follower.close()
 
     asyncio.run(main())
 
