@@ -1,4 +1,4 @@
-"""Loads the users and videos of a source into the feature store."""
+"""Loads the users and videos of a source into the feature store, with the texts behind their hashed words."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +21,7 @@ from ranker.spec import RankerSpec
 from ranker.store.eviction import dropped, warn_of_eviction
 from ranker.store.keys import load_key, users_key, videos_key
 from ranker.store.records import RecordWriter
+from ranker.stream.texts import IDS, WORDS_PER_COMMAND, KnownTexts, queue_texts
 from training.located import located
 from training.progress import Progress
 from training.sources.base import Source
@@ -88,6 +89,7 @@ def _load(client: redis.Redis, spec: RankerSpec, source: Source, console: Consol
     key = load_key(hashlib.sha256(f"{source.name} {users.digest} {videos.digest}".encode()).hexdigest()[:16])
     if restart:
         client.delete(key)
+    texts = _TextWriter(client, spec.hash_seed)
     stored: dict[Any, Any] = client.hgetall(key)
     done = {what.decode(): int(count) for what, count in stored.items()}
     written: dict[str, int] = {}
@@ -103,6 +105,7 @@ def _load(client: redis.Redis, spec: RankerSpec, source: Source, console: Consol
                 records = layout.of_batch(_checked(batch, layout, where)) if seen >= skip else None
                 distinct.add(ids)
                 if records is not None:
+                    texts.write(layout, batch)
                     put(ids, records)
                     client.hset(key, what, str(seen + batch.num_rows))
                     client.expire(key, PROGRESS_KEPT_S)
@@ -129,6 +132,25 @@ def _chunks(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
     for batch in batches:
         for start in range(0, batch.num_rows, CHUNK_ROWS):
             yield batch.slice(start, CHUNK_ROWS)
+
+
+class _TextWriter:
+    """Writes the texts behind hashed words of rows, each once."""
+
+    def __init__(self, client: redis.Redis, seed: int) -> None:
+        self._client = client
+        self._seed = seed
+        self._known = KnownTexts()
+
+    def write(self, layout: RecordLayout, batch: pa.RecordBatch) -> None:
+        """Write those of some rows, but for the ids that impressions name."""
+        texts = self._known.unknown(layout.texts_of_batch(batch, without=IDS))
+        items = list(texts.items())
+        with self._client.pipeline(transaction=False) as pipeline:
+            for start in range(0, len(items), WORDS_PER_COMMAND):
+                queue_texts(pipeline, self._seed, dict(items[start : start + WORDS_PER_COMMAND]))
+                pipeline.execute()
+        self._known.written(texts)
 
 
 class _DistinctIds:

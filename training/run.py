@@ -3,7 +3,8 @@
 import contextlib
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -65,6 +66,11 @@ class RunConfig:
         return base / "runs" / self.spec.name
 
     @property
+    def checkpoint(self) -> Path:
+        """The file with the run's newest checkpoint."""
+        return self.folder / CHECKPOINT_FILE
+
+    @property
     def identity(self) -> RunIdentity:
         """What a checkpoint must agree with for the run to go on from it."""
         return RunIdentity.of(
@@ -116,6 +122,33 @@ def run(
         StoppedError: A signal came; the checkpoint has everything up to then.
         NonFiniteLossError: The loss became infinite or NaN; the last good checkpoint stays.
     """
+    with prepared(config) as registry:
+        loop = started(config)
+        known_rows = loop.trainer.rows
+        batches = _batches(config, loop)
+        with stop or contextlib.nullcontext() as signals:
+            learn(config, loop, batches, console, live=live, stop=signals.asked if signals else lambda: False)
+            if signals and signals.number is not None:
+                raise StoppedError(
+                    f"{config.checkpoint}: stopped by {signal.Signals(signals.number).name} "
+                    f"after {loop.trainer.rows:,} rows",
+                    signal=signals.number,
+                )
+        return published(config, loop, registry, known_rows)
+
+
+@contextmanager
+def prepared(config: RunConfig) -> Iterator[Registry]:
+    """Hold the run's folder alone, after trying what could keep a bundle from being published.
+
+    Yields:
+        The registry, which can be written.
+
+    Raises:
+        SourceError: The source lacks what the spec needs, or no file can name it.
+        RegistryError: The registry or the run's folder cannot be written.
+        LockedError: Another process trains in the run's folder.
+    """
     config.spec.check_schema(config.source.schema, where=config.source.name)
     registry, folder = Registry(config.registry), config.folder
     _check_identity(config.identity)
@@ -124,54 +157,94 @@ def run(
     except OSError as error:
         raise RegistryError(f"{folder}: expected a folder to write to, found: {error.strerror}") from error
     with locked(folder / LOCK_FILE, str(folder)):
-        remove_leftovers(folder / CHECKPOINT_FILE)
+        remove_leftovers(config.checkpoint)
         remove_leftovers(folder / METRICS_FILE)
         registry.check_writable()
-        loop, new_rows = _learned(config, console, live, stop or contextlib.nullcontext())
-        if not new_rows:
-            version = version_of(loop, config.identity)
-            if version in registry.versions():
-                return RunResult(version, loop.trainer, new_rows, published=False)
-        return RunResult(publish(loop, registry, config.identity), loop.trainer, new_rows, published=True)
+        yield registry
 
 
-def _learned(
-    config: RunConfig, console: Console, live: bool, stop: "StopSignals | contextlib.nullcontext[None]"
-) -> tuple[TrainingLoop, int]:
-    """Learn to the end of the source, from the checkpoint if the run is to be resumed; count the new rows."""
-    spec, identity = config.spec, config.identity
+def started(config: RunConfig) -> TrainingLoop:
+    """A fresh loop, or one that stands where the run's checkpoint was written if the run is to be resumed.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged or of another run.
+    """
     device = choose_device(config.device)
-    trainer = Trainer(spec, seed=config.seed, device=device, bfloat16=fast_bfloat16(device))
+    trainer = Trainer(config.spec, seed=config.seed, device=device, bfloat16=fast_bfloat16(device))
     loop = TrainingLoop(trainer)
-    path = config.folder / CHECKPOINT_FILE
-    if config.resume and path.exists():
-        restore(path, loop, identity)
-        logger.info("resumed %s after %d rows", path, trainer.rows)
-    known_rows = trainer.rows
-    batches = _batches(config, loop)
-    with stop as signals:
-        span = partial(event_span, config.source, config.since_ms, config.until_ms)
-        with Report(config.folder, trainer, console, live=live, span=span) as report:
+    if config.resume and config.checkpoint.exists():
+        restore(config.checkpoint, loop, config.identity)
+        logger.info("resumed %s after %d rows", config.checkpoint, trainer.rows)
+    return loop
 
-            def checkpoint() -> None:
+
+def learn(
+    config: RunConfig,
+    loop: TrainingLoop,
+    batches: Iterable[SourceBatch],
+    console: Console,
+    *,
+    live: bool,
+    stop: Callable[[], bool],
+    actions: Sequence[Every] = (),
+    checkpoint_s: float | None = None,
+    saved: Callable[[], None] = lambda: None,
+) -> None:
+    """Learn batches to their end, and write checkpoints, the last one at the end.
+
+    Args:
+        config: The run.
+        loop: Where the run stands.
+        batches: What the loop has not learned yet.
+        console: Where progress is shown.
+        live: Whether to show a table of progress, if the console is a terminal.
+        stop: Asked after each step whether it was the last one.
+        actions: Done when they are due, before a checkpoint is.
+        checkpoint_s: Seconds between two checkpoints, if so many rows do not come before; None for no bound.
+        saved: Called when a checkpoint is on the disk.
+
+    Raises:
+        FileError: A checkpoint or the metrics cannot be written.
+        NonFiniteLossError: The loss became infinite or NaN; the last good checkpoint stays.
+    """
+    trainer = loop.trainer
+    span = partial(event_span, config.source, config.since_ms, config.until_ms)
+    with Report(config.folder, trainer, console, live=live, span=span) as report:
+
+        def checkpoint() -> None:
+            if trainer.rows:
                 report.write()
-                save(path, loop, identity)
+                save(config.checkpoint, loop, config.identity)
+                saved()
 
-            with located(config.source.name, lambda: trainer.rows):
-                loop.run(
-                    batches,
-                    [
-                        Every(report.update, rows=1),
-                        Every(checkpoint, rows=spec.training.checkpoint_rows, at_end=True),
-                    ],
-                    stop=signals.asked if signals else lambda: False,
-                )
-        if signals and signals.number is not None:
-            raise StoppedError(
-                f"{path}: stopped by {signal.Signals(signals.number).name} after {trainer.rows:,} rows",
-                signal=signals.number,
+        rows = config.spec.training.checkpoint_rows
+        with located(config.source.name, lambda: trainer.rows):
+            loop.run(
+                batches,
+                [
+                    Every(report.update, rows=1),
+                    *actions,
+                    Every(checkpoint, rows=rows, seconds=checkpoint_s, at_end=True),
+                ],
+                stop=stop,
             )
-    return loop, trainer.rows - known_rows
+
+
+def published(config: RunConfig, loop: TrainingLoop, registry: Registry, known_rows: int) -> RunResult:
+    """Publish what a loop has learned, unless nothing is new and it was published before.
+
+    Args:
+        config: The run.
+        loop: After at least one step.
+        registry: Where to.
+        known_rows: Rows that had been learned when the run began or went on.
+    """
+    new_rows = loop.trainer.rows - known_rows
+    if not new_rows:
+        version = version_of(loop, config.identity)
+        if version in registry.versions():
+            return RunResult(version, loop.trainer, new_rows, published=False)
+    return RunResult(publish(loop, registry, config.identity), loop.trainer, new_rows, published=True)
 
 
 def _check_identity(identity: RunIdentity) -> None:

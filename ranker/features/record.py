@@ -190,17 +190,15 @@ class RecordLayout:
         return words
 
     def _texts(self, columns: dict[tuple[str, str], pa.Array]) -> dict[int, str]:
-        strings = {
-            name: values.flatten() if self._fields[name].form is Form.BAG else values
+        if not columns:
+            return {}
+        strings = [
+            values.flatten() if self._fields[name].form is Form.BAG else values
             for name, values in columns.items()
-        }
-        words = self._hash(strings, columns)
-        return {
-            word: text
-            for name, values in strings.items()
-            for word, text in zip(words[name].tolist(), values.to_pylist(), strict=True)
-            if text is not None
-        }
+        ]
+        distinct = pa.concat_arrays(strings).unique().drop_null()
+        self._check_lengths(distinct, columns)
+        return dict(zip(self._hash_distinct(distinct).tolist(), distinct.to_pylist(), strict=True))
 
     def _hash(
         self, strings: dict[tuple[str, str], pa.Array], columns: dict[tuple[str, str], pa.Array]
@@ -209,13 +207,20 @@ class RecordLayout:
         if not strings:
             return {}
         distinct = pa.concat_arrays(list(strings.values())).dictionary_encode()
-        if (pc.max(pc.binary_length(distinct.dictionary)).as_py() or 0) > MAX_BYTES:
-            self._refuse_long_ids(columns)
-        hashed = np.maximum(hash_strings(distinct.dictionary, seed=self._seed), MISSING_KEY + np.uint64(1))
-        table = np.append(hashed, MISSING_KEY)
+        self._check_lengths(distinct.dictionary, columns)
+        table = np.append(self._hash_distinct(distinct.dictionary), MISSING_KEY)
         keys = table[pc.fill_null(distinct.indices, len(table) - 1).to_numpy()]
         ends = np.cumsum([len(values) for values in strings.values()])[:-1]
         return dict(zip(strings, np.split(keys, ends), strict=True))
+
+    def _hash_distinct(self, strings: pa.StringArray) -> Words:
+        """Words of strings; none is `MISSING_KEY`."""
+        return np.maximum(hash_strings(strings, seed=self._seed), MISSING_KEY + np.uint64(1))
+
+    def _check_lengths(self, distinct: pa.StringArray, columns: dict[tuple[str, str], pa.Array]) -> None:
+        """Refuse ids that are too long; `distinct` has the strings of all columns."""
+        if (pc.max(pc.binary_length(distinct)).as_py() or 0) > MAX_BYTES:
+            self._refuse_long_ids(columns)
 
     def _refuse_long_ids(self, columns: dict[tuple[str, str], pa.Array]) -> None:
         for name, values in columns.items():

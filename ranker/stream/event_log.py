@@ -23,6 +23,8 @@ from ranker.store.records import milliseconds
 
 KIND_FIELD: Final = b"k"
 DATA_FIELD: Final = b"d"
+LAST_NUMBER: Final = 2**64 - 1
+"""The highest number among entries of one millisecond."""
 
 
 class Kind(Enum):
@@ -63,7 +65,7 @@ class EntryId:
 
     def next(self) -> "EntryId":
         """The least id after this one."""
-        return EntryId(self.ms, self.number + 1)
+        return EntryId(self.ms, self.number + 1) if self.number < LAST_NUMBER else EntryId(self.ms + 1, 0)
 
     def __str__(self) -> str:
         return f"{self.ms}-{self.number}"

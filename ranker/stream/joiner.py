@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from ranker.errors import EventLogError
 from ranker.labels.label import Label
 from ranker.stream import feedback
-from ranker.stream.event_log import BEGINNING, Entry, EntryId, Kind
+from ranker.stream.event_log import BEGINNING, LAST_NUMBER, Entry, EntryId, Kind
 from ranker.stream.feedback import SHOWN, Event
 from ranker.stream.impressions import Impression
 
@@ -142,6 +142,7 @@ class _Waiting:
     index: dict[str, int]
     labels: NDArray[np.float32]
     positions: NDArray[np.int64]
+    sighted: EntryId
     seen_events: set[int] = field(default_factory=set)
 
     def __lt__(self, other: "_Waiting") -> bool:
@@ -201,8 +202,8 @@ class Joiner:
         self._wait_ms = round(longest * 1000)
         self._waits_ms = [round((label.label_wait or longest) * 1000) for label in labels]
         self._clock = clock
-        self._window_ms = round(window_s * 1000)
         self._listener = listener or Listener()
+        self._remembered_ms = self._wait_ms + round(window_s * 1000)
         self._max_rows = max_rows
         self._start = offset or JoinOffset()
         self._left_before = frozenset(self._start.left)
@@ -212,7 +213,7 @@ class Joiner:
         self._waiting: list[_Waiting] = []  # a heap by time
         self._arrived: OrderedDict[EntryId, None] = OrderedDict()  # those that wait, by arrival
         self._by_request: dict[str, _Waiting] = {}
-        self._gone: OrderedDict[str, EntryId] = OrderedDict()  # requests whose impressions have left
+        self._gone: OrderedDict[str, EntryId] = OrderedDict()  # requests that left, and where last sighted
         self._left: list[EntryId] = list(self._start.left)  # younger than the oldest that waits
         self._last = BEGINNING
         self.rows = 0
@@ -223,15 +224,14 @@ class Joiner:
     @property
     def read_after(self) -> EntryId:
         """The entry after which reading begins, so that all that is needed is read."""
-        if self._start.oldest == BEGINNING:
-            return BEGINNING
-        return EntryId(max(0, self._start.oldest.ms - self._window_ms - 1), 2**64 - 1)
+        before_ms = self._start.oldest.ms - self._remembered_ms - 1
+        return BEGINNING if before_ms < 0 else EntryId(before_ms, LAST_NUMBER)
 
     @property
     def needed(self) -> EntryId:
         """The first entry that a joiner that starts again now would need."""
         oldest = self._offset().oldest
-        return EntryId(max(0, oldest.ms - self._window_ms), 0)
+        return EntryId(max(0, oldest.ms - self._remembered_ms), 0)
 
     @property
     def wait_ms(self) -> int:
@@ -277,9 +277,9 @@ class Joiner:
 
     def _take_impression(self, number: EntryId, impression: Impression) -> Iterator[Joined]:
         header = impression.header
-        known = header.request_id in self._by_request or header.request_id in self._gone
+        known = self._sight(header.request_id, number)
         if number < self._start.oldest or number in self._left_before:
-            self._gone.setdefault(header.request_id, number)
+            self._gone[header.request_id] = number
             return
         if known:
             if number > self._start.reported:
@@ -294,6 +294,7 @@ class Joiner:
             {video: row for row, video in enumerate(header.video_ids)},
             np.full((count, len(self._labels)), np.nan, np.float32),
             np.zeros(count, np.int64) if header.reported else served,
+            number,
         )
         heapq.heappush(self._waiting, waiting)
         self._arrived[number] = None
@@ -302,6 +303,22 @@ class Joiner:
         self._listener.begun(number, impression)
         if self._clock is Clock.EVENT:
             yield from self._leaving(header.time_ms)
+
+    def _sight(self, request_id: str, number: EntryId) -> bool:
+        """Whether the impression of a request is known; it is remembered from its latest sighting on.
+
+        Which one is known depends on ids alone, so a joiner that starts again knows the same ones.
+        """
+        waiting = self._by_request.get(request_id)
+        if waiting is not None:
+            waiting.sighted = number
+            return True
+        gone = self._gone.get(request_id)
+        if gone is None or gone.ms + self._remembered_ms < number.ms:
+            return False
+        self._gone[request_id] = number
+        self._gone.move_to_end(request_id)
+        return True
 
     def _take_feedback(self, number: EntryId, events: Sequence[Event]) -> Iterator[Joined]:
         newest = number.ms
@@ -366,7 +383,7 @@ class Joiner:
         waiting = heapq.heappop(self._waiting)
         request_id = waiting.impression.header.request_id
         del self._by_request[request_id], self._arrived[waiting.id]
-        self._gone[request_id] = waiting.id
+        self._gone[request_id] = waiting.sighted
         self.rows -= len(waiting.index)
         oldest = next(iter(self._arrived), self._last)
         self._left = [number for number in (*self._left, waiting.id) if number > oldest]
@@ -387,7 +404,7 @@ class Joiner:
         """Forget requests that left longer ago than the window."""
         while self._gone:
             request_id, left = next(iter(self._gone.items()))
-            if left.ms + self._wait_ms + self._window_ms >= number.ms:
+            if left.ms + self._remembered_ms >= number.ms:
                 return
             del self._gone[request_id]
 

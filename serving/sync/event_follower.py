@@ -14,7 +14,7 @@ from typing import Final
 from ranker.errors import EventLogError, StoreError
 from ranker.features.encoder import Encoder
 from ranker.features.state.feature_state import FeatureState
-from ranker.stream.event_log import BEGINNING, Entry, EntryId, EventLog
+from ranker.stream.event_log import BEGINNING, LAST_NUMBER, Entry, EntryId, EventLog
 from ranker.stream.state_changes import StateChange, StateChanges
 from serving.http.metrics import Metrics
 from serving.model.served_model import ServedModel
@@ -90,7 +90,7 @@ class EventFollower(StateKeeper):
                 await self._worker.call(partial(change.apply_to, model.state.features, model.encoder))
         else:
             watermark_ms = model.state.watermark_ms
-            self._after = BEGINNING if watermark_ms is None else EntryId(watermark_ms, 2**64 - 1)
+            self._after = BEGINNING if watermark_ms is None else EntryId(watermark_ms, LAST_NUMBER)
             self._changes = StateChanges(model.encoder, model.state.features.next_row)
         self._model, self._heir, self._since = model, None, []
 
@@ -145,4 +145,4 @@ def _before_the_first(log: EventLog) -> EntryId:
     first: EntryId | None = log.extent().first
     if first is None:
         return BEGINNING
-    return EntryId(first.ms, first.number - 1) if first.number else EntryId(first.ms - 1, 2**64 - 1)
+    return EntryId(first.ms, first.number - 1) if first.number else EntryId(first.ms - 1, LAST_NUMBER)

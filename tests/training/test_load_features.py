@@ -23,8 +23,9 @@ from ranker.features.stored import user_records, video_records
 from ranker.private_redis.server import private_server
 from ranker.spec_file import parse_spec
 from ranker.store.connection import connect
-from ranker.store.keys import users_key, videos_key
+from ranker.store.keys import texts_key, users_key, videos_key
 from ranker.store.records import to_bytes
+from ranker.stream.texts import IDS, Texts
 from tests.training.record_source import RecordSource
 from training import load_features as module
 from training.load_features import Loaded, load_features
@@ -96,6 +97,14 @@ def test_what_is_written_is_what_a_request_of_the_same_values_is_made_into(clien
     assert load(client, Tables(user_columns(), video_columns())) == Loaded(ROWS, ROWS, resumed_at=0)
     check_stored(client)
     assert not client.keys("watchnext:load:*")
+
+
+def test_the_texts_behind_words_are_written_but_for_ids_that_impressions_name(client: redis.Redis) -> None:
+    load(client, Tables(user_columns(), video_columns()))
+    expected = VIDEOS.texts_of_batch(pa.RecordBatch.from_pydict(video_columns()), without=IDS)
+    assert set(expected.values()) == {"news", "music", *(f"t{k}" for k in range(6))}
+    assert Texts(client, SPEC.hash_seed).of(expected.keys()) == expected
+    assert client.hlen(texts_key(SPEC.hash_seed)) == len(expected)
 
 
 def test_loading_again_replaces_every_record(client: redis.Redis) -> None:

@@ -3,7 +3,7 @@ import redis
 
 from ranker.errors import EventLogError, StoreError
 from ranker.store.keys import events_key
-from ranker.stream.event_log import BEGINNING, Entry, EntryId, Kind, RedisEventLog
+from ranker.stream.event_log import BEGINNING, LAST_NUMBER, Entry, EntryId, Kind, RedisEventLog
 
 
 @pytest.fixture
@@ -56,6 +56,13 @@ def test_a_reader_that_lost_entries_is_told(log: RedisEventLog) -> None:
         log.read(ids[0], count=9)
     assert [entry.id for entry in log.read(ids[2], count=9)] == ids[3:]
     assert log.drop_before(ids[3]) == 0
+
+
+def test_a_reader_that_lost_nothing_goes_on_from_the_last_id_of_a_millisecond(log: RedisEventLog) -> None:
+    last = log.append(Kind.FEEDBACK, b"")
+    log.drop_before(EntryId(last.ms, 0))
+
+    assert [entry.id for entry in log.read(EntryId(last.ms - 1, LAST_NUMBER), count=9)] == [last]
 
 
 def test_the_extent_of_a_log_without_entries(log: RedisEventLog) -> None:

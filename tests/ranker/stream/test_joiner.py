@@ -246,17 +246,17 @@ def test_it_finds_what_a_search_of_the_whole_log_finds(entries: list[Entry]) -> 
 
 
 @settings(max_examples=300, deadline=None)
-@drawn(logs(), st.sampled_from(list(Clock)), st.data())
+@drawn(logs(), st.sampled_from(list(Clock)), st.sampled_from([0.5, 2.0, 600.0]), st.data())
 def test_a_joiner_that_starts_again_goes_on_as_if_it_had_never_stopped(
-    entries: list[Entry], clock: Clock, data: st.DataObject
+    entries: list[Entry], clock: Clock, window_s: float, data: st.DataObject
 ) -> None:
-    whole = left(first := joiner(clock=clock), entries)
+    whole = left(first := joiner(clock=clock, window_s=window_s), entries)
     if not whole:
         return
     stop = data.draw(st.integers(0, len(whole) - 1))
     document = whole[stop].offset(data.draw(st.integers(0, 2))).to_json()
 
-    again = joiner(clock=clock, offset=JoinOffset.from_json(document))
+    again = joiner(clock=clock, window_s=window_s, offset=JoinOffset.from_json(document))
     rest = left(again, [entry for entry in entries if entry.id > again.read_after])
 
     assert [joined.id for joined in rest] == [joined.id for joined in whole[stop:]]
@@ -265,6 +265,17 @@ def test_a_joiner_that_starts_again_goes_on_as_if_it_had_never_stopped(
         np.testing.assert_array_equal(one.labels, other.labels)
         assert one.offset(1) == other.offset(1)
     assert again.needed == first.needed
+
+
+def test_an_impression_that_comes_again_while_the_first_one_is_remembered_is_known_after_a_restart() -> None:
+    entries = [shown(1000, "r", ["a"]), shown(6900, "s", ["a"]), shown(7500, "r", ["a"])]
+    whole = left(joiner(window_s=2), entries)
+    assert [joined.id.ms for joined in whole] == [1000, 6900]
+
+    again = joiner(window_s=2, offset=whole[1].offset(0))
+
+    rest = left(again, [entry for entry in entries if entry.id > again.read_after])
+    assert [joined.id.ms for joined in rest] == [6900]
 
 
 def test_what_is_no_offset_is_refused() -> None:
