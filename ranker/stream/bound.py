@@ -1,0 +1,34 @@
+"""Keeping the log of events below a number of entries by dropping the oldest.
+
+Readers are told by an error: where the log begins is noted together with the drop, so none slips by unseen.
+"""
+
+from typing import Any, Final
+
+import redis
+import redis.asyncio
+
+from ranker.store.keys import events_dropped_key, events_key
+
+SLACK: Final = 100
+"""One in so many entries is dropped beyond what is needed, so that it rarely has to be done."""
+# A transaction cannot note what one of its own commands finds; a script is one to everyone else as well.
+_SCRIPT: Final = """
+local dropped = redis.call('XTRIM', KEYS[1], 'MAXLEN', ARGV[1])
+local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+if dropped > 0 and first then redis.call('SET', KEYS[2], first[1]) end
+return dropped
+"""
+
+
+def queue_drop_oldest(
+    pipeline: redis.client.Pipeline | redis.asyncio.client.Pipeline, max_entries: int
+) -> None:
+    """Queue the command that drops the oldest entries, whoever needs them; it answers how many.
+
+    Args:
+        pipeline: To queue in.
+        max_entries: Entries that may stay; a hundredth fewer do.
+    """
+    kept: Any = max(1, max_entries - max(1, max_entries // SLACK))
+    pipeline.eval(_SCRIPT, 2, events_key(), events_dropped_key(), kept)
