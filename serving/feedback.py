@@ -133,7 +133,7 @@ def checked(
     rejected: list[Rejection] = []
     for place, given in enumerate(events):
         kind, time_ms = given["kind"], given.get("time_ms")
-        value = given.get("value", 0.0 if kind == SHOWN else 1.0)
+        value = float(given.get("value", 0.0 if kind == SHOWN else 1.0))
         event = Event(given["event_id"], given["request_id"], given["video_id"], kind, value, time_ms)
         if kind not in ranges:
             detail = f"expected one of {', '.join(ranges)}, found '{kind}'"

@@ -12,12 +12,15 @@ from ranker.store.keys import events_dropped_key, events_key
 
 SLACK: Final = 100
 """One in so many entries is dropped beyond what is needed, so that it rarely has to be done."""
-# A transaction cannot note what one of its own commands finds; a script is one to everyone else as well.
+# A transaction cannot note what one of its own commands finds; to everyone else a script is one as well. The
+# last entry to drop is dropped by itself, because Redis does not tell which ones it drops.
 _SCRIPT: Final = """
-local dropped = redis.call('XTRIM', KEYS[1], 'MAXLEN', ARGV[1])
-local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
-if dropped > 0 and first then redis.call('SET', KEYS[2], first[1]) end
-return dropped
+local dropped = redis.call('XTRIM', KEYS[1], 'MAXLEN', ARGV[1] + 1)
+local last = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+if redis.call('XTRIM', KEYS[1], 'MAXLEN', ARGV[1]) == 0 then return dropped end
+local ms, number = string.match(last[1], '(%d+)-(%d+)')
+redis.call('SET', KEYS[2], ms .. '-' .. string.format('%.0f', number + 1))
+return dropped + 1
 """
 
 
