@@ -18,8 +18,10 @@
     ├── StoppedError           a run was stopped by a signal; it can go on
     ├── NonFiniteLossError     training met a loss that is not a number
     ├── StoreError             Redis cannot be started or reached
+    │   ├── StoreAwayError     Redis has not answered of late, so it was not asked
     │   ├── StoreUrlError      what was given as Redis's URL is none; a UserError, too
     │   ├── DamagedStateError  a stored feature state is incomplete, changed or of another kind
+    │   ├── LogFullError       the log of events has as many entries as it may
     │   └── EventLogError      the log of events has a damaged entry, or lacks some that are needed
     ├── ModelError             the model failed on a request that was valid
     ├── EvictedError           videos of a request left the catalogue while it waited
@@ -141,6 +143,10 @@ class StoreError(WatchnextError):
     """Redis cannot be started or reached."""
 
 
+class StoreAwayError(StoreError):
+    """Redis has not answered of late, so it was not asked: nothing was changed."""
+
+
 class StoreUrlError(StoreError, UserError):
     """What was given as Redis's URL is none, or has options that the client does not know."""
 
@@ -151,6 +157,10 @@ class DamagedStateError(StoreError):
 
 class EventLogError(StoreError):
     """The log of events has an entry that cannot be read, or lacks entries that are still needed."""
+
+
+class LogFullError(StoreError):
+    """The log of events has as many entries as it may, and takes no more until some are trimmed."""
 
 
 class ModelError(WatchnextError):

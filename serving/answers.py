@@ -6,6 +6,7 @@ from pydantic import Field
 
 from ranker.features.sides import Side
 from ranker.score.registry import KINDS, AnyScoreSpec, combine_of
+from ranker.stream.joiner import Reason
 from serving.requests import Schema
 
 
@@ -49,7 +50,8 @@ class RankResponse(Schema):
     degraded: list[str] = Field(
         description="What was missing when this was ranked. `feature_store`: Redis did not answer, so "
         "neither the viewer's features nor those of videos that were not resident were used; "
-        "`stored_features`: a stored record could not be read and was left out."
+        "`stored_features`: a stored record could not be read and was left out; `impressions`: what is shown "
+        "here is not, or not yet, in the log of events, so feedback on it may not count."
     )
     state_age_s: float | None = Field(
         description="Seconds from the newest event that the features of the state know to the time of the "
@@ -60,6 +62,22 @@ class RankResponse(Schema):
         "decayed to what holds of everyone, and `watchnext features state` brings them up to date."
     )
     items: list[RankedVideo] = Field(description="The candidates, best first, at most `limit`.")
+
+
+class RejectedEvent(Schema):
+    """An event that was set aside: it does not count, and sending it again as it is does not help."""
+
+    index: int = Field(description="Which of the events it is, counted from 0.")
+    event_id: str
+    reason: Reason
+    detail: str = Field(description="What was expected, and what was found.")
+
+
+class EventsResponse(Schema):
+    """What became of some events; those that are written are in the log of events for good."""
+
+    written: int = Field(description="How many were written.")
+    rejected: list[RejectedEvent] = Field(description="Those that were set aside.")
 
 
 class FeatureInfo(Schema):

@@ -11,16 +11,21 @@ from fastapi import FastAPI
 from ranker.bundles.registry import Registry
 from ranker.store.connection import connect_async, connect_later
 from ranker.stream.event_log import RedisEventLog
+from serving.feedback import FeedbackService
 from serving.http import middleware
+from serving.http.metrics import Metrics
+from serving.impressions import ImpressionLog
 from serving.model.worker import ModelWorker
 from serving.ranking import RankingService
 from serving.routes import router
-from serving.settings import ServingSettings
+from serving.settings import ImpressionMode, Seen, ServingSettings
 from serving.sync.catalogue_follower import BLOCK_MS
 from serving.sync.deletions_follower import DeletionsFollower
 from serving.sync.event_follower import EventFollower
+from serving.sync.event_stream import EventStream
 from serving.sync.feature_store import FeatureStore
 from serving.sync.hot_swap import HotSwap
+from serving.sync.impression_writer import ImpressionWriter
 from serving.sync.state_follower import READ_TIMEOUT_S, StateFollower, StateKeeper
 
 
@@ -44,8 +49,12 @@ def create_app(settings: ServingSettings) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         app.state.keys.start()
         await models.start()
+        stream.start()
         yield
         await asyncio.to_thread(app.state.keys.close)
+        if impressions is not None:
+            await impressions.close()
+        await stream.close()
         await models.stop()
         await asyncio.to_thread(worker.close)
         await states.close()
@@ -66,6 +75,15 @@ def create_app(settings: ServingSettings) -> FastAPI:
     metrics = app.state.metrics
     worker = ModelWorker(settings.model_threads, settings.batch_candidates, metrics, app.state.service_time)
     store = FeatureStore(client, settings.redis_timeout_s, metrics)
+    stream = EventStream(
+        client,
+        store.breaker,
+        settings.redis_timeout_s,
+        metrics,
+        max_entries=settings.max_events,
+        at_max=settings.at_max_events,
+    )
+    impressions, kept = _impressions(settings, stream, metrics)
     bulk = connect_later(settings.redis_url, timeout_s=READ_TIMEOUT_S)
     states: StateKeeper = StateFollower(bulk, worker, metrics)
     if settings.live_features:
@@ -81,6 +99,18 @@ def create_app(settings: ServingSettings) -> FastAPI:
         catalogue_bytes=settings.catalogue_mb * 1_000_000,
         device=settings.device,
     )
-    app.state.ranking = RankingService(models, worker, store, metrics, app.state.turns)
+    app.state.ranking = RankingService(models, worker, store, metrics, app.state.turns, kept)
+    app.state.feedback = FeedbackService(models, stream, metrics, impressions)
     app.include_router(router)
     return app
+
+
+def _impressions(
+    settings: ServingSettings, stream: EventStream, metrics: Metrics
+) -> tuple[ImpressionWriter, ImpressionLog] | tuple[None, None]:
+    """What writes impressions, and what makes them; none if they are off."""
+    if settings.impressions is ImpressionMode.OFF:
+        return None, None
+    writer = ImpressionWriter(stream, metrics, waits=settings.impressions is ImpressionMode.SYNC)
+    reported = settings.impressions_seen is Seen.SHOWN
+    return writer, ImpressionLog(writer, reported=reported, predictions=settings.log_predictions)

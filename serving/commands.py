@@ -27,7 +27,7 @@ from serving.processes.hangup import ignore_hangup, read_keys_on_hangup
 from serving.processes.listening import address, bound_socket
 from serving.processes.server import Server
 from serving.processes.supervisor import Processes
-from serving.settings import ServingSettings
+from serving.settings import AtMaxEvents, ImpressionMode, Seen, ServingSettings
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +82,30 @@ def serve(
             "feedback is sent to /v1/events.",
         ),
     ] = False,
+    impressions: Annotated[
+        ImpressionMode,
+        typer.Option(
+            help="Whether what rankings show is written to the log of events: before the answer leaves, soon "
+            "after, or not."
+        ),
+    ] = ImpressionMode.SYNC,
+    impressions_seen: Annotated[
+        Seen,
+        typer.Option(
+            help="What counts as seen: all that was returned, or what events of the kind `shown` say."
+        ),
+    ] = Seen.SERVED,
+    log_predictions: Annotated[
+        bool, typer.Option("--log-predictions", help="Keep each head's predictions in impressions.")
+    ] = False,
+    max_events: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, help="Entries that the log of events in Redis may have."),
+    ] = 5_000_000,
+    at_max_events: Annotated[
+        AtMaxEvents,
+        typer.Option(help="What happens then: impressions and events are refused, or the oldest dropped."),
+    ] = AtMaxEvents.REFUSE,
     log_format: Annotated[
         LogFormat, typer.Option(help="The log on standard error: lines of text, or of JSON.")
     ] = LogFormat.TEXT,
@@ -110,6 +134,11 @@ def serve(
             catalogue_mb=catalogue_mb,
             live_features=live_features,
             device=device,
+            impressions=impressions,
+            impressions_seen=impressions_seen,
+            log_predictions=log_predictions,
+            max_events=max_events,
+            at_max_events=at_max_events,
         )
         url_of_service = address(host, listener.getsockname()[1])
 

@@ -23,7 +23,7 @@ from serving.http.validation_messages import validation_message
 from serving.model.encoded_request import EncodedRequest, FetchedRecords
 from serving.model.request_time import StateAges, request_time
 from serving.model.served_model import ServedModel
-from serving.ranked_list import chosen_policy, ranked_items
+from serving.ranked_list import chosen_policy, ranked_list
 from serving.requests import RankRequest
 
 CATALOGUE_BYTES: Final = 256_000_000
@@ -175,7 +175,7 @@ class Ranker:
             score_version=chosen.version,
             state_age_s=state_age.seconds,
             state_stale=state_age.stale,
-            items=[RankedVideo(**item) for item in ranked_items(body, tasks, predictions, chosen)],
+            items=[RankedVideo(**item) for item in ranked_list(body, tasks, predictions, chosen).items],
         )
 
 

@@ -4,7 +4,11 @@ Shape letters: C candidates, T tasks.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ranker.errors import InvalidRequestError, Mistake, UnknownPolicyError
 from ranker.score.policy import ScorePolicies, ScorePolicy
@@ -27,10 +31,23 @@ def chosen_policy(policies: ScorePolicies, body: RankRequest) -> ScorePolicy:
         raise InvalidRequestError([Mistake(json_pointer(("policy",)), str(error))]) from error
 
 
-def ranked_items(
+@dataclass(frozen=True)
+class RankedList:
+    """What is returned of some candidates, best first.
+
+    Attributes:
+        items: As `RankedVideo` describes them.
+        rows: Which of the candidates they are.
+    """
+
+    items: list[dict[str, Any]]
+    rows: NDArray[np.intp]
+
+
+def ranked_list(
     body: RankRequest, tasks: Sequence[str], predictions: Floats, policy: ScorePolicy
-) -> list[dict[str, Any]]:
-    """The items of an answer, best first, as `RankedVideo` describes them.
+) -> RankedList:
+    """Put a request's candidates in their order.
 
     Args:
         body: The request, with C candidates.
@@ -53,4 +70,4 @@ def ranked_items(
     if body.explain:
         for item, parts in zip(items, scored.contributions[best].tolist(), strict=True):
             item["contributions"] = dict(zip(scored.heads, parts, strict=True))
-    return items
+    return RankedList(items, best)

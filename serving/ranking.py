@@ -10,17 +10,20 @@ from ranker.did_you_mean import did_you_mean
 from ranker.errors import EvictedError, FeatureError, InvalidRequestError, Mistake, StoreError
 from ranker.events import USER_ID, VIDEO_ID
 from ranker.features.record import RecordLayout, Words
+from ranker.stream.texts import IDS
 from serving.http.deadline import Arrival
 from serving.http.json_pointer import json_pointer
 from serving.http.metrics import Metrics, Phase
 from serving.http.mistakes import Mistakes
 from serving.http.turns import Turns
+from serving.impressions import ImpressionLog, RankedRequest
 from serving.model.encoded_request import EncodedRequest, FetchedRecords
+from serving.model.ranked_words import RankedWords
 from serving.model.request_features import expected_columns, without_location
 from serving.model.request_time import StateAges, request_time
 from serving.model.served_model import ServedModel
 from serving.model.worker import ModelWorker
-from serving.ranked_list import chosen_policy, ranked_items
+from serving.ranked_list import chosen_policy, ranked_list
 from serving.requests import RankRequest, RecordInput
 from serving.sync.feature_store import FeatureStore
 from serving.sync.hot_swap import HotSwap
@@ -40,6 +43,7 @@ class RankingService:
         store: Has the stored features.
         metrics: Records the time of every phase.
         turns: Given to one request after the other while the event loop works on what it carries.
+        impressions: Keeps what rankings show; None to keep nothing.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class RankingService:
         store: FeatureStore,
         metrics: Metrics,
         turns: Turns | None = None,
+        impressions: ImpressionLog | None = None,
     ) -> None:
         self._models = models
         self._worker = worker
@@ -56,6 +61,7 @@ class RankingService:
         self._metrics = metrics
         self._state_ages = StateAges()
         self._turns = turns or Turns()
+        self._impressions = impressions
 
     @property
     def model(self) -> ServedModel:
@@ -87,7 +93,8 @@ class RankingService:
         model = self.model
         policy = chosen_policy(model.policies, body)
         time_ms = request_time(body.time_ms, model)
-        features = await self._turns.take(arrival.place, model.reader.steps(body))
+        texts: dict[int, str] | None = None if self._impressions is None else {}
+        features = await self._turns.take(arrival.place, model.reader.steps(body, texts))
         checked = self._phase("validate", arrival.started)
         request = EncodedRequest(
             body.query_video_id,
@@ -95,6 +102,7 @@ class RankingService:
             features,
             FetchedRecords(),
             time_ms,
+            None if self._impressions is None else RankedWords(),
         )
         missing = model.catalogue.missing(request.video_ids)
         self._metrics.catalogue(len(request.video_ids) - len(missing), len(missing))
@@ -115,8 +123,14 @@ class RankingService:
             )
         self._metrics.phase("queue", first_attempt_s + waited_s)
         predicted = self._phase("model", submitted + waited_s)
-        items = ranked_items(body, [task.name for task in model.spec.tasks], predictions, policy)
-        scored = self._phase("score", predicted)
+        ranked = ranked_list(body, [task.name for task in model.spec.tasks], predictions, policy)
+        done = self._phase("score", predicted)
+        if self._impressions is not None and request.words is not None:
+            ranking = RankedRequest(body, time_ms, model, policy, ranked, predictions, request.words)
+            within_s = (arrival.deadline - done) * READ_FRACTION
+            if not await self._impressions.add(arrival.request_id, ranking, texts or {}, within_s=within_s):
+                degraded = [*degraded, "impressions"]
+            done = self._phase("impression", done)
         self._metrics.candidates(len(request.candidate_ids))
         state_age = self._state_ages.at(time_ms, model)
         return {
@@ -124,12 +138,12 @@ class RankingService:
             "model_version": model.manifest.model_version,
             "score_policy": policy.name,
             "score_version": policy.version,
-            "took_ms": round((scored - arrival.started) * 1000, 3),
+            "took_ms": round((done - arrival.started) * 1000, 3),
             "unknown": _unknown(body, fetched),
             "degraded": degraded,
             "state_age_s": state_age.seconds,
             "state_stale": state_age.stale,
-            "items": items,
+            "items": ranked.items,
         }
 
     async def put_user(self, record: RecordInput) -> None:
@@ -140,8 +154,8 @@ class RankingService:
             StoreError: Redis does not answer.
         """
         layout = self.model.user_records
-        words = _record(layout, record, USER_ID, frozenset(self.model.spec.user_columns))
-        await self._store.write_user(layout, record.id, words)
+        words, texts = _record(layout, record, USER_ID, frozenset(self.model.spec.user_columns))
+        await self._store.write_user(layout, record.id, words, texts)
 
     async def put_video(self, record: RecordInput) -> None:
         """Store a video's features in place of what is there; every service takes them up.
@@ -151,8 +165,8 @@ class RankingService:
             StoreError: Redis does not answer.
         """
         layout = self.model.catalogue.layout
-        words = _record(layout, record, VIDEO_ID, frozenset(self.model.spec.video_columns))
-        await self._store.write_video(layout, record.id, words)
+        words, texts = _record(layout, record, VIDEO_ID, frozenset(self.model.spec.video_columns))
+        await self._store.write_video(layout, record.id, words, texts)
 
     async def delete_user(self, user_id: str) -> None:
         """Forget a viewer; every service does within two seconds.
@@ -208,7 +222,10 @@ class RankingService:
         return now
 
 
-def _record(layout: RecordLayout, record: RecordInput, id_column: str, columns: frozenset[str]) -> Words:
+def _record(
+    layout: RecordLayout, record: RecordInput, id_column: str, columns: frozenset[str]
+) -> tuple[Words, dict[int, str]]:
+    """A record's words, (1, W), and the texts behind them, but for the id."""
     mistakes = Mistakes()
     if unknown := [name for name in record.features if name not in columns]:
         detail = expected_columns(columns)
@@ -217,7 +234,7 @@ def _record(layout: RecordLayout, record: RecordInput, id_column: str, columns: 
             mistakes.add(("features", name), detail + meant)
         raise mistakes.error()
     try:
-        return layout.of_rows([{**record.features, id_column: record.id}])
+        return layout.of_rows_with_texts([{**record.features, id_column: record.id}], without=IDS)
     except FeatureError as error:
         path = ("id",) if error.feature == id_column else ("features", error.feature)
         raise InvalidRequestError([Mistake(json_pointer(path), without_location(error))]) from error

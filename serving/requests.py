@@ -13,7 +13,6 @@ from pydantic import (
     GetPydanticSchema,
     StrictInt,
     TypeAdapter,
-    ValidationError,
     WithJsonSchema,
     model_validator,
 )
@@ -23,7 +22,7 @@ from typing_extensions import TypedDict
 from ranker.features.entity_ids import ID_EXPECTED, id_text
 from ranker.features.hashing import MAX_BYTES
 from serving.http.deadline import MAX_TIMEOUT_MS
-from serving.http.mistakes import Mistakes
+from serving.http.long_lists import LongList
 from serving.http.turns import Steps
 
 MAX_CANDIDATES: Final = 1_000
@@ -48,12 +47,13 @@ class _Expects:
 
 
 @dataclass(frozen=True)
-class _AtMost:
+class AtMost:
     """Refuses an object of more keys before its values are looked at."""
 
     keys: int
 
     def __call__(self, value: Any) -> Any:
+        """The value, if it is not too large an object."""
         if isinstance(value, dict) and len(value) > self.keys:
             raise PydanticCustomError(
                 "too_many_keys",
@@ -72,7 +72,7 @@ Value = Annotated[
     | None,
     _Expects("text, a finite number, true, false, a list of ids, or null"),
 ]
-Features = Annotated[dict[str, Value], BeforeValidator(_AtMost(MAX_COLUMNS))]
+Features = Annotated[dict[str, Value], BeforeValidator(AtMost(MAX_COLUMNS))]
 # Short text first and no Python on the way: a request has hundreds of ids.
 _TextOrInteger = Annotated[
     Annotated[str, Field(min_length=1, max_length=_SHORT_ID)]
@@ -102,7 +102,7 @@ class Input(Schema):
     @model_validator(mode="before")
     @classmethod
     def _has_few_fields(cls, value: Any) -> Any:
-        return _AtMost(MAX_FIELDS)(value)
+        return AtMost(MAX_FIELDS)(value)
 
 
 class UserInput(Input):
@@ -142,10 +142,12 @@ class Candidate(TypedDict):
     ]
 
 
-_CANDIDATE: Final = TypeAdapter(Annotated[Candidate, BeforeValidator(_AtMost(MAX_FIELDS))])
-CANDIDATES_PER_STEP: Final = 5
-_STAND_IN: Final = {"id": "1"}
-"""In place of the candidates while the other fields are validated."""
+_CANDIDATES: Final = LongList(
+    "candidates",
+    TypeAdapter(Annotated[Candidate, BeforeValidator(AtMost(MAX_FIELDS))]),
+    {"id": "1"},
+    MAX_CANDIDATES,
+)
 
 
 class RankRequest(Input):
@@ -220,30 +222,7 @@ class RankRequest(Input):
         Raises:
             InvalidRequestError: It names the mistakes.
         """
-        candidates = document.get("candidates") if isinstance(document, dict) else None
-        mistakes, validated = Mistakes(), list[Candidate]()
-        if isinstance(candidates, list) and candidates:
-            document = {**document, "candidates": [_STAND_IN]}
-        try:
-            request = cls.model_validate(document)
-        except ValidationError as error:
-            mistakes.add_all((), error)
-        if isinstance(candidates, list) and len(candidates) > MAX_CANDIDATES:
-            most = f"expected at most {MAX_CANDIDATES} items, found {len(candidates)}"
-            mistakes.add(("candidates",), most)
-        elif isinstance(candidates, list):
-            for index, candidate in enumerate(candidates):
-                if mistakes.are_many:
-                    break
-                if index % CANDIDATES_PER_STEP == 0:
-                    yield
-                try:
-                    validated.append(_CANDIDATE.validate_python(candidate))
-                except ValidationError as error:
-                    mistakes.add_all(("candidates", index), error)
-        if mistakes:
-            raise mistakes.error()
-        return request.model_copy(update={"candidates": validated})
+        return _CANDIDATES.validate(cls, document)
 
 
 class RecordInput(Input):

@@ -14,6 +14,7 @@ from ranker.features.kinds.cross import CrossFeature
 from ranker.features.kinds.learned import StateFeature
 from ranker.features.sides import Side
 from serving.answers import (
+    EventsResponse,
     FeatureInfo,
     Health,
     ModelResponse,
@@ -23,9 +24,11 @@ from serving.answers import (
     StateFeatureInfo,
     TaskInfo,
 )
+from serving.event_requests import EventsRequest
+from serving.feedback import FeedbackService
 from serving.http import problems
 from serving.http.deadline import Arrival
-from serving.http.endpoints import HEALTH, MODEL, RANK, READINESS, USER, USERS, VIDEO, VIDEOS
+from serving.http.endpoints import EVENTS, HEALTH, MODEL, RANK, READINESS, USER, USERS, VIDEO, VIDEOS
 from serving.http.json_body import JsonRoute
 from serving.http.problem_documents import described
 from serving.ranking import RankingService
@@ -37,6 +40,12 @@ router = APIRouter(route_class=JsonRoute)
 def ranking_service(request: Request) -> RankingService:
     """The app's ranking service."""
     service: RankingService = request.app.state.ranking
+    return service
+
+
+def feedback_service(request: Request) -> FeedbackService:
+    """The app's service for events."""
+    service: FeedbackService = request.app.state.feedback
     return service
 
 
@@ -59,6 +68,7 @@ async def path_id(request: Request, id: Annotated[str, Path(description="Percent
 
 DeletedId = Annotated[str, Depends(path_id)]
 Ranking = Annotated[RankingService, Depends(ranking_service)]
+Feedback = Annotated[FeedbackService, Depends(feedback_service)]
 
 
 @router.post(RANK.path, response_model=RankResponse, responses=described(400, 413, 415, 422))
@@ -115,6 +125,17 @@ async def delete_video(id: DeletedId, ranking: Ranking) -> None:
     least recently used.
     """
     await ranking.delete_video(id)
+
+
+@router.post(EVENTS.path, response_model=EventsResponse, responses=described(400, 413, 415, 422, 503))
+async def take_events(body: EventsRequest, feedback: Feedback) -> Response:
+    """Take what viewers did with the videos that rankings returned.
+
+    An answer with status 200 says that all events are in the log of events, or were set aside, each for its
+    reason: a kind that the model does not have, a value out of the label's range, a time that is not
+    plausible. Whoever gets no answer, or a 503, sends the same events again: each event id counts once.
+    """
+    return Response(orjson.dumps(await feedback.take(body)), media_type="application/json")
 
 
 @router.get(MODEL.path)

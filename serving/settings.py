@@ -1,5 +1,6 @@
 """Settings of the service."""
 
+from enum import StrEnum
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
@@ -7,6 +8,28 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 from serving.http.auth import ApiKey
 from serving.http.hosts import LOOPBACK_NAME
 from serving.logs import LogFormat
+
+
+class ImpressionMode(StrEnum):
+    """Whether what rankings show is written to the log of events, and whether answers wait for it."""
+
+    SYNC = "sync"
+    ASYNC = "async"
+    OFF = "off"
+
+
+class Seen(StrEnum):
+    """What counts as seen: all that was returned, or what events of the kind `shown` report."""
+
+    SERVED = "served"
+    SHOWN = "shown"
+
+
+class AtMaxEvents(StrEnum):
+    """What happens when the log of events has as many entries as it may."""
+
+    REFUSE = "refuse"
+    DROP = "drop"
 
 
 class ServingSettings(BaseModel):
@@ -61,6 +84,24 @@ class ServingSettings(BaseModel):
     )
     catalogue_mb: PositiveInt = Field(
         1024, description="Memory for resident videos in one process, in MB of 10^6 bytes."
+    )
+    impressions: ImpressionMode = Field(
+        ImpressionMode.SYNC,
+        description="Whether what a ranking shows is written to the log of events: sync before the answer "
+        "leaves, async soon after, or off.",
+    )
+    impressions_seen: Seen = Field(
+        Seen.SERVED,
+        description="What counts as seen: served, all that was returned, or shown, what events report.",
+    )
+    log_predictions: bool = Field(False, description="Whether impressions have each head's predictions.")
+    max_events: PositiveInt = Field(
+        5_000_000, description="Entries that the log of events may have: impressions, and calls with events."
+    )
+    at_max_events: AtMaxEvents = Field(
+        AtMaxEvents.REFUSE,
+        description="What happens when it has as many: impressions and events are refused, or the oldest "
+        "are dropped, read or not.",
     )
 
     @property

@@ -13,7 +13,7 @@ Shape letters: R rows, W words.
 
 import hashlib
 import json
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -45,11 +45,12 @@ class RecordLayout:
         seed: Of the hash.
 
     Attributes:
+        seed: Of the hash.
         words: W.
     """
 
     def __init__(self, features: Iterable[ColumnFeature], *, seed: int) -> None:
-        self._seed = seed
+        self.seed = seed
         self._fields: dict[tuple[str, str], ColumnFeature] = {}
         for feature in features:
             self._fields.setdefault(_field(feature), feature)
@@ -71,7 +72,7 @@ class RecordLayout:
     @property
     def digest(self) -> str:
         """Names the layout: records may be read with it if and only if they were written with the same."""
-        described = json.dumps([FORMAT, self._seed, list(self._first.items())])
+        described = json.dumps([FORMAT, self.seed, list(self._first.items())])
         return hashlib.sha256(described.encode()).hexdigest()[:12]
 
     @property
@@ -96,13 +97,7 @@ class RecordLayout:
         self, rows: Sequence[Mapping[str, FeatureValue]], *, without: Container[str] = ()
     ) -> dict[int, str]:
         """The texts behind the hashed words of JSON values, by word, but for some columns; see `of_rows`."""
-        return self._texts(
-            {
-                name: column_of([row.get(feature.source_column) for row in rows], feature)
-                for name, feature in self._fields.items()
-                if feature.form is not Form.NUMBER and feature.source_column not in without
-            }
-        )
+        return self.of_rows_with_texts(rows, without=without)[1]
 
     def missing(self, count: int) -> Words:
         """(count, W): records of which nothing is known."""
@@ -148,9 +143,11 @@ class RecordLayout:
         Raises:
             FeatureError: A column has the wrong type or an id is too long; the message names it.
         """
-        return self._of_columns(
-            lambda feature: canonical(batch.column(feature.source_column), feature), batch.num_rows
-        )
+        columns = {
+            name: canonical(batch.column(feature.source_column), feature)
+            for name, feature in self._fields.items()
+        }
+        return self._of_columns(columns, self._hash(self._strings(columns), columns), batch.num_rows)
 
     def of_rows(self, rows: Sequence[Mapping[str, FeatureValue]]) -> Words:
         """Make records of JSON values.
@@ -164,21 +161,34 @@ class RecordLayout:
         Raises:
             FeatureError: A value has the wrong type; the error names the column and the row.
         """
+        return self.of_rows_with_texts(rows, without=self.columns)[0]
+
+    def of_rows_with_texts(
+        self, rows: Sequence[Mapping[str, FeatureValue]], *, without: Container[str] = ()
+    ) -> tuple[Words, dict[int, str]]:
+        """`of_rows` and `texts_of_rows` together, at hardly more than the cost of one."""
 
         def column(feature: ColumnFeature) -> pa.Array:
             return column_of([row.get(feature.source_column) for row in rows], feature)
 
-        return self._of_columns(column, len(rows))
-
-    def _of_columns(self, column: Callable[[ColumnFeature], pa.Array], count: int) -> Words:
         columns = {name: column(feature) for name, feature in self._fields.items()}
-        words = self.missing(count)
-        strings = {
+        strings = self._strings(columns)
+        keys = self._hash(strings, columns)
+        told = {name: values for name, values in strings.items() if name[0] not in without}
+        return self._of_columns(columns, keys, len(rows)), _texts_by_word(told, keys)
+
+    def _strings(self, columns: dict[tuple[str, str], pa.Array]) -> dict[tuple[str, str], pa.Array]:
+        """What is hashed of some columns: all values but numbers, and the items of lists."""
+        return {
             name: values.flatten() if self._fields[name].form is Form.BAG else values
             for name, values in columns.items()
             if self._fields[name].form is not Form.NUMBER
         }
-        keys = self._hash(strings, columns)
+
+    def _of_columns(
+        self, columns: dict[tuple[str, str], pa.Array], keys: dict[tuple[str, str], Words], count: int
+    ) -> Words:
+        words = self.missing(count)
         for name, values in columns.items():
             feature, first = self._fields[name], self._first[name]
             if feature.form is Form.NUMBER:
@@ -215,7 +225,7 @@ class RecordLayout:
 
     def _hash_distinct(self, strings: pa.StringArray) -> Words:
         """Words of strings; none is `MISSING_KEY`."""
-        return np.maximum(hash_strings(strings, seed=self._seed), MISSING_KEY + np.uint64(1))
+        return np.maximum(hash_strings(strings, seed=self.seed), MISSING_KEY + np.uint64(1))
 
     def _check_lengths(self, distinct: pa.StringArray, columns: dict[tuple[str, str], pa.Array]) -> None:
         """Refuse ids that are too long; `distinct` has the strings of all columns."""
@@ -243,6 +253,18 @@ class RecordLayout:
 def _field(feature: ColumnFeature) -> tuple[str, str]:
     """What makes two features read the same words: the column, and how it is kept."""
     return feature.source_column, feature.record_form
+
+
+def _texts_by_word(
+    strings: dict[tuple[str, str], pa.Array], keys: dict[tuple[str, str], Words]
+) -> dict[int, str]:
+    """Texts by their hashes."""
+    return {
+        word: text
+        for name, values in strings.items()
+        for word, text in zip(keys[name].tolist(), values.to_pylist(), strict=True)
+        if text is not None
+    }
 
 
 def _fill_bags(words: Words, lists: pa.Array, keys: Words) -> None:

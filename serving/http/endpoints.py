@@ -59,6 +59,7 @@ VIDEOS: Final = Endpoint("/v1/videos", Role.WRITE)
 USERS: Final = Endpoint("/v1/users", Role.WRITE)
 VIDEO: Final = Endpoint("/v1/videos/{id}", Role.WRITE)
 USER: Final = Endpoint("/v1/users/{id}", Role.WRITE)
+EVENTS: Final = Endpoint("/v1/events", Role.WRITE)
 HEALTH: Final = Endpoint("/healthz", None)
 READINESS: Final = Endpoint("/readyz", None)
 DOCS: Final = Endpoint("/docs", None)
@@ -69,7 +70,7 @@ OPENAPI: Final = Endpoint("/openapi.json", None)
 ENDPOINTS: Final[Mapping[str, Endpoint]] = {
     endpoint.path: endpoint
     for endpoint in (
-        *(RANK, MODEL, METRICS, VIDEOS, USERS, VIDEO, USER, HEALTH, READINESS),
+        *(RANK, MODEL, METRICS, VIDEOS, USERS, VIDEO, USER, EVENTS, HEALTH, READINESS),
         *(DOCS, DOCS_SCRIPT, DOCS_STYLE, OPENAPI),
     )
 }

@@ -28,6 +28,7 @@ KINDS: Final[Mapping[str, tuple[int, str]]] = {
     "internal-error": (500, "The service failed"),
     "not-ready": (503, "The service is not ready"),
     "store-unavailable": (503, "The feature store does not answer"),
+    "log-full": (503, "The log of events is full"),
     "overloaded": (503, "Too many requests are waiting"),
     "deadline-passed": (503, "The deadline passed before the work began"),
 }

@@ -9,7 +9,14 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from ranker.errors import DeadlinePassedError, InvalidRequestError, Mistake, StoreError
+from ranker.errors import (
+    DeadlinePassedError,
+    InvalidRequestError,
+    LogFullError,
+    Mistake,
+    StoreAwayError,
+    StoreError,
+)
 from serving.http.json_pointer import json_pointer
 from serving.http.mistakes import MAX_COUNTED, MAX_MISTAKES
 from serving.http.problem_documents import MEDIA_TYPE, other_document
@@ -26,6 +33,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(InvalidRequestError, _invalid_problem)
     app.add_exception_handler(DeadlinePassedError, _deadline_problem)
     app.add_exception_handler(StoreError, _store_problem)
+    app.add_exception_handler(LogFullError, _full_problem)
 
 
 async def _http_problem(request: Request, error: Exception) -> Response:
@@ -60,11 +68,17 @@ async def _deadline_problem(request: Request, error: Exception) -> Response:
 
 async def _store_problem(request: Request, error: Exception) -> Response:
     logger.error("request %s failed: %s", request.state.request_id, error)
-    detail = (
-        "expected the feature store to answer; whether the change was made is not known, "
-        "so send it again: twice does no harm"
-    )
+    detail = "expected the feature store to answer; nothing was changed, so send it again later"
+    if not isinstance(error, StoreAwayError):
+        detail = (
+            "expected the feature store to answer; whether the change was made is not known, "
+            "so send it again: twice does no harm"
+        )
     return response(request.state.request_id, "store-unavailable", detail, headers=RETRY_AFTER)
+
+
+async def _full_problem(request: Request, error: Exception) -> Response:
+    return response(request.state.request_id, "log-full", str(error), headers=RETRY_AFTER)
 
 
 def _mistake(detail: Mapping[str, Any]) -> Mistake:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ranker.features.record import Words
+from serving.model.ranked_words import RankedWords
 from serving.model.request_features import RequestFeatures
 
 
@@ -38,6 +39,7 @@ class EncodedRequest:
         features: What the request itself carries.
         fetched: What the feature store has.
         time_ms: When the request was made, Unix epoch.
+        words: Takes the records that it is ranked with; None if nobody keeps them.
     """
 
     query_video_id: str | None
@@ -45,6 +47,7 @@ class EncodedRequest:
     features: RequestFeatures
     fetched: FetchedRecords
     time_ms: int
+    words: RankedWords | None = None
 
     @property
     def video_ids(self) -> Sequence[str]:

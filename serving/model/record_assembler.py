@@ -12,6 +12,7 @@ from ranker.features.record import RecordLayout, Words
 from ranker.features.sides import Group, Side
 from ranker.features.stored import user_records, video_records
 from serving.model.encoded_request import EncodedRequest
+from serving.model.ranked_words import WordLayouts
 
 
 class RecordAssembler:
@@ -24,6 +25,7 @@ class RecordAssembler:
         users: Layout of a viewer's stored record.
         videos: Layout of a video's stored record.
         no_pairs: (0, W) of the group `PAIR`.
+        layouts: Of the words that are kept of what was ranked.
     """
 
     def __init__(self, encoder: Encoder) -> None:
@@ -32,6 +34,7 @@ class RecordAssembler:
         self.users = user_records(spec)
         self.videos = video_records(spec)
         self.no_pairs = pair.missing(0)
+        self.layouts = WordLayouts(encoder)
         self._unknown_request = request.missing(1)
         self._unknown_pair = pair.missing(1)
         self._id_layout = RecordLayout(
@@ -43,6 +46,8 @@ class RecordAssembler:
         self._candidate_from_id = candidate.shared_words(self._id_layout)
         self._pair_from_request = pair.shared_words(request)
         self._pair_from_candidate = pair.shared_words(candidate)
+        self._carried_from_pair = self.layouts.pairs.shared_words(pair)
+        assert len(self._carried_from_pair[0]) == self.layouts.pairs.words  # all are in their group
         assert len(self._candidate_from_video[0]) == candidate.words  # every candidate column is stored
 
     def request(self, request: EncodedRequest, query_video: Words | None) -> Words:
@@ -118,4 +123,18 @@ class RecordAssembler:
         words[:, mine] = candidate_words[:, theirs]
         for override in request.features.pairs:
             override.apply_to(words)
+        return words
+
+    def carried_pairs(self, pairs: Words) -> Words:
+        """What a request carried of the pairs, for those who keep it.
+
+        Args:
+            pairs: (C, W) as `pairs` returns them.
+
+        Returns:
+            (C, W) in the layout `layouts.pairs`.
+        """
+        mine, theirs = self._carried_from_pair
+        words = np.empty((len(pairs), len(mine)), np.uint64)
+        words[:, mine] = pairs[:, theirs]
         return words

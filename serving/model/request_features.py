@@ -18,6 +18,7 @@ from ranker.features.kinds.column import ColumnFeature
 from ranker.features.record import RecordLayout, Words
 from ranker.features.sides import SIDES, Group, Side
 from ranker.features.values import FeatureValue
+from ranker.stream.texts import IDS
 from serving.http.json_pointer import json_pointer
 from serving.http.mistakes import Mistakes, Path
 from serving.http.turns import Steps, at_once
@@ -89,8 +90,12 @@ class RequestReader:
         """Check a request and encode what it carries, without interruption; see `steps`."""
         return at_once(self.steps(body))
 
-    def steps(self, body: RankRequest) -> Steps[RequestFeatures]:
+    def steps(self, body: RankRequest, texts: dict[int, str] | None = None) -> Steps[RequestFeatures]:
         """Check a request and encode what it carries.
+
+        Args:
+            body: The request.
+            texts: Takes the texts behind hashed words that it carries, but for ids; None to keep none.
 
         Raises:
             InvalidRequestError: It carries columns that the model does not have, values of the wrong type, or
@@ -105,7 +110,7 @@ class RequestReader:
             QUERY_VIDEO_ID: body.query_video_id,
         }
         try:
-            own = self._overrides(Group.REQUEST, [request], [0])
+            own = self._overrides(Group.REQUEST, [request], [0], texts)
         except FeatureError as error:
             raise InvalidRequestError([_request_mistake(body, error)]) from error
         carrying = [index for index, candidate in enumerate(body.candidates) if candidate.get("features")]
@@ -118,9 +123,9 @@ class RequestReader:
             features = [body.candidates[index]["features"] for index in indices]
             try:
                 if columns & self._own[Group.CANDIDATE]:
-                    candidates += self._overrides(Group.CANDIDATE, features, indices)
+                    candidates += self._overrides(Group.CANDIDATE, features, indices, texts)
                 if self._columns[Group.PAIR]:
-                    pairs += self._overrides(Group.PAIR, features, indices)
+                    pairs += self._overrides(Group.PAIR, features, indices, texts)
             except FeatureError as error:
                 pointer = json_pointer(("candidates", indices[error.row or 0], "features", error.feature))
                 raise InvalidRequestError([Mistake(pointer, without_location(error))]) from error
@@ -144,13 +149,17 @@ class RequestReader:
             raise mistakes.error()
 
     def _overrides(
-        self, group: Group, features: Sequence[Columns], rows: list[int]
+        self, group: Group, features: Sequence[Columns], rows: list[int], texts: dict[int, str] | None
     ) -> tuple[WordOverride, ...]:
         """Encode values of the same columns for some rows of a group; at most one override."""
         layout, columns = self._layout(group, frozenset(features[0]))
         if not layout.words:
             return ()
-        return (WordOverride(rows, columns, layout.of_rows(features)),)
+        if texts is None:
+            return (WordOverride(rows, columns, layout.of_rows(features)),)
+        words, carried = layout.of_rows_with_texts(features, without=IDS)
+        texts.update(carried)
+        return (WordOverride(rows, columns, words),)
 
     def _layout(self, group: Group, columns: frozenset[str]) -> tuple[RecordLayout, NDArray[np.int64]]:
         """A layout of these columns alone, and the index of each of its words in the group's records."""

@@ -34,6 +34,7 @@ from ranker.networks.inference import InferenceModel, SideOutput
 from ranker.score.terms import Floats
 from serving.model.catalogue import Catalogue, Rows
 from serving.model.encoded_request import EncodedRequest, FetchedRecords
+from serving.model.ranked_words import RankedWords
 from serving.model.record_assembler import RecordAssembler
 from serving.model.request_features import RequestFeatures, RequestReader
 from serving.model.served_state import ServedState, compile_learning
@@ -73,6 +74,7 @@ class ServedModel:
         user_records: Layout of the viewers' stored records.
         catalogue: The resident videos.
         state: The feature state, with what is known of viewers, videos and pairs.
+        layouts: How the words are laid out that requests are ranked with.
     """
 
     def __init__(self, bundle: Bundle, catalogue_bytes: int, dtype: torch.dtype = torch.float32) -> None:
@@ -85,6 +87,7 @@ class ServedModel:
         self._network = InferenceModel.of(bundle.model, dtype)
         self._assembler = RecordAssembler(bundle.encoder)
         self.user_records = self._assembler.users
+        self.layouts = self._assembler.layouts
         self.catalogue = Catalogue(
             self._assembler.videos,
             hidden_width=self._network.hidden_width,
@@ -189,7 +192,7 @@ class ServedModel:
         candidates = self.catalogue.outputs(candidate_rows)
         unknown = np.flatnonzero(candidate_rows < 0)
         recomputed = _changed(request).union(unknown.tolist())
-        if not recomputed and not self._network.has_pairs:
+        if not recomputed and not self._network.has_pairs and request.words is None:
             return _Inputs(request_words, candidates, self._assembler.no_pairs)
         words = self._assembler.candidates(request, self.catalogue.records(candidate_rows), unknown)
         if recomputed:
@@ -198,7 +201,16 @@ class ServedModel:
             on_device = torch.from_numpy(indices).to(candidates.hidden.device)
             candidates.hidden[on_device] = fresh.hidden
             candidates.linear[on_device] = fresh.linear
-        return _Inputs(request_words, candidates, self._assembler.pairs(request, request_words, words))
+        pairs = self._assembler.pairs(request, request_words, words)
+        if request.words is not None:
+            self._keep(request.words, request_words, words, pairs)
+        return _Inputs(request_words, candidates, pairs)
+
+    def _keep(self, kept: RankedWords, request: Words, candidates: Words, pairs: Words) -> None:
+        """Hand over what a request is ranked with; nothing else holds on to these arrays."""
+        kept.request, kept.candidates = request, candidates
+        kept.pairs = self._assembler.carried_pairs(pairs)
+        kept.state_ms = self.state.watermark_ms if self.spec.state_features else None
 
     def _admit_fetched(self, request: EncodedRequest) -> None:
         """Make the fetched videos resident that are not; videos made resident meanwhile are no older."""

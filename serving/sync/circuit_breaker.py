@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import redis
 import redis.asyncio
 
-from ranker.errors import StoreError
+from ranker.errors import StoreAwayError, StoreError
 from serving.http.metrics import Metrics
 from serving.sync.cancellation import cancel_and_wait
 
@@ -42,6 +42,11 @@ class CircuitBreaker:
         self._left: set[asyncio.Task[Any]] = set()
         metrics.feature_store(True)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether Redis is away, so that every call fails at once."""
+        return self._probing is not None
+
     async def call(self, command: Awaitable[T], timeout_s: float) -> T:
         """Wait for a command.
 
@@ -50,13 +55,13 @@ class CircuitBreaker:
             timeout_s: A Redis that has not answered by then is away.
 
         Raises:
-            StoreError: Redis did not answer in time, refuses the command, or has not answered a probe since
-                it last failed to.
+            StoreAwayError: Redis has not answered a probe since it last failed to; it was not asked.
+            StoreError: Redis did not answer in time, or refuses the command.
         """
         if self._probing is not None:
             if asyncio.iscoroutine(command):
                 command.close()
-            raise StoreError("expected Redis to answer, found that it is away")
+            raise StoreAwayError("expected Redis to answer, found that it is away")
         try:
             async with asyncio.timeout(timeout_s):
                 return await command

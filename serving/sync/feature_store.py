@@ -12,6 +12,7 @@ from ranker.features.record import RecordLayout, Words
 from ranker.store.deletions import queue_deletion
 from ranker.store.keys import deleted_users_key, deleted_videos_key, users_key, videos_key
 from ranker.store.records import from_bytes, milliseconds, queue_deleted_video, queue_videos, to_bytes
+from ranker.stream.texts import queue_texts
 from serving.http.metrics import Metrics
 from serving.sync.circuit_breaker import CircuitBreaker
 
@@ -23,6 +24,7 @@ SCAN_COUNT: Final = 1_000
 """Videos that one step of a scan asks for."""
 BULK_TIMEOUT_S: Final = 10.0
 """How long one step of a scan, or one read of changed videos, may take."""
+NO_TEXTS: Final[Mapping[int, str]] = {}
 
 
 class FeatureStore:
@@ -35,13 +37,16 @@ class FeatureStore:
         client: A client of the service's event loop; the store closes it.
         timeout_s: How long one request may wait for Redis.
         metrics: Counts failures and the time without Redis.
+
+    Attributes:
+        breaker: For everything that uses the client.
     """
 
     def __init__(self, client: redis.asyncio.Redis, timeout_s: float, metrics: Metrics) -> None:
         self._client = client
         self._timeout_s = timeout_s
         self._metrics = metrics
-        self._breaker = CircuitBreaker(client, timeout_s, metrics)
+        self.breaker = CircuitBreaker(client, timeout_s, metrics)
 
     async def read(
         self,
@@ -79,7 +84,7 @@ class FeatureStore:
             if ids:
                 pipeline.hmget(key, ids)
         asking = pipeline.execute(raise_on_error=False)
-        answers = iter(await self._breaker.call_within(within_s, asking, self._timeout_s))
+        answers = iter(await self.breaker.call_within(within_s, asking, self._timeout_s))
         (user, user_readable), (stored, videos_readable) = (
             self._decode(key, layout, ids, next(answers) if ids else []) for key, layout, ids in asked
         )
@@ -94,7 +99,7 @@ class FeatureStore:
         Raises:
             StoreError: Redis does not answer.
         """
-        values = await self._breaker.call(
+        values = await self.breaker.call(
             self._client.hmget(videos_key(layout.digest), list(ids)), BULK_TIMEOUT_S
         )
         return self._decode(videos_key(layout.digest), layout, ids, values)[0]
@@ -110,7 +115,7 @@ class FeatureStore:
         """
         key, cursor = videos_key(layout.digest), 0
         while True:
-            step: Any = await self._breaker.call(
+            step: Any = await self.breaker.call(
                 self._client.hscan(key, cursor=cursor, count=SCAN_COUNT), BULK_TIMEOUT_S
             )
             cursor, page = step
@@ -120,27 +125,34 @@ class FeatureStore:
             if cursor == 0:
                 return
 
-    async def write_user(self, layout: RecordLayout, user_id: str, record: Words) -> None:
-        """Store a viewer's record, (1, W).
+    async def write_user(
+        self, layout: RecordLayout, user_id: str, record: Words, texts: Mapping[int, str] = NO_TEXTS
+    ) -> None:
+        """Store a viewer's record, (1, W), and the texts behind its words.
 
         Raises:
             StoreError: Redis does not answer; it is not known whether it was stored.
         """
-        content = to_bytes(record)[0]
-        await self._breaker.call(
-            self._client.hset(users_key(layout.digest), user_id, content), self._timeout_s
-        )
+        pipeline = self._client.pipeline(transaction=True)
+        pipeline.hset(users_key(layout.digest), user_id, to_bytes(record)[0])
+        if texts:
+            queue_texts(pipeline, layout.seed, texts)
+        await self.breaker.call(pipeline.execute(), self._timeout_s)
 
-    async def write_video(self, layout: RecordLayout, video_id: str, record: Words) -> None:
-        """Store a video's record, (1, W), and announce it to all services.
+    async def write_video(
+        self, layout: RecordLayout, video_id: str, record: Words, texts: Mapping[int, str] = NO_TEXTS
+    ) -> None:
+        """Store a video's record, (1, W), and the texts behind its words, and announce it to all services.
 
         Raises:
             StoreError: Redis does not answer; it is not known whether it was stored.
         """
-        now_ms = milliseconds(await self._breaker.call(self._client.time(), self._timeout_s))
+        now_ms = milliseconds(await self.breaker.call(self._client.time(), self._timeout_s))
         pipeline = self._client.pipeline(transaction=True)
         queue_videos(pipeline, layout.digest, [video_id], record, now_ms=now_ms)
-        await self._breaker.call(pipeline.execute(), self._timeout_s)
+        if texts:
+            queue_texts(pipeline, layout.seed, texts)
+        await self.breaker.call(pipeline.execute(), self._timeout_s)
 
     async def delete_user(self, user_id: str) -> None:
         """Delete a viewer's records of every layout, and note the deletion for all that remembers the viewer.
@@ -159,8 +171,8 @@ class FeatureStore:
         await self._delete(video_id, videos_key("*"), deleted_videos_key())
 
     async def _delete(self, name: str, pattern: str, deleted: str) -> None:
-        now_ms = milliseconds(await self._breaker.call(self._client.time(), self._timeout_s))
-        layouts = await self._breaker.call(self._layouts(pattern), BULK_TIMEOUT_S)
+        now_ms = milliseconds(await self.breaker.call(self._client.time(), self._timeout_s))
+        layouts = await self.breaker.call(self._layouts(pattern), BULK_TIMEOUT_S)
         pipeline = self._client.pipeline(transaction=True)
         queue_deletion(pipeline, deleted, name, now_ms=now_ms)
         noted = len(pipeline)
@@ -169,7 +181,7 @@ class FeatureStore:
                 queue_deleted_video(pipeline, layout, name, now_ms=now_ms)
             else:
                 pipeline.hdel(users_key(layout), name)
-        answers = await self._breaker.call(pipeline.execute(raise_on_error=False), self._timeout_s)
+        answers = await self.breaker.call(pipeline.execute(raise_on_error=False), self._timeout_s)
         for place, answer in enumerate(answers):
             if isinstance(answer, Exception):
                 self.report_undecodable(pattern if place >= noted else deleted, name, answer)
@@ -192,11 +204,11 @@ class FeatureStore:
         Raises:
             StoreError: It does not.
         """
-        await self._breaker.call(self._client.ping(), self._timeout_s)
+        await self.breaker.call(self._client.ping(), self._timeout_s)
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._breaker.close()
+        await self.breaker.close()
         await self._client.aclose()
 
     def report_undecodable(self, key: str, name: str | bytes, reason: object) -> None:

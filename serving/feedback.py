@@ -1,0 +1,158 @@
+"""Taking what viewers did: each event is checked, the plausible ones become one entry of the log."""
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from ranker.did_you_mean import did_you_mean
+from ranker.errors import LogFullError, StoreError
+from ranker.event_times import TimeRange
+from ranker.labels.label import Label
+from ranker.store.keys import events_key
+from ranker.stream.event_log import Kind, entry_fields
+from ranker.stream.feedback import SHOWN, Event, to_bytes
+from ranker.stream.joiner import Reason
+from ranker.stream.rejected import queue_rejected
+from serving.event_requests import EventInput, EventsRequest
+from serving.http.metrics import Metrics
+from serving.requests import MAX_CANDIDATES
+from serving.sync.event_stream import EventStream
+from serving.sync.hot_swap import HotSwap
+from serving.sync.impression_writer import ImpressionWriter
+
+FUTURE_MS: Final = 60_000
+"""How far a caller's clock may be ahead of ours."""
+MAX_VALUE: Final = float(np.finfo(np.float32).max)
+"""Labels are kept in single precision."""
+MAX_GUESSES: Final = 50
+"""Unknown kinds for which a similar one is looked for, as that takes its time."""
+
+
+class Rejection(NamedTuple):
+    """An event that is set aside.
+
+    Attributes:
+        place: Which of the call's events.
+        reason: Why.
+        event: The event.
+        detail: What was expected, and what was found.
+    """
+
+    place: int
+    reason: Reason
+    event: Event
+    detail: str
+
+
+class FeedbackService:
+    """Takes events.
+
+    Args:
+        models: Has the model that ranks, whose labels events may give.
+        stream: The log of events.
+        metrics: Counts events.
+        impressions: Writes impressions, after which feedback on them is to come; None if nothing does.
+    """
+
+    def __init__(
+        self,
+        models: HotSwap,
+        stream: EventStream,
+        metrics: Metrics,
+        impressions: ImpressionWriter | None = None,
+    ) -> None:
+        self._models = models
+        self._stream = stream
+        self._metrics = metrics
+        self._impressions = impressions
+        for reason in (Reason.UNKNOWN_KIND, Reason.OUT_OF_RANGE, Reason.IMPLAUSIBLE_TIME):
+            metrics.events_rejected(reason, 0)  # Prometheus computes rates only from a first value
+
+    async def take(self, body: EventsRequest) -> dict[str, Any]:
+        """Write the events of one call, all those that are plausible as one entry.
+
+        Returns:
+            An `EventsResponse` as plain values.
+
+        Raises:
+            LogFullError: The log is full; nothing was written.
+            StoreAwayError: Redis is away; nothing was written.
+            StoreError: Redis did not answer; it is not known whether anything was written. The same events
+                may be sent again: each counts once.
+        """
+        labels = self._models.model.spec.feedback
+        accepted, rejected = checked(body.events, labels, now_ms=time.time_ns() // 1_000_000)
+        if self._stream.full:
+            raise LogFullError(
+                "expected room in the log of events, found as many entries as it may have; nothing was "
+                "written, so send the events again later"
+            )
+        if self._impressions is not None:
+            await self._impressions.settle()
+        pipeline = self._stream.pipeline(transaction=True)
+        if accepted:
+            pipeline.xadd(events_key(), entry_fields(Kind.FEEDBACK, to_bytes(accepted)))
+        if rejected:
+            queue_rejected(pipeline, [(rejection.reason, rejection.event) for rejection in rejected])
+        for answer in await self._stream.write(pipeline, 1 if accepted else 0):
+            if isinstance(answer, Exception):
+                raise StoreError(f"{events_key()}: expected Redis to take events, found {answer}")
+        self._metrics.events_written(len(accepted))
+        for reason in {rejection.reason for rejection in rejected}:
+            count = sum(1 for rejection in rejected if rejection.reason is reason)
+            self._metrics.events_rejected(reason, count)
+        return {
+            "written": len(accepted),
+            "rejected": [
+                {"index": place, "event_id": event.event_id, "reason": reason.value, "detail": detail}
+                for place, reason, event, detail in rejected
+            ],
+        }
+
+
+def checked(
+    events: Sequence[EventInput], labels: Iterable[Label], *, now_ms: int
+) -> tuple[list[Event], list[Rejection]]:
+    """Tell plausible events from others.
+
+    Args:
+        events: As they came.
+        labels: Those that events may give.
+        now_ms: The present time, Unix epoch in milliseconds.
+
+    Returns:
+        The plausible ones, and the others with the reason.
+    """
+    ranges = {label.name: label.value_range for label in labels}
+    ranges[SHOWN] = (0.0, float(MAX_CANDIDATES))
+    times = TimeRange.plausible(now_ms, until_ms=now_ms + FUTURE_MS + 1)
+    accepted: list[Event] = []
+    rejected: list[Rejection] = []
+    for place, given in enumerate(events):
+        kind, time_ms = given["kind"], given.get("time_ms")
+        value = float(given.get("value", 0.0 if kind == SHOWN else 1.0))
+        event = Event(given["event_id"], given["request_id"], given["video_id"], kind, value, time_ms)
+        if kind not in ranges:
+            detail = f"expected one of {', '.join(ranges)}, found '{kind}'"
+            meant = did_you_mean(kind, ranges) if len(rejected) < MAX_GUESSES else ""
+            rejected.append(Rejection(place, Reason.UNKNOWN_KIND, event, detail + meant))
+        elif (mistake := _mistake(kind, value, *ranges[kind])) is not None:
+            rejected.append(Rejection(place, Reason.OUT_OF_RANGE, event, mistake))
+        elif time_ms is not None and time_ms not in times:
+            rejected.append(Rejection(place, Reason.IMPLAUSIBLE_TIME, event, times.mistake(time_ms)))
+        else:
+            accepted.append(event)
+    return accepted, rejected
+
+
+def _mistake(kind: str, value: float, low: float, high: float) -> str | None:
+    """What is wrong with a value; None if nothing is."""
+    if low <= value <= high and abs(value) <= MAX_VALUE and (kind != SHOWN or value.is_integer()):
+        return None
+    if kind == SHOWN:
+        return f"expected a position, a whole number from 1, or 0 for that of the ranking, found {value:g}"
+    expected = "a number" if math.isinf(low) and math.isinf(high) else f"a number from {low:g}"
+    return f"expected {expected}{'' if math.isinf(high) else f' to {high:g}'}, found {value:g}"

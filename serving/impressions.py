@@ -1,0 +1,93 @@
+"""From a ranking to its impression: what was returned, in its order, and what it was ranked with.
+
+Shape letters: C candidates, N videos that are returned, T tasks.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ranker.score.policy import ScorePolicy
+from ranker.score.terms import Floats
+from ranker.stream.impressions import Impression, ImpressionHeader
+from serving.model.ranked_words import RankedWords
+from serving.model.served_model import ServedModel
+from serving.ranked_list import RankedList
+from serving.requests import RankRequest
+from serving.sync.impression_writer import ImpressionWriter
+
+
+@dataclass(frozen=True)
+class RankedRequest:
+    """A request, and how it was ranked.
+
+    Attributes:
+        body: The request.
+        time_ms: When it was made, Unix epoch in milliseconds.
+        model: Ranked it.
+        policy: The score policy.
+        ranked: The N videos that are returned.
+        predictions: (C, T) in natural units.
+        words: What it was ranked with.
+    """
+
+    body: RankRequest
+    time_ms: int
+    model: ServedModel
+    policy: ScorePolicy
+    ranked: RankedList
+    predictions: Floats
+    words: RankedWords
+
+
+class ImpressionLog:
+    """Keeps what rankings show.
+
+    Args:
+        writer: Writes impressions.
+        reported: Whether a video counts as seen only if an event says so.
+        predictions: Whether impressions have predictions.
+    """
+
+    def __init__(self, writer: ImpressionWriter, *, reported: bool, predictions: bool) -> None:
+        self._writer = writer
+        self._reported = reported
+        self._predictions = predictions
+
+    async def add(
+        self, request_id: str, ranking: RankedRequest, texts: Mapping[int, str], *, within_s: float
+    ) -> bool:
+        """Keep what a ranking shows.
+
+        Args:
+            request_id: Names the request.
+            ranking: What it shows.
+            texts: Texts behind hashed words, by word, that the request carried.
+            within_s: How long its answer may wait.
+
+        Returns:
+            Whether it is kept; see `ImpressionWriter.add`.
+        """
+        content = self._impression(request_id, ranking).to_bytes()
+        return await self._writer.add(content, texts, ranking.model.layouts, within_s=within_s)
+
+    def _impression(self, request_id: str, ranking: RankedRequest) -> Impression:
+        items, rows = ranking.ranked.items, ranking.ranked.rows
+        # nothing here was made by others, and checking it would take as long as writing it
+        header = ImpressionHeader.model_construct(
+            request_id=request_id,
+            time_ms=ranking.time_ms,
+            user_id=ranking.body.user.id,
+            query_video_id=ranking.body.query_video_id,
+            video_ids=[item["id"] for item in items],
+            scores=[item["score"] for item in items],
+            predictions=ranking.predictions[rows].tolist() if self._predictions else None,
+            layouts=ranking.model.layouts.digests,
+            widths=ranking.model.layouts.widths,
+            model_version=ranking.model.manifest.model_version,
+            score_policy=ranking.policy.name,
+            score_version=ranking.policy.version,
+            state_ms=ranking.words.state_ms,
+            reported=self._reported,
+        )
+        words = ranking.words
+        return Impression(header, words.request, words.candidates[rows], words.pairs[rows])
