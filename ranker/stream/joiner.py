@@ -7,7 +7,8 @@ than it happened. So whoever reads the log from an offset comes to the same exam
 
 What comes twice counts once: an event of a known id, and an impression of a known request, within the time
 that the impression waits and `window_s` after it left. This holds across restarts, as a reader that starts
-again reads so much of the log once more.
+again reads so much of the log once more; with `Clock.EVENT` as long as entries arrive within `window_s` of
+each other that are as near in time.
 
 Shape letters: N videos of an impression, F labels.
 """
