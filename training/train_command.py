@@ -19,7 +19,8 @@ from ranker.spec import RankerSpec
 from ranker.spec_file import load_spec
 from ranker.stream.joiner import Clock
 from training.console import results_console
-from training.follow import FollowConfig, follow
+from training.follow import FollowConfig
+from training.follow import follow as follow_events
 from training.options import (
     DataOption,
     PlausibleSinceOption,
@@ -77,13 +78,13 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of initial weights and dropout.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    following: Annotated[
+    follow: Annotated[
         bool,
         typer.Option(
             "--follow",
             rich_help_panel=FOLLOWING,
-            help="Learn --data, if it is given, and then what becomes due in the log of events, until a signal "
-            "comes. Goes on from its checkpoint whenever it is started.",
+            help="Learn --data, if it is given, and then what becomes due in the log of events, until a "
+            "signal comes. Goes on from its checkpoint whenever it is started.",
         ),
     ] = False,
     redis_url: RedisOption = None,
@@ -93,8 +94,8 @@ def train(
         Clock,
         typer.Option(
             rich_help_panel=FOLLOWING,
-            help="By which time an impression waits: that of arrival, or that which requests and events carry, "
-            "for a log that is played back.",
+            help="By which time an impression waits: that of arrival, or that which requests and events "
+            "carry, for a log that is played back.",
         ),
     ] = Clock.ARRIVAL,
     publish_every: Annotated[
@@ -137,7 +138,7 @@ def train(
         _show_sizes(described, opened(), console, as_json=as_json)
         return
     assert registry is not None
-    if following:
+    if follow:
         _refuse_with_follow({"--until": until, "--late-by": late_by})
         with store_url(redis_url, home or default_home()) as url, patient_client(url) as client:
             followed = FollowConfig(
@@ -154,7 +155,7 @@ def train(
                 seed=seed,
                 device=device,
             )
-            result = follow(followed, console, live=not as_json, stop=StopSignals())
+            result = follow_events(followed, console, live=not as_json, stop=StopSignals())
     else:
         config = RunConfig(
             spec=described,
