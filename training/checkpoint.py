@@ -103,13 +103,16 @@ def save(path: Path, loop: TrainingLoop, run: RunIdentity) -> None:
         save_file(tensors, fresh, metadata={**header, "digest": digest})
 
 
-def restore(path: Path, loop: TrainingLoop, run: RunIdentity) -> Reached:
+def restore(
+    path: Path, loop: TrainingLoop, run: RunIdentity, *, anew: str = "train without --resume"
+) -> Reached:
     """Bring a fresh loop to where a checkpoint was written.
 
     Args:
         path: The file.
         loop: A fresh loop, with a fresh trainer of the same spec and seed.
         run: The run that is to go on.
+        anew: How to start anew, for messages.
 
     Returns:
         How far it had come.
@@ -117,7 +120,7 @@ def restore(path: Path, loop: TrainingLoop, run: RunIdentity) -> Reached:
     Raises:
         CheckpointError: The file is damaged, of another format or of another run; the message says in what.
     """
-    header, tensors = _read(path)
+    header, tensors = _read(path, anew)
     try:
         found_run = RunIdentity.model_validate_json(header["run"])
         reached = Reached.model_validate_json(header["reached"])
@@ -138,9 +141,7 @@ def restore(path: Path, loop: TrainingLoop, run: RunIdentity) -> Reached:
             differs = f"expected {field} {expected!r}, found {found!r}"
             if field == "spec":
                 differs = "; ".join(map(str, differences(yaml.safe_load(expected), yaml.safe_load(found))))
-            raise CheckpointError(
-                f"{path}: is of another run: {differs}; train without --resume to start anew"
-            )
+            raise CheckpointError(f"{path}: is of another run: {differs}; {anew} to start anew")
     trainer = loop.trainer
     trainer.encoder.load(encoder)
     _load_tensors(loop, tensors)
@@ -148,7 +149,7 @@ def restore(path: Path, loop: TrainingLoop, run: RunIdentity) -> Reached:
     return reached
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+def _read(path: Path, anew: str) -> tuple[dict[str, str], dict[str, Tensor]]:
     """The header and tensors of a checkpoint of this format, with its digest checked."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -163,7 +164,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise CheckpointError(
             f"{path}: expected a checkpoint of format {FORMAT}, "
             f"found {header.get('format', 'an older one')}; "
-            "train without --resume to start anew"
+            f"{anew} to start anew"
         )
     if digest != _digest(header, tensors):
         raise CheckpointError(

@@ -40,6 +40,14 @@ PlausibleUntilOption = Annotated[
     ),
 ]
 
+WaitOption = Annotated[
+    str,
+    typer.Option(
+        help="How long an impression waits for feedback, e.g. 90s, 10m or 12h; longer if a label of the spec "
+        "has a longer label_wait."
+    ),
+]
+
 
 def plausible_times(since: str | None, until: str | None) -> TimeRange:
     """The range of event times that a log may have.

@@ -163,8 +163,12 @@ def prepared(config: RunConfig) -> Iterator[Registry]:
         yield registry
 
 
-def started(config: RunConfig) -> TrainingLoop:
+def started(config: RunConfig, *, anew: str = "train without --resume") -> TrainingLoop:
     """A fresh loop, or one that stands where the run's checkpoint was written if the run is to be resumed.
+
+    Args:
+        config: The run.
+        anew: How to start anew, for messages.
 
     Raises:
         CheckpointError: The checkpoint is damaged or of another run.
@@ -173,7 +177,7 @@ def started(config: RunConfig) -> TrainingLoop:
     trainer = Trainer(config.spec, seed=config.seed, device=device, bfloat16=fast_bfloat16(device))
     loop = TrainingLoop(trainer)
     if config.resume and config.checkpoint.exists():
-        restore(config.checkpoint, loop, config.identity)
+        restore(config.checkpoint, loop, config.identity, anew=anew)
         logger.info("resumed %s after %d rows", config.checkpoint, trainer.rows)
     return loop
 

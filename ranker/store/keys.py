@@ -59,6 +59,11 @@ def event_readers_key() -> str:
     return f"{PREFIX}events:readers"
 
 
+def events_done_key() -> str:
+    """Return the key of how far readers of the log of events have come: a hash from name to event time."""
+    return f"{PREFIX}events:done"
+
+
 def events_dropped_key() -> str:
     """Return the key of the id of the newest entry that was dropped from the log of events."""
     return f"{PREFIX}events:dropped"

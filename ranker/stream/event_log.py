@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 import redis
 
 from ranker.errors import EventLogError, StoreError
-from ranker.store.keys import event_readers_key, events_dropped_key, events_key
+from ranker.store.keys import event_readers_key, events_done_key, events_dropped_key, events_key
 from ranker.store.records import milliseconds
 
 KIND_FIELD: Final = b"k"
@@ -66,6 +66,10 @@ class EntryId:
     def next(self) -> "EntryId":
         """The least id after this one."""
         return EntryId(self.ms, self.number + 1) if self.number < LAST_NUMBER else EntryId(self.ms + 1, 0)
+
+    def previous(self) -> "EntryId":
+        """The greatest id before this one; there is none before 0-0."""
+        return EntryId(self.ms, self.number - 1) if self.number else EntryId(self.ms - 1, LAST_NUMBER)
 
     def __str__(self) -> str:
         return f"{self.ms}-{self.number}"
@@ -129,6 +133,14 @@ class EventLog(ABC):
         """
 
     @abstractmethod
+    def newest(self, count: int) -> list[EntryId]:
+        """The ids of the newest entries, the newest first.
+
+        Raises:
+            StoreError: The log does not answer.
+        """
+
+    @abstractmethod
     def now_ms(self) -> int:
         """The server's clock: every entry that is not written yet gets this time or a later one.
 
@@ -145,8 +157,14 @@ class EventLog(ABC):
         """
 
     @abstractmethod
-    def reached(self, reader: str, before: EntryId) -> None:
+    def reached(self, reader: str, before: EntryId, *, done_ms: int | None = None) -> None:
         """Note that a reader needs nothing before an entry any more, even if it starts again.
+
+        Args:
+            reader: Its name.
+            before: The entry.
+            done_ms: The event time up to which it has done its work, for those who watch it; None to leave
+                what was noted before.
 
         Raises:
             StoreError: The log does not answer.
@@ -155,6 +173,22 @@ class EventLog(ABC):
     @abstractmethod
     def readers(self) -> Mapping[str, EntryId]:
         """From which entry on each reader still needs the log.
+
+        Raises:
+            StoreError: The log does not answer.
+        """
+
+    @abstractmethod
+    def done(self) -> Mapping[str, int]:
+        """The event time up to which each reader has done its work, Unix epoch in milliseconds.
+
+        Raises:
+            StoreError: The log does not answer.
+        """
+
+    @abstractmethod
+    def forget(self, reader: str) -> bool:
+        """Keep nothing for a reader any more; return whether it was known.
 
         Raises:
             StoreError: The log does not answer.
@@ -204,6 +238,18 @@ class RedisEventLog(EventLog):
             )
         return [entry_of(number, fields) for _, entries in found or () for number, fields in entries]
 
+    def newest(self, count: int) -> list[EntryId]:
+        """See `EventLog`."""
+        return [EntryId.of(number) for number, _ in self._ask(self._client.xrevrange, self._key, count=count)]
+
+    def size(self) -> int:
+        """Bytes that Redis needs for the log.
+
+        Raises:
+            StoreError: The log does not answer.
+        """
+        return int(self._ask(self._client.memory_usage, self._key) or 0)
+
     def now_ms(self) -> int:
         """See `EventLog`."""
         return milliseconds(self._ask(self._client.time))
@@ -217,14 +263,26 @@ class RedisEventLog(EventLog):
         last = EntryId.of(about["last-generated-id"])
         return Extent(about["length"], None if first is None else EntryId.of(first[0]), last)
 
-    def reached(self, reader: str, before: EntryId) -> None:
+    def reached(self, reader: str, before: EntryId, *, done_ms: int | None = None) -> None:
         """See `EventLog`."""
         self._ask(self._client.hset, event_readers_key(), reader, str(before))
+        if done_ms is not None:
+            self._ask(self._client.hset, events_done_key(), reader, str(done_ms))
 
     def readers(self) -> Mapping[str, EntryId]:
         """See `EventLog`."""
         found: dict[bytes, bytes] = self._ask(self._client.hgetall, event_readers_key())
         return {name.decode(errors="replace"): EntryId.of(before) for name, before in found.items()}
+
+    def done(self) -> Mapping[str, int]:
+        """See `EventLog`."""
+        found: dict[bytes, bytes] = self._ask(self._client.hgetall, events_done_key())
+        return {name.decode(errors="replace"): int(ms) for name, ms in found.items()}
+
+    def forget(self, reader: str) -> bool:
+        """See `EventLog`."""
+        self._ask(self._client.hdel, events_done_key(), reader)
+        return bool(self._ask(self._client.hdel, event_readers_key(), reader))
 
     def trim(self) -> int:
         """See `EventLog`."""

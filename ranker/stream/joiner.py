@@ -65,7 +65,7 @@ class JoinOffset:
         oldest: The oldest impression that had not left.
         left: Younger ones that had left.
         rows: Rows of the next impression that were taken already.
-        watermark_ms: Up to when all had arrived.
+        watermark_ms: Up to when all had arrived; 0 with the clock of arrival, as the ids of entries say it.
         time_ms: Time of the latest impression that left.
         reported: Up to which entry rejections were reported.
     """
@@ -393,10 +393,11 @@ class Joiner:
         return Joined(waiting.id, self._time_ms, waiting.impression, labels, waiting.positions, offset)
 
     def _offset(self, watermark_ms: int | None = None) -> JoinOffset:
+        watermark_ms = self._watermark_ms if watermark_ms is None else watermark_ms
         return JoinOffset(
             oldest=next(iter(self._arrived), self._last.next()),
             left=tuple(self._left),
-            watermark_ms=self._watermark_ms if watermark_ms is None else watermark_ms,
+            watermark_ms=0 if self._clock is Clock.ARRIVAL else watermark_ms,
             time_ms=self._time_ms,
             reported=self._reported,
         )

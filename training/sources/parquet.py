@@ -11,6 +11,7 @@ from typing import ClassVar, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from fsspec.core import has_magic
 
 from ranker.errors import SourceError
@@ -124,6 +125,11 @@ class ParquetSource(SourceKind):
     def schema(self) -> pa.Schema:
         """Schema of the batches: the files' columns in types that hold the values of all of them."""
         return self._log.schema
+
+    @property
+    def footers(self) -> Mapping[str, pq.FileMetaData]:
+        """The metadata of every file of the log, by its path."""
+        return self._log.footers
 
     @property
     def late_rows(self) -> int:

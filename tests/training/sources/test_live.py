@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 import random
 from contextlib import closing
 from typing import Any
@@ -117,7 +118,8 @@ class Growing:
         pieces = self.draw.randrange(4)
         write(self.client, self.left[:pieces])
         del self.left[:pieces]
-        self.now_ms = self.left[0].id.ms if self.left else END_MS + 100_000
+        after_ms = self.left[0].id.ms if self.left else END_MS + 100_000
+        self.now_ms = self.draw.randint(self.now_ms, after_ms)
         return False
 
 
@@ -228,6 +230,7 @@ def test_its_schema_fits_the_spec_and_it_describes_no_viewers(client: redis.Redi
 def test_redis_may_go_away_and_come_back(
     tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     entries = random_log(30, seed=1)
     with (
         redis_process(tmp_path_factory.mktemp("r")) as server,
