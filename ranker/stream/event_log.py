@@ -12,8 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from functools import total_ordering
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple
 
 import redis
 
@@ -36,9 +35,7 @@ class Kind(Enum):
     """Something that was not written as an entry of this log."""
 
 
-@total_ordering
-@dataclass(frozen=True)
-class EntryId:
+class EntryId(NamedTuple):
     """Where an entry stands in the log.
 
     Attributes:
@@ -50,15 +47,15 @@ class EntryId:
     number: int
 
     @classmethod
-    def of(cls, text: str | bytes) -> Self:
+    def of(cls, text: str | bytes) -> "EntryId":
         """Read an id as Redis writes it, such as `1790000000000-0`.
 
         Raises:
             EventLogError: It is none.
         """
-        ms, dash, number = (text.decode("ascii", "replace") if isinstance(text, bytes) else text).partition(
-            "-"
-        )
+        if isinstance(text, bytes):
+            text = text.decode("ascii", "replace")
+        ms, dash, number = text.partition("-")
         if not (dash and ms.isdecimal() and number.isdecimal()):
             raise EventLogError(f"expected the id of an entry, such as 1790000000000-0, found {text!r:.60}")
         return cls(int(ms), int(number))
@@ -73,9 +70,6 @@ class EntryId:
 
     def __str__(self) -> str:
         return f"{self.ms}-{self.number}"
-
-    def __lt__(self, other: "EntryId") -> bool:
-        return (self.ms, self.number) < (other.ms, other.number)
 
 
 BEGINNING: Final = EntryId(0, 0)

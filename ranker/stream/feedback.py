@@ -3,6 +3,7 @@
 from typing import Final, NamedTuple
 
 import orjson
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from ranker.errors import EventLogError
 
@@ -30,6 +31,11 @@ class Event(NamedTuple):
     time_ms: int | None
 
 
+_EVENTS: Final = TypeAdapter(
+    list[tuple[str, str, str, str, float, int | None]], config=ConfigDict(strict=True)
+)
+
+
 def to_bytes(events: list[Event]) -> bytes:
     """The content of an entry with some events."""
     return orjson.dumps([tuple(event) for event in events])
@@ -46,14 +52,7 @@ def from_bytes(data: bytes, *, where: str) -> list[Event]:
         EventLogError: It is damaged.
     """
     try:
-        events = [Event(*fields) for fields in orjson.loads(data)]
-        if not all(
-            all(isinstance(text, str) for text in event[:4])
-            and isinstance(event.value, int | float)
-            and (event.time_ms is None or isinstance(event.time_ms, int))
-            for event in events
-        ):
-            raise ValueError("expected four texts, a number and a time")
-    except (ValueError, TypeError) as error:
-        raise EventLogError(f"{where}: expected events, found {error!s:.200}") from error
-    return events
+        return [Event(*fields) for fields in _EVENTS.validate_json(data)]
+    except ValidationError as error:
+        found = " ".join(str(error).split())
+        raise EventLogError(f"{where}: expected events, found {found:.200}") from error

@@ -103,14 +103,16 @@ class Impression:
             start = _LENGTH.size + length
             header = ImpressionHeader.model_validate(orjson.loads(data[_LENGTH.size : start]))
             counts = (1, len(header.video_ids), len(header.video_ids))
-            sizes = [rows * width for rows, width in zip(counts, header.widths, strict=True)]
+            size = sum(rows * width for rows, width in zip(counts, header.widths, strict=True))
             words = np.frombuffer(data, "<u8", offset=start).astype(np.uint64, copy=False)
-            if len(words) != sum(sizes) or len(header.scores) != counts[1]:
-                raise ValueError(f"expected {sum(sizes)} words, found {len(words)}")
+            if len(words) != size or len(header.scores) != counts[1]:
+                raise ValueError(f"expected {size} words, found {len(words)}")
         except (struct.error, ValueError, ValidationError) as error:
             raise EventLogError(
                 f"{where}: expected an impression, found {' '.join(str(error).split()):.200}"
             ) from error
-        parts = np.split(words, np.cumsum(sizes)[:-1])
-        shaped = (part.reshape(rows, -1) for part, rows in zip(parts, counts, strict=True))
-        return cls(header, *shaped)
+        end, parts = 0, []
+        for rows, width in zip(counts, header.widths, strict=True):
+            begin, end = end, end + rows * width
+            parts.append(words[begin:end].reshape(rows, width))
+        return cls(header, *parts)

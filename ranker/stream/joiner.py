@@ -202,6 +202,7 @@ class Joiner:
         longest = max([wait_s, *(label.label_wait for label in labels)])
         self._wait_ms = round(longest * 1000)
         self._waits_ms = [round((label.label_wait or longest) * 1000) for label in labels]
+        self._ranges = [label.value_range for label in labels]
         self._clock = clock
         self._listener = listener or Listener()
         self._remembered_ms = self._wait_ms + round(window_s * 1000)
@@ -358,17 +359,17 @@ class Joiner:
         if at_ms - waiting.time_ms > self._waits_ms[column]:
             return Reason.TOO_LATE
         label = self._labels[column]
-        low, high = label.value_range
+        low, high = self._ranges[column]
         if not (math.isfinite(event.value) and low <= event.value <= high):
             return Reason.OUT_OF_RANGE
         waiting.seen_events.add(name)
-        before = waiting.labels[row, column]
-        value = np.float32(event.value)
-        if label.several == "last" or np.isnan(before):
-            waiting.labels[row, column] = value
-        else:
-            waiting.labels[row, column] = before + value if label.several == "sum" else max(before, value)
-        self._listener.filled(waiting.id, row, column, float(waiting.labels[row, column]))
+        value = float(event.value)
+        if label.several != "last":
+            before = waiting.labels.item(row, column)
+            if not math.isnan(before):
+                value = before + value if label.several == "sum" else max(before, value)
+        waiting.labels[row, column] = value
+        self._listener.filled(waiting.id, row, column, value)
         return None
 
     def _leaving(self, watermark_ms: int) -> Iterator[Joined]:

@@ -95,11 +95,13 @@ class StateChanges(Listener):
                 logger.error("%s; it is left out", error)
         self._joiner.take_rejected()
         rows, columns, values = zip(*self._given, strict=True) if self._given else ((), (), ())
-        times = [number.ms for number, impression in self._shown for _ in impression.videos]
+        shown = [impression for _, impression in self._shown]
+        counts = [len(impression.videos) for impression in shown]
+        times = np.repeat(np.array([number.ms for number, _ in self._shown], np.int64), counts)
         return StateChange(
             first_row,
-            self._words([impression for _, impression in self._shown]),
-            np.array(times, np.int64),
+            self._words(shown, counts),
+            times,
             np.tile(self._absent, (len(times), 1)),
             np.array(rows, np.int64),
             np.array(columns, np.int64),
@@ -120,11 +122,10 @@ class StateChanges(Listener):
         if self._followed[column] and number in self._first_rows:
             self._given.append((self._first_rows[number] + row, column, value))
 
-    def _words(self, shown: Sequence[Impression]) -> Words:
+    def _words(self, shown: Sequence[Impression], counts: Sequence[int]) -> Words:
         """(R, W) the rows of some impressions, with all columns."""
         if not shown:
             return self._encoder.example_records.missing(0)
-        counts = [len(impression.videos) for impression in shown]
         requests = np.concatenate([impression.request for impression in shown])
         return self._encoder.example_words(
             {

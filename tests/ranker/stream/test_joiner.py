@@ -234,7 +234,7 @@ def logs(draw: st.DrawFn) -> list[Entry]:
     return entries
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @drawn(logs())
 def test_it_finds_what_a_search_of_the_whole_log_finds(entries: list[Entry]) -> None:
     found = left(joiner(), entries)
@@ -245,7 +245,7 @@ def test_it_finds_what_a_search_of_the_whole_log_finds(entries: list[Entry]) -> 
         np.testing.assert_array_equal(joined.labels, expected[joined.impression.header.request_id])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @drawn(
     logs(),
     st.sampled_from(
