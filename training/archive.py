@@ -3,8 +3,8 @@
     FOLDER/date=2026-11-27/hour=03/part-1795750000000-0.parquet
 
 A file has the rows of an hour, or of a part of it if there are many, and is named after the entry of its
-first impression. It also says where the log goes on after it: whoever archives after a kill goes on behind the
-newest file, and writes the same files as one who was never killed.
+first impression. It also says where the log goes on after it: whoever archives after a kill goes on behind
+the newest file, and writes the same files as one who was never killed.
 """
 
 import json

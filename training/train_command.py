@@ -98,6 +98,13 @@ def train(
             "carry, for a log that is played back.",
         ),
     ] = Clock.ARRIVAL,
+    learn_every: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=FOLLOWING,
+            help="Event time after which rows are learned although they fill no batch.",
+        ),
+    ] = "1m",
     publish_every: Annotated[
         str, typer.Option(rich_help_panel=FOLLOWING, help="Event time between two bundles.")
     ] = "10m",
@@ -151,6 +158,7 @@ def train(
                 wait_s=parse_wait(wait, "--wait") / 1000,
                 clock=clock,
                 publish_every_ms=_interval_ms(publish_every, "--publish-every"),
+                flush_s=_interval_ms(learn_every, "--learn-every") / 1000,
                 checkpoint_every_s=parse_wait(checkpoint_every, "--checkpoint-every") / 1000,
                 seed=seed,
                 device=device,

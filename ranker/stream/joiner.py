@@ -281,6 +281,7 @@ class Joiner:
         header = impression.header
         known = self._sight(header.request_id, number)
         if number < self._start.oldest or number in self._left_before:
+            self._by_request.pop(header.request_id, None)
             self._gone[header.request_id] = number
             return
         if known:
@@ -312,14 +313,14 @@ class Joiner:
         Which one is known depends on ids alone, so a joiner that starts again knows the same ones.
         """
         waiting = self._by_request.get(request_id)
+        sighted = self._gone.get(request_id) if waiting is None else waiting.sighted
+        if sighted is None or sighted.ms + self._remembered_ms < number.ms:
+            return False
         if waiting is not None:
             waiting.sighted = number
-            return True
-        gone = self._gone.get(request_id)
-        if gone is None or gone.ms + self._remembered_ms < number.ms:
-            return False
-        self._gone[request_id] = number
-        self._gone.move_to_end(request_id)
+        else:
+            self._gone[request_id] = number
+            self._gone.move_to_end(request_id)
         return True
 
     def _take_feedback(self, number: EntryId, events: Sequence[Event]) -> Iterator[Joined]:
@@ -384,8 +385,10 @@ class Joiner:
         offset = self._offset(watermark_ms)
         waiting = heapq.heappop(self._waiting)
         request_id = waiting.impression.header.request_id
-        del self._by_request[request_id], self._arrived[waiting.id]
-        self._gone[request_id] = waiting.sighted
+        del self._arrived[waiting.id]
+        if self._by_request.get(request_id) is waiting:  # none of the same name came long after it
+            del self._by_request[request_id]
+            self._gone[request_id] = waiting.sighted
         self.rows -= len(waiting.index)
         oldest = next(iter(self._arrived), self._last)
         self._left = [number for number in (*self._left, waiting.id) if number > oldest]
