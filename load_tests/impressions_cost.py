@@ -4,10 +4,10 @@
 
 Both rank the reference ranker (`ranking/reference.py`) on the same cores and the same Redis, one with
 `--impressions off` and one with `sync`, and are asked in turn in short blocks, first the one and then the
-other: one request at a time for latency, four for throughput, with 20 and with all 500 videos returned. Figures
-are medians over the rounds: of p50, of the differences within a round, of the ratios within a round. The
-results are written to impressions_cost.json and .md in the output folder; QUICK=1 takes less than two minutes,
-and writes only with --out.
+other: one request at a time for latency, four for throughput, with 20 and with all 500 videos returned.
+Figures are medians over the rounds: of p50, of the differences within a round, of the ratios within a round.
+The results are written to impressions_cost.json and .md in the output folder; QUICK=1 takes less than two
+minutes, and writes only with --out.
 """
 
 import argparse

@@ -1,5 +1,6 @@
 """Events: which are taken, which are set aside, and what is written of them."""
 
+import json
 import math
 
 import pytest
@@ -143,9 +144,7 @@ def test_a_call_of_which_nothing_is_taken_writes_no_feedback(service, store):
 
 
 def test_a_number_too_large_for_any_label_is_set_aside(service, store):
-    body = (
-        b'{"events": [{"event_id": "1", "request_id": "1", "video_id": "1", "kind": "like", "value": 1e999}]}'
-    )
+    body = json.dumps({"events": [event(value=7)]}).replace("7", "1e999")
     answer = service.post("/v1/events", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["rejected"][0]["reason"]) == (200, "out of range")
 
@@ -159,11 +158,7 @@ def test_a_thousand_events_are_taken_at_once(service, store):
     ("events", "pointer", "detail"),
     [
         ([], "/events", "expected at least 1 item, found 0"),
-        (
-            [event(event_id=str(i)) for i in range(1_001)],
-            "/events",
-            "expected at most 1000 items, found 1001",
-        ),
+        ([event()] * 1_001, "/events", "expected at most 1000 items, found 1001"),
         ("none", "/events", "expected a list"),
         ([event(), 7], "/events/1", "expected an object"),
         ([event(event_id="")], "/events/0/event_id", "expected at least 1 character, found 0"),
