@@ -13,6 +13,7 @@ from serving.app import create_app
 from serving.feedback import checked
 from serving.http.auth import ApiKey, fresh_key, hashed
 from serving.http.roles import Role
+from serving.http.turns import at_once
 from serving.settings import AtMaxEvents, ImpressionMode, ServingSettings
 from serving.sync import impression_writer
 from tests.serving.asking import rank
@@ -32,7 +33,7 @@ def event(**changes):
 
 
 def judged(*events):
-    return checked(events, SPEC.feedback, now_ms=NOW_MS)
+    return at_once(checked(events, SPEC.feedback, now_ms=NOW_MS))
 
 
 def post(client, *events, **options):
@@ -136,6 +137,12 @@ def test_what_is_set_aside_is_counted_and_can_be_looked_at(app, service, store):
     assert [each.event.event_id for each in latest_rejected(store, 10)] == ["e3", "e1"]
     after = metric_value(app.state.metrics, 'watchnext_events_rejected_total{reason="unknown kind"}')
     assert after == before + 1
+
+
+def test_of_many_that_are_set_aside_all_are_counted_and_some_can_be_looked_at(service, store):
+    assert post(service, *[event(kind="likes")] * 250, event(value=2)).json()["written"] == 0
+    assert rejected_counts(store) == {"unknown kind": 250, "out of range": 1}
+    assert len(latest_rejected(store, 1_000)) == 100
 
 
 def test_a_call_of_which_nothing_is_taken_writes_no_feedback(service, store):
