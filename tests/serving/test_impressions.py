@@ -11,6 +11,7 @@ from tests.serving.asking import rank
 from tests.serving.conftest import serving
 from tests.serving.event_log import columns, entries, impressions
 from tests.serving.small_ranker import SPEC
+from tests.serving.state_ranker import log_of, publish_state_ranker
 from tests.serving.waiting import wait_until
 
 VIDEOS = {
@@ -160,6 +161,15 @@ def test_predictions_are_kept_on_demand_and_reported_says_what_counts_as_seen(re
     [impression] = impressions(store)
     assert impression.header.reported
     assert impression.header.predictions == [list(item["predictions"].values()) for item in answer["items"]]
+
+
+def test_it_says_up_to_when_the_state_had_learned(server, store, tmp_path):
+    log = log_of(50)
+    publish_state_ranker(tmp_path, log)
+    with serving(create_app(settings(str(tmp_path), server))) as client:
+        rank(client, body())
+    [impression] = impressions(store)
+    assert impression.header.state_ms == log.column("time_ms")[-1].as_py()
 
 
 def test_off_writes_nothing(registry, server, store):
