@@ -100,7 +100,7 @@ def create_app(settings: ServingSettings) -> FastAPI:
         device=settings.device,
     )
     app.state.ranking = RankingService(models, worker, store, metrics, app.state.turns, kept)
-    app.state.feedback = FeedbackService(models, stream, metrics, impressions)
+    app.state.feedback = FeedbackService(models, stream, metrics, app.state.turns, impressions)
     app.include_router(router)
     return app
 

@@ -2,22 +2,25 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from redis.asyncio.client import Pipeline
 
 from ranker.did_you_mean import did_you_mean
 from ranker.errors import LogFullError, StoreError
 from ranker.event_times import TimeRange
 from ranker.labels.label import Label
-from ranker.store.keys import events_key
+from ranker.store.keys import events_key, rejected_counts_key
 from ranker.stream.event_log import Kind, entry_fields
 from ranker.stream.feedback import SHOWN, Event, to_bytes
 from ranker.stream.joiner import Reason
 from ranker.stream.rejected import queue_rejected
 from serving.event_requests import EventInput, EventsRequest
 from serving.http.metrics import Metrics
+from serving.http.turns import Steps, Turns
 from serving.requests import MAX_CANDIDATES
 from serving.sync.event_stream import EventStream
 from serving.sync.hot_swap import HotSwap
@@ -27,6 +30,9 @@ FUTURE_MS: Final = 60_000
 """How far a caller's clock may be ahead of ours."""
 MAX_VALUE: Final = float(np.finfo(np.float32).max)
 """Labels are kept in single precision."""
+EVENTS_PER_STEP: Final = 20
+KEPT_PER_CALL: Final = 100
+"""Events of a call that can be looked at once they were set aside; all are counted."""
 MAX_GUESSES: Final = 50
 """Unknown kinds for which a similar one is looked for, as that takes its time."""
 
@@ -54,6 +60,7 @@ class FeedbackService:
         models: Has the model that ranks, whose labels events may give.
         stream: The log of events.
         metrics: Counts events.
+        turns: Given to one request after the other while the event loop works on what it carries.
         impressions: Writes impressions, after which feedback on them is to come; None if nothing does.
     """
 
@@ -62,11 +69,13 @@ class FeedbackService:
         models: HotSwap,
         stream: EventStream,
         metrics: Metrics,
+        turns: Turns,
         impressions: ImpressionWriter | None = None,
     ) -> None:
         self._models = models
         self._stream = stream
         self._metrics = metrics
+        self._turns = turns
         self._impressions = impressions
         for reason in (Reason.UNKNOWN_KIND, Reason.OUT_OF_RANGE, Reason.IMPLAUSIBLE_TIME):
             metrics.events_rejected(reason, 0)  # Prometheus computes rates only from a first value
@@ -84,7 +93,8 @@ class FeedbackService:
                 may be sent again: each counts once.
         """
         labels = self._models.model.spec.feedback
-        accepted, rejected = checked(body.events, labels, now_ms=time.time_ns() // 1_000_000)
+        now_ms = time.time_ns() // 1_000_000
+        accepted, rejected = await self._turns.take(0.0, checked(body.events, labels, now_ms=now_ms))
         if self._stream.full:
             raise LogFullError(
                 "expected room in the log of events, found as many entries as it may have; nothing was "
@@ -95,14 +105,12 @@ class FeedbackService:
         pipeline = self._stream.pipeline(transaction=True)
         if accepted:
             pipeline.xadd(events_key(), entry_fields(Kind.FEEDBACK, to_bytes(accepted)))
-        if rejected:
-            queue_rejected(pipeline, [(rejection.reason, rejection.event) for rejection in rejected])
+        _queue(pipeline, rejected)
         for answer in await self._stream.write(pipeline, 1 if accepted else 0):
             if isinstance(answer, Exception):
                 raise StoreError(f"{events_key()}: expected Redis to take events, found {answer}")
         self._metrics.events_written(len(accepted))
-        for reason in {rejection.reason for rejection in rejected}:
-            count = sum(1 for rejection in rejected if rejection.reason is reason)
+        for reason, count in Counter(rejection.reason for rejection in rejected).items():
             self._metrics.events_rejected(reason, count)
         return {
             "written": len(accepted),
@@ -115,8 +123,8 @@ class FeedbackService:
 
 def checked(
     events: Sequence[EventInput], labels: Iterable[Label], *, now_ms: int
-) -> tuple[list[Event], list[Rejection]]:
-    """Tell plausible events from others.
+) -> Steps[tuple[list[Event], list[Rejection]]]:
+    """Tell plausible events from others, some a step.
 
     Args:
         events: As they came.
@@ -132,6 +140,8 @@ def checked(
     accepted: list[Event] = []
     rejected: list[Rejection] = []
     for place, given in enumerate(events):
+        if place % EVENTS_PER_STEP == 0:
+            yield
         kind, time_ms = given["kind"], given.get("time_ms")
         value = float(given.get("value", 0.0 if kind == SHOWN else 1.0))
         event = Event(given["event_id"], given["request_id"], given["video_id"], kind, value, time_ms)
@@ -146,6 +156,14 @@ def checked(
         else:
             accepted.append(event)
     return accepted, rejected
+
+
+def _queue(pipeline: Pipeline, rejected: Sequence[Rejection]) -> None:
+    """Queue the commands that count what was set aside, and keep some of it."""
+    if rejected:
+        queue_rejected(pipeline, [(each.reason, each.event) for each in rejected[:KEPT_PER_CALL]])
+    for reason, count in Counter(each.reason for each in rejected[KEPT_PER_CALL:]).items():
+        pipeline.hincrby(rejected_counts_key(), reason.value, count)
 
 
 def _mistake(kind: str, value: float, low: float, high: float) -> str | None:

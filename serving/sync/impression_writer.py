@@ -41,6 +41,8 @@ LINGER_S: Final = 0.02
 """How long impressions that no answer waits for are gathered for one call."""
 RETRY_S: Final = 0.2
 """Pause between two attempts while Redis is away."""
+RETRY_REFUSED_S: Final = 1.0
+"""Pause between two attempts while Redis answers, but refuses, such as one whose memory is full."""
 CLOSE_S: Final = 3.0
 """How long the end of the process waits for what is in the buffer."""
 
@@ -159,9 +161,10 @@ class ImpressionWriter:
         if not (self._waits or self._behind or self._closing):
             await asyncio.sleep(LINGER_S)
         while self._buffer:
-            if self._stream.away or self._stream.full or not await self._write(self._next_batch()):
-                self._fall_behind()
-                await asyncio.sleep(RETRY_S)
+            if not (self._stream.away or self._stream.full) and await self._write(self._next_batch()):
+                continue
+            self._fall_behind()
+            await asyncio.sleep(RETRY_S if self._stream.away else RETRY_REFUSED_S)
         if self._behind:
             self._behind = False
             logger.info("all impressions that waited are written")

@@ -28,7 +28,7 @@ def calls(client):
 
 
 def columns(client, impression, *, seed=0, without=("user_id", "video_id", "query_video_id")):
-    """The columns of an impression: of its request, videos and pairs, without ids, as lists."""
+    """The columns of an impression's request, videos and pairs, read back but for ids, as dicts of lists."""
     layouts, texts = Layouts(client), Texts(client, seed)
     found = []
     for digest, words in zip(

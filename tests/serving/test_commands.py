@@ -14,6 +14,8 @@ from serving.commands import app
 from serving.http.auth import ApiKey, hashed
 from serving.http.key_file import append_key, read_keys
 from serving.http.roles import Role
+from tests.serving.asking import rank
+from tests.serving.event_log import impressions
 from tests.serving.service_process import SERVE, service_process
 
 
@@ -23,6 +25,22 @@ def test_a_signal_ends_the_service_in_good_order(registry, redis_url, number):
         assert httpx.get(f"{url}/readyz").status_code == 200
         process.send_signal(number)
         assert process.wait(60) == 0
+
+
+def test_the_options_of_impressions_reach_the_service(registry, server):
+    options = ("--impressions-seen", "shown", "--log-predictions", "--max-events", "1")
+    body = {"user": {"id": "u"}, "candidates": [{"id": "a"}]}
+    with (
+        service_process("--registry", registry, "--redis-url", server.url, *options) as (_, url),
+        httpx.Client(base_url=url) as service,
+        server.client() as store,
+    ):
+        store.flushall()
+        first, second = rank(service, body), rank(service, body)
+        [impression] = impressions(store)
+    assert (first["degraded"], second["degraded"]) == ([], ["impressions"])
+    assert impression.header.reported
+    assert len(impression.header.predictions[0]) == 3
 
 
 def refusal(*arguments):

@@ -1,5 +1,6 @@
 """Events: which are taken, which are set aside, and what is written of them."""
 
+import json
 import math
 
 import pytest
@@ -12,6 +13,7 @@ from serving.app import create_app
 from serving.feedback import checked
 from serving.http.auth import ApiKey, fresh_key, hashed
 from serving.http.roles import Role
+from serving.http.turns import at_once
 from serving.settings import AtMaxEvents, ImpressionMode, ServingSettings
 from serving.sync import impression_writer
 from tests.serving.asking import rank
@@ -31,7 +33,7 @@ def event(**changes):
 
 
 def judged(*events):
-    return checked(events, SPEC.feedback, now_ms=NOW_MS)
+    return at_once(checked(events, SPEC.feedback, now_ms=NOW_MS))
 
 
 def post(client, *events, **options):
@@ -137,15 +139,19 @@ def test_what_is_set_aside_is_counted_and_can_be_looked_at(app, service, store):
     assert after == before + 1
 
 
+def test_of_many_that_are_set_aside_all_are_counted_and_some_can_be_looked_at(service, store):
+    assert post(service, *[event(kind="likes")] * 250, event(value=2)).json()["written"] == 0
+    assert rejected_counts(store) == {"unknown kind": 250, "out of range": 1}
+    assert len(latest_rejected(store, 1_000)) == 100
+
+
 def test_a_call_of_which_nothing_is_taken_writes_no_feedback(service, store):
     assert post(service, event(kind="likes")).json()["written"] == 0
     assert entries(store) == []
 
 
 def test_a_number_too_large_for_any_label_is_set_aside(service, store):
-    body = (
-        b'{"events": [{"event_id": "1", "request_id": "1", "video_id": "1", "kind": "like", "value": 1e999}]}'
-    )
+    body = json.dumps({"events": [event(value=7)]}).replace("7", "1e999")
     answer = service.post("/v1/events", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["rejected"][0]["reason"]) == (200, "out of range")
 
@@ -159,11 +165,7 @@ def test_a_thousand_events_are_taken_at_once(service, store):
     ("events", "pointer", "detail"),
     [
         ([], "/events", "expected at least 1 item, found 0"),
-        (
-            [event(event_id=str(i)) for i in range(1_001)],
-            "/events",
-            "expected at most 1000 items, found 1001",
-        ),
+        ([event()] * 1_001, "/events", "expected at most 1000 items, found 1001"),
         ("none", "/events", "expected a list"),
         ([event(), 7], "/events/1", "expected an object"),
         ([event(event_id="")], "/events/0/event_id", "expected at least 1 character, found 0"),

@@ -1,16 +1,23 @@
 """What rankings over HTTP leave in the log of events."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from ranker.features.encoder import Encoder
 from ranker.features.sides import Group
+from ranker.stream.examples import ExampleReader
+from ranker.stream.joiner import Joiner
+from ranker.stream.layouts import Layouts
+from ranker.stream.texts import Texts
 from serving.app import create_app
 from serving.settings import ImpressionMode, Seen, ServingSettings
 from tests.serving.asking import rank
 from tests.serving.conftest import serving
 from tests.serving.event_log import columns, entries, impressions
 from tests.serving.small_ranker import SPEC
+from tests.serving.state_ranker import log_of, publish_state_ranker
 from tests.serving.waiting import wait_until
 
 VIDEOS = {
@@ -124,6 +131,40 @@ def test_every_answer_has_its_impression_in_order(service, store):
     assert [impression.header.request_id for impression in impressions(store)] == asked
 
 
+def test_answers_at_the_same_time_have_theirs_once_each(service, store):
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: rank(service, body()), range(60)))
+    assert all(answer["degraded"] == [] for answer in answers)
+    found = [impression.header.request_id for impression in impressions(store)]
+    assert sorted(found) == sorted(answer["request_id"] for answer in answers)
+
+
+def test_what_was_shown_and_done_can_be_joined(service, store):
+    """From two calls over HTTP to the rows that are learned from."""
+    put_world(service)
+    answer = rank(service, body(limit=3))
+    liked, watched = answer["items"][0]["id"], answer["items"][2]["id"]
+    about = {"request_id": answer["request_id"]}
+    events = [
+        {"event_id": "1", "video_id": liked, "kind": "like", **about},
+        {"event_id": "2", "video_id": watched, "kind": "watch_time", "value": 12.5, **about},
+    ]
+    assert service.post("/v1/events", json={"events": events}).json()["written"] == 2
+    joiner = Joiner(SPEC.feedback, wait_s=60)
+    joined = [each for entry in entries(store) for each in joiner.take(entry)]
+    assert joined == []
+    joined = joiner.advance(entries(store)[-1].id.ms + 60_001)
+    rows = ExampleReader(SPEC, Layouts(store), Texts(store, SPEC.hash_seed)).read(joined).to_pylist()
+    assert joiner.take_rejected() == []
+    assert [row["video_id"] for row in rows] == [item["id"] for item in answer["items"]]
+    assert [row["position"] for row in rows] == [1, 2, 3]
+    assert [row["like"] for row in rows] == [1.0, 0.0, 0.0]
+    assert [row["watch_time"] for row in rows] == [None, None, 12.5]
+    for row in rows:
+        assert (row["user_id"], row["age"], row["hour"], row["query_topic"]) == ("u", 33.0, "21", "news")
+        assert row["duration_s"] == VIDEOS.get(row["video_id"], NOTHING).get("duration_s")
+
+
 def test_a_request_that_is_not_answered_has_none(service, store):
     assert service.post("/v1/rank", json=body(policy="none")).status_code == 422
     assert service.post("/v1/rank", json=body(candidates=[])).status_code == 422
@@ -160,6 +201,15 @@ def test_predictions_are_kept_on_demand_and_reported_says_what_counts_as_seen(re
     [impression] = impressions(store)
     assert impression.header.reported
     assert impression.header.predictions == [list(item["predictions"].values()) for item in answer["items"]]
+
+
+def test_it_says_up_to_when_the_state_had_learned(server, store, tmp_path):
+    log = log_of(50)
+    publish_state_ranker(tmp_path, log)
+    with serving(create_app(settings(str(tmp_path), server))) as client:
+        rank(client, body())
+    [impression] = impressions(store)
+    assert impression.header.state_ms == log.column("time_ms")[-1].as_py()
 
 
 def test_off_writes_nothing(registry, server, store):

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.http import middleware
-from serving.http.metrics import DegradedReason, Metrics, Phase, RejectReason, Replacement
+from serving.http.metrics import DegradedReason, ImpressionOutcome, Metrics, Phase, RejectReason, Replacement
 from serving.settings import ServingSettings
 from tests.serving.conftest import serving
 from tests.serving.waiting import join
@@ -130,6 +130,27 @@ def test_events_are_counted_by_reason_and_begin_at_zero(metrics):
         assert {key[1] for key in before if key[0] == f"{name}_total"} == set(get_args(words))
 
 
+def test_impressions_and_events_are_counted_by_what_became_of_them(metrics):
+    before = exposed(metrics)
+    assert {key[1] for key in before if key[0] == "impressions_total"} == set(get_args(ImpressionOutcome))
+    metrics.impressions("written", 3)
+    metrics.impressions("dropped", 2)
+    metrics.impressions_waiting(7)
+    metrics.events_written(20)
+    metrics.events_rejected("unknown kind", 4)
+    metrics.event_log(1_000)
+    metrics.events_dropped(50)
+    found = exposed(metrics)
+    assert found["impressions_total", "written"] == 3
+    assert found["impressions_total", "dropped"] == 2
+    assert found["impressions_total", "buffered"] == 0
+    assert found["impressions_waiting",] == 7
+    assert found["events_written_total",] == 20
+    assert found["events_rejected_total", "unknown kind"] == 4
+    assert found["event_log_entries",] == 1_000
+    assert found["event_log_dropped_total",] == 50
+
+
 def test_the_model_that_ranks_is_named_and_its_predecessor_no_longer(metrics):
     metrics.model("first")
     metrics.model("second")
@@ -168,6 +189,8 @@ metrics.in_flight("/v1/rank", 1)
 metrics.queue(2)
 metrics.registry_look(%d)
 metrics.changes_lag(%d)
+metrics.impressions_waiting(3)
+metrics.event_log(%d)
 print(metrics.exposition().decode())
 """
 
@@ -176,7 +199,7 @@ def test_the_numbers_of_several_processes_are_added_up(tmp_path):
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     for resident, age_s in ((10, 500), (30, 200)):
         output = subprocess.run(
-            [sys.executable, "-c", ONE_PROCESS % (resident, age_s, 1_000 + age_s, age_s)],
+            [sys.executable, "-c", ONE_PROCESS % (resident, age_s, 1_000 + age_s, age_s, resident)],
             env=environment,
             check=True,
             stdout=subprocess.PIPE,
@@ -192,6 +215,8 @@ def test_the_numbers_of_several_processes_are_added_up(tmp_path):
     assert found["queue_requests",] == 4
     assert found["registry_last_look_timestamp_seconds",] == 1_200
     assert found["changes_lag_seconds",] == 500
+    assert found["impressions_waiting",] == 6
+    assert found["event_log_entries",] == 30  # what was said last
     assert [value for key, value in found.items() if key[0] == "build_info"] == [1]
 
 

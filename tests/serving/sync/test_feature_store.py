@@ -3,6 +3,7 @@ import pytest
 
 from ranker.errors import StoreError
 from ranker.store.keys import changes_key, users_key, videos_key
+from ranker.stream.texts import IDS, Texts
 from serving.http.metrics import Metrics
 from tests.serving.metric_value import metric_value
 from tests.serving.small_ranker import store_rows
@@ -41,6 +42,18 @@ def test_a_user_that_is_written_is_read(server, client):
     run(server, lambda store: store.write_user(USERS, "u", record))
     found, _, _ = run(server, lambda store: store.read(USERS, "u", VIDEOS, []))
     np.testing.assert_array_equal(found, record[0])
+
+
+def test_the_texts_behind_a_record_are_written_with_it(server, client):
+    record, texts = VIDEOS.of_rows_with_texts([{"video_id": "v", "tags": ["a", "b"]}], without=IDS)
+
+    async def use(store):
+        await store.write_video(VIDEOS, "v", record, texts)
+        await store.write_user(USERS, "u", USERS.of_rows([{"user_id": "u"}]), {7: "seven"})
+
+    run(server, use)
+    assert Texts(client, VIDEOS.seed).of([*texts, 7]) == {**texts, 7: "seven"}
+    assert sorted(texts.values()) == ["a", "b"]
 
 
 @pytest.mark.parametrize("count", [0, 1, 400, 3000])
