@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 ASK_S: Final = 1.0
 """The log's length is asked for so often; in between, what this process writes is added to it."""
+SAY_S: Final = 60.0
+"""How often the log of the service says at most that entries were dropped."""
 
 
 class EventStream:
@@ -59,6 +61,7 @@ class EventStream:
         self._drops = at_max is AtMaxEvents.DROP
         self._length = 0
         self._asked_at = -ASK_S
+        self._said_at, self._dropped_since = -SAY_S, 0
         self._watching: asyncio.Task[None] | None = None
         self._dropping: asyncio.Task[None] | None = None
 
@@ -149,10 +152,13 @@ class EventStream:
             return  # the breaker says so; the next write tries again
         if dropped:
             self._metrics.events_dropped(dropped)
-            logger.warning(
-                "the log of events has more than %d entries: the oldest %d were dropped, read or not",
-                self._max_entries,
-                dropped,
-            )
+            self._dropped_since += dropped
+            if monotonic() - self._said_at >= SAY_S:
+                logger.warning(
+                    "the log of events has more than %d entries: the oldest %d were dropped, read or not",
+                    self._max_entries,
+                    self._dropped_since,
+                )
+                self._said_at, self._dropped_since = monotonic(), 0
         self._dropping = None
         self._note_length(length)

@@ -36,7 +36,7 @@ BATCH: Final = 64
 """Impressions of one call."""
 BATCH_BYTES: Final = 4 * 2**20
 TEXT_BYTES: Final = 100
-"""What a text that waits is taken to need."""
+"""What a text that waits takes beside its characters."""
 LINGER_S: Final = 0.02
 """How long impressions that no answer waits for are gathered for one call."""
 RETRY_S: Final = 0.2
@@ -55,18 +55,15 @@ class _Waiting:
         data: The entry's content.
         texts: Texts behind hashed words, by word, that came with its request.
         layouts: Of its words.
+        size: Bytes that it takes, about.
         written: Whether it is; False, which is not the last word, once it is known to take long.
     """
 
     data: bytes
     texts: Mapping[int, str]
     layouts: WordLayouts
+    size: int
     written: "asyncio.Future[bool]"
-
-    @property
-    def size(self) -> int:
-        """Bytes that it takes, about."""
-        return len(self.data) + TEXT_BYTES * len(self.texts)
 
     def settle(self, *, written: bool) -> None:
         """Say so to those who wait."""
@@ -114,12 +111,13 @@ class ImpressionWriter:
             self._metrics.impressions("refused", 1)
             return False
         written: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(data, texts, layouts, written)
-        if len(self._buffer) >= MAX_WAITING or self._bytes + waiting.size > MAX_WAITING_BYTES:
+        size = len(data) + TEXT_BYTES * len(texts) + sum(map(len, texts.values()))
+        waiting = _Waiting(data, texts, layouts, size, written)
+        if len(self._buffer) >= MAX_WAITING or self._bytes + size > MAX_WAITING_BYTES:
             self._metrics.impressions("dropped", 1)
             return False
         self._buffer.append(waiting)
-        self._bytes += waiting.size
+        self._bytes += size
         self._metrics.impressions_waiting(len(self._buffer))
         if self._behind:
             self._metrics.impressions("buffered", 1)

@@ -130,7 +130,7 @@ def test_a_read_waits_no_longer_than_it_may_and_redis_is_not_taken_for_away(serv
                 await store.read(USERS, "u", VIDEOS, [], within_s=0.01)
         finally:
             server.go_on()
-        await until(lambda: not store._breaker._left)
+        await until(lambda: not store.breaker._left)
         assert (await store.read(USERS, "u", VIDEOS, [], within_s=10))[0] is not None
 
     run(server, use, timeout_s=30.0)
@@ -147,7 +147,7 @@ def test_reads_that_nobody_waits_for_find_out_that_redis_is_away(server, client,
         try:
             with pytest.raises(StoreError, match="within 10 ms"):
                 await store.read(USERS, "u", VIDEOS, [], within_s=0.01)
-            await until(lambda: not store._breaker._left)
+            await until(lambda: not store.breaker._left)
             with pytest.raises(StoreError, match="found that it is away"):
                 await store.read(USERS, "u", VIDEOS, [], within_s=0.01)
             assert metric_value(metrics, "watchnext_feature_store_answers") == 0
@@ -169,7 +169,7 @@ def test_redis_does_not_owe_ever_more_answers(server, client, monkeypatch):
             reads = [store.read(USERS, "u", VIDEOS, [], within_s=0.01) for _ in range(5)]
             errors = await asyncio.gather(*reads, return_exceptions=True)
             assert sum("owes 3 answers" in str(error) for error in errors) == 2
-            assert len(store._breaker._left) == 3
+            assert len(store.breaker._left) == 3
         finally:
             server.go_on()
 
