@@ -16,7 +16,7 @@ import pyarrow as pa
 import torch
 import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -69,6 +69,7 @@ class Reached(BaseModel):
         rows: Examples learned from.
         watermark_ms: Event time of the newest of them; None before the first.
         offset: Where the source goes on after them; None before the first.
+        source: The source's name, which a checkpoint keeps with the run.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -76,6 +77,7 @@ class Reached(BaseModel):
     rows: int
     watermark_ms: int | None
     offset: Offset | None
+    source: str = Field("", exclude=True)
 
 
 def save(path: Path, loop: TrainingLoop, run: RunIdentity) -> None:
@@ -104,7 +106,12 @@ def save(path: Path, loop: TrainingLoop, run: RunIdentity) -> None:
 
 
 def restore(
-    path: Path, loop: TrainingLoop, run: RunIdentity, *, anew: str = "train without --resume"
+    path: Path,
+    loop: TrainingLoop,
+    run: RunIdentity,
+    *,
+    anew: str = "train without --resume",
+    earlier_source: str | None = None,
 ) -> Reached:
     """Bring a fresh loop to where a checkpoint was written.
 
@@ -113,9 +120,10 @@ def restore(
         loop: A fresh loop, with a fresh trainer of the same spec and seed.
         run: The run that is to go on.
         anew: How to start anew, for messages.
+        earlier_source: Name of another source whose run may go on as this one; None for none.
 
     Returns:
-        How far it had come.
+        How far it had come, and in which source.
 
     Raises:
         CheckpointError: The file is damaged, of another format or of another run; the message says in what.
@@ -137,7 +145,7 @@ def restore(
         )
     for field in RunIdentity.model_fields.keys() - {"until_ms"}:  # a later end takes nothing back
         expected, found = getattr(run, field), getattr(found_run, field)
-        if expected != found:
+        if expected != found and not (field == "source" and found == earlier_source):
             differs = f"expected {field} {expected!r}, found {found!r}"
             if field == "spec":
                 differs = "; ".join(map(str, differences(yaml.safe_load(expected), yaml.safe_load(found))))
@@ -146,7 +154,7 @@ def restore(
     trainer.encoder.load(encoder)
     _load_tensors(loop, tensors)
     trainer.rows, trainer.watermark_ms, loop.offset = reached.rows, reached.watermark_ms, reached.offset
-    return reached
+    return reached.model_copy(update={"source": found_run.source})
 
 
 def _read(path: Path, anew: str) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -166,6 +166,8 @@ def prepared(config: RunConfig) -> Iterator[Registry]:
 def started(config: RunConfig, *, anew: str = "train without --resume") -> TrainingLoop:
     """A fresh loop, or one that stands where the run's checkpoint was written if the run is to be resumed.
 
+    A source that continues another one goes on from a checkpoint of that one, too.
+
     Args:
         config: The run.
         anew: How to start anew, for messages.
@@ -177,7 +179,12 @@ def started(config: RunConfig, *, anew: str = "train without --resume") -> Train
     trainer = Trainer(config.spec, seed=config.seed, device=device, bfloat16=fast_bfloat16(device))
     loop = TrainingLoop(trainer)
     if config.resume and config.checkpoint.exists():
-        restore(config.checkpoint, loop, config.identity, anew=anew)
+        earlier = config.source.continues
+        reached = restore(config.checkpoint, loop, config.identity, anew=anew, earlier_source=earlier)
+        if reached.source == earlier:
+            loop.offset = config.source.offset_of_earlier(
+                reached.offset, config.since_ms, trainer.watermark_ms
+            )
         logger.info("resumed %s after %d rows", config.checkpoint, trainer.rows)
     return loop
 

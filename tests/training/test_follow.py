@@ -22,7 +22,7 @@ from training import follow as module
 from training.archive import ArchiveConfig, archive
 from training.checkpoint import _read
 from training.follow import FollowConfig, follow
-from training.run import CHECKPOINT_FILE, RunResult
+from training.run import CHECKPOINT_FILE, RunConfig, RunResult, run
 from training.sources import live
 from training.sources.live import LiveSource
 from training.sources.parquet import ParquetSource
@@ -226,6 +226,21 @@ def test_a_log_at_rest_is_learned_first_and_published(
     start(config(client, tmp_path / "other", at_rest=at_rest))
     assert kept(tmp_path / "other") == kept(tmp_path / "whole")
     assert versions(tmp_path / "other") == versions(tmp_path / "whole")
+
+
+def test_who_has_trained_on_the_log_at_rest_goes_on_with_the_log_of_events(
+    client: redis.Redis, tmp_path: Path
+) -> None:
+    write(client, random_log(80, seed=5))
+    source = RecordSource(random_records(300))
+    start(config(client, tmp_path / "whole", at_rest=lambda: source))
+
+    run(RunConfig(LIVE_SPEC, source, str(tmp_path / "other")), Console(file=io.StringIO()), live=False)
+    result = start(config(client, tmp_path / "other", at_rest=lambda: source))
+
+    assert result is not None
+    assert result.new_rows == result.trainer.rows - 300
+    assert kept(tmp_path / "other") == kept(tmp_path / "whole")
 
 
 def test_rows_not_later_than_the_log_at_rest_are_left_out(client: redis.Redis, tmp_path: Path) -> None:

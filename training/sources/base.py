@@ -56,6 +56,23 @@ class Source(ABC):
     """Name of the preset spec for this kind of source; None if there is none."""
 
     @property
+    def continues(self) -> str | None:
+        """Name of the source whose rows this one begins with; None unless it goes on where another ends."""
+        return None
+
+    def offset_of_earlier(
+        self, offset: Offset | None, since_ms: int | None, newest_ms: int | None
+    ) -> Offset | None:
+        """The offset of this source after what was read of the one that it continues.
+
+        Args:
+            offset: Of that one.
+            since_ms: The first time that was included.
+            newest_ms: Time of the newest row that was read; None before the first.
+        """
+        raise NotImplementedError(self.name)
+
+    @property
     @abstractmethod
     def schema(self) -> pa.Schema:
         """Schema of the batches: the columns of `ranker/events.py`, feature columns and label columns."""

@@ -54,6 +54,17 @@ class ChainedSource(Source):
         self.between: Callable[[], None] = lambda: None
 
     @property
+    def continues(self) -> str:
+        """The log at rest: who has learned it goes on with the log of events."""
+        return self._at_rest.name
+
+    def offset_of_earlier(
+        self, offset: Offset | None, since_ms: int | None, newest_ms: int | None
+    ) -> Offset | None:
+        """See `Source.offset_of_earlier`."""
+        return _Saved(since_ms=since_ms, at_rest=offset, newest_ms=newest_ms).model_dump()
+
+    @property
     def schema(self) -> pa.Schema:
         """That of the log at rest; that of the log of events has other columns beside the spec's."""
         return self._at_rest.schema
