@@ -287,7 +287,9 @@ class RedisEventLog(EventLog):
 
     def drop_before(self, needed: EntryId) -> int:
         """See `EventLog`."""
-        last: Any = self._ask(self._client.xrevrange, self._key, max=f"({needed}", count=1)
+        last: Any = None
+        if needed > BEGINNING:  # before which Redis knows no id
+            last = self._ask(self._client.xrevrange, self._key, max=f"({needed}", count=1)
         if not last:
             return 0
         self._ask(self._client.set, events_dropped_key(), last[0][0])

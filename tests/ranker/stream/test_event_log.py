@@ -65,6 +65,14 @@ def test_a_reader_that_lost_nothing_goes_on_from_the_last_id_of_a_millisecond(lo
     assert [entry.id for entry in log.read(EntryId(last.ms - 1, LAST_NUMBER), count=9)] == [last]
 
 
+def test_a_reader_at_the_beginning_keeps_everything(log: RedisEventLog) -> None:
+    log.append(Kind.FEEDBACK, b"")
+    log.reached("new", BEGINNING)
+
+    assert log.trim() == 0
+    assert log.extent().entries == 1
+
+
 def test_the_extent_of_a_log_without_entries(log: RedisEventLog) -> None:
     assert log.extent().entries == 0
     assert log.extent().last is None

@@ -205,7 +205,7 @@ def test_entries_that_were_dropped_are_missed(client: redis.Redis) -> None:
     first = next(source(client).batches(7))
     RedisEventLog(client).drop_before(entries[-1].id)
 
-    with pytest.raises(EventLogError, match=f"found that those before {entries[-1].id} were dropped"):
+    with pytest.raises(EventLogError, match=r"expected the entries after .* were dropped"):
         list(source(client).batches(7, resume_from=as_stored(first)))
 
 
