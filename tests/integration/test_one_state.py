@@ -160,7 +160,7 @@ class Service:
     async def stop(self):
         await self.videos.stop()
         self.worker.close()
-        self.states.close()
+        await self.states.close()
         await self.store.close()
         await self.listening.aclose()
 

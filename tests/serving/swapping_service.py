@@ -72,7 +72,7 @@ def serving(folder, server, use):
         finally:
             await service.models.stop()
             service.worker.close()
-            service.states.close()
+            await service.states.close()
             await service.store.close()
             await service.listening.aclose()
 
