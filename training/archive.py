@@ -113,11 +113,12 @@ def archive(config: ArchiveConfig, *, stop: Callable[[], bool]) -> Archived:
         offset = None if newest is None else offset_of(newest)
         reader.goes_on(source.needed(offset))
         for batch in source.batches(config.rows_per_file, resume_from=offset):
-            path = path_of(config.folder, batch.records)
-            _write(path, batch.records, batch.offset)
-            logger.info("%s: %d rows", path, batch.records.num_rows)
+            if batch.records.num_rows:
+                path = path_of(config.folder, batch.records)
+                _write(path, batch.records, batch.offset)
+                logger.info("%s: %d rows", path, batch.records.num_rows)
+                files, rows = files + 1, rows + batch.records.num_rows
             reader.done(source.needed(batch.offset), source.reached_ms(batch.offset))
-            files, rows = files + 1, rows + batch.records.num_rows
     return Archived(files, rows)
 
 

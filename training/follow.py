@@ -19,7 +19,7 @@ from ranker.stream.joiner import Clock
 from training.archive import offset_after
 from training.event_reader import EventReader
 from training.loop import Every, TrainingLoop
-from training.publish import publish
+from training.publish import publish, version_of
 from training.run import RunConfig, RunResult, learn, prepared, published, started
 from training.sources.base import Source
 from training.sources.chained import ChainedSource
@@ -126,9 +126,11 @@ def follow(
                 console,
                 live=live,
                 stop=stop.asked,
-                actions=[Every(publisher.after_step, rows=1)],
+                actions=[Every(publisher.after_step, rows=0)],
                 checkpoint_s=config.checkpoint_every_s,
-                saved=lambda: reader.done(source.needed(loop.offset), source.reached_ms(loop.offset)),
+                saved=lambda: reader.done(
+                    source.needed(loop.offset), source.reached_ms(loop.reached or loop.offset)
+                ),
             )
             return publisher.at_end(known_rows)
 
@@ -161,6 +163,7 @@ class Publisher:
         self._registry = registry
         self._every_ms = every_ms
         self._interval = self._reached()
+        self._known_rows: int | None = None  # after so many, an earlier process has published
         self._published: tuple[str, int] | None = None  # the newest version, and the rows that it has learned
 
     def after_step(self) -> None:
@@ -170,17 +173,24 @@ class Publisher:
             self.publish()
 
     def publish(self) -> None:
-        """Publish what was learned, if anything."""
+        """Publish what was learned, if anything is new."""
         rows = self._loop.trainer.rows
-        if not rows:
+        if not rows or rows == self._known_rows or (self._published or ("", 0))[1] == rows:
             return
         try:
+            if self._published is None and self._is_in_registry():
+                self._known_rows = rows
+                return
             version = publish(self._loop, self._registry, self._run.identity)
         except (BundleError, RegistryError, FileError) as error:
             logger.error("nothing was published after %d rows: %s", rows, error)
             return
         self._published = version, rows
         logger.info("published %s after %d rows", version, rows)
+
+    def _is_in_registry(self) -> bool:
+        """Whether what was learned was published before the trainer was started again."""
+        return version_of(self._loop, self._run.identity) in self._registry.versions()
 
     def at_end(self, known_rows: int) -> RunResult | None:
         """Publish what was learned and not published yet.
@@ -200,5 +210,5 @@ class Publisher:
 
     def _reached(self) -> int | None:
         """The number of the interval that event time is in; None before the log of events is read."""
-        reached_ms = self._source.reached_ms(self._loop.offset)
+        reached_ms = self._source.reached_ms(self._loop.reached or self._loop.offset)
         return None if reached_ms is None else reached_ms // self._every_ms

@@ -21,7 +21,7 @@ class Every:
 
     Args:
         action: The action.
-        rows: Interval in rows learned; None for no such interval.
+        rows: Interval in rows learned, 0 for every batch; None for no such interval.
         seconds: Interval in seconds; None for no such interval.
         event_ms: Interval in milliseconds of event time; None for no such interval.
         at_end: Whether the action is also done when the source ends, or the loop is stopped.
@@ -84,6 +84,7 @@ class TrainingLoop:
 
     Attributes:
         offset: Offset after the last batch that was learned; None before the first one.
+        reached: Offset after the last batch, which may have had no rows; None before it.
         recent: The last `RECENT_ROWS` examples that were learned, or fewer after the log's schema has
             changed; None before the first batch.
     """
@@ -91,6 +92,7 @@ class TrainingLoop:
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
         self.offset: Offset | None = None
+        self.reached: Offset | None = None
         self.recent: pa.RecordBatch | None = None
 
     def run(
@@ -113,9 +115,11 @@ class TrainingLoop:
         for action in actions:
             action.start(self.trainer)
         for batch in batches:
-            self.trainer.step(batch.records)
-            self.offset = batch.offset
-            self._remember(batch.records)
+            if batch.records.num_rows:
+                self.trainer.step(batch.records)
+                self._remember(batch.records)
+                self.offset = batch.offset
+            self.reached = batch.offset
             for action in actions:
                 action.after_step(self.trainer)
             if stop():

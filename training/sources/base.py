@@ -35,7 +35,7 @@ class SourceBatch:
     """Examples, and the offset after them.
 
     Attributes:
-        records: One row or more, with the columns of the source's schema.
+        records: Rows with the columns of the source's schema; none only from a source that never ends.
         offset: Where reading goes on after these rows. It also describes what was read, so that resuming can
             check that the log still begins with it.
     """

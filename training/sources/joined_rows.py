@@ -74,6 +74,10 @@ class JoinedRows:
         self._fresh_rows = 0
         self._open = _Open()
 
+    def __bool__(self) -> bool:
+        """Whether rows wait to be given."""
+        return bool(self._fresh or self._open.rows)
+
     def add(self, joined: Sequence[Joined]) -> None:
         """Take impressions, the next ones in the order in which they left."""
         self._fresh += joined

@@ -132,6 +132,8 @@ class LiveSource(Source):
     ) -> Iterator[SourceBatch]:
         """Yield the examples in the order of their times, until told to stop; see `Source.batches`.
 
+        While no impression comes, batches without rows say how far event time has come.
+
         What has not filled a batch by then is left for when reading goes on.
 
         Raises:
@@ -145,23 +147,33 @@ class LiveSource(Source):
             )
         start = None if offset is None else JoinOffset.from_json(offset.join)
         skip_rows = 0 if start is None else start.rows
+        last, reached_ms = start, 0 if offset is None else offset.reached_ms
         collected = JoinedRows(rows, self._flush_ms, whole_times=self._whole_times, skip_rows=skip_rows)
 
+        def batch(records: pa.RecordBatch, join: JoinOffset) -> SourceBatch:
+            after = LiveOffset(join=join.to_json(), reached_ms=reached_ms, since_ms=since_ms)
+            return SourceBatch(records, after.model_dump())
+
         def cuts(complete_ms: int) -> Iterator[SourceBatch]:
+            nonlocal last, reached_ms
             for cut in collected.cut(self._read, complete_ms):
-                after = LiveOffset(join=cut.offset.to_json(), reached_ms=cut.reached_ms, since_ms=since_ms)
-                yield SourceBatch(cut.records, after.model_dump())
+                last, reached_ms = cut.offset, cut.reached_ms
+                yield batch(cut.records, last)
 
         with suppress(_StopError):
             for joined, complete_ms in self._leaving(self._joiner(start)):
                 inside = [one for one in joined if _within(one.time_ms, since_ms, until_ms)]
                 collected.add(inside)
-                reached_ms = max([complete_ms, *(one.time_ms for one in joined[-1:])])
-                if until_ms is not None and reached_ms >= until_ms:
+                newest_ms = max([complete_ms, *(one.time_ms for one in joined[-1:])])
+                if until_ms is not None and newest_ms >= until_ms:
                     yield from cuts(NEVER_MS)
                     return
                 if collected.is_due(complete_ms):
                     yield from cuts(complete_ms)
+                quiet_ms = complete_ms // self._flush_ms * self._flush_ms
+                if last is not None and not collected and quiet_ms > reached_ms:
+                    reached_ms = quiet_ms
+                    yield batch(self._read([]), last)
 
     def users(self) -> Iterator[pa.RecordBatch]:
         """Nothing: the log of events names viewers, it does not describe them."""
