@@ -8,18 +8,19 @@
 #   make bench-training                            training speed beside other libraries
 #   make quality [DATA=folder]                     one network against boosted trees on real impressions, day by day;
 #                                                  speed and memory of features that learn from the stream
+#   make loop [DATA=folder]                        what it costs to follow the log of events, and to write it
 #   make fuzz                                      every endpoint, tens of thousands of made-up requests
 #   make docs                                      the documentation as pages, in site/
 #   make soak [MINUTES=60]                         an hour of load while bundles, registry, Redis and clients misbehave
 #
-# QUICK=1 keeps bench, quality, fuzz and soak under five minutes each.
+# QUICK=1 keeps bench, quality, loop, fuzz and soak under five minutes each.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
 
-.PHONY: demo test check docs bench bench-training quality fuzz soak
+.PHONY: demo test check docs bench bench-training quality loop fuzz soak
 
 demo: $(VENV)/.demo
 	$(BIN)/watchnext demo --port $(PORT) $(if $(DATA),--data '$(DATA)') $(if $(SPEC),--spec '$(SPEC)') \
@@ -48,6 +49,10 @@ bench-training: $(VENV)/.dev
 quality: $(VENV)/.dev
 	$(BIN)/python -m load_tests.quality $(if $(DATA),--data '$(DATA)')
 	$(BIN)/python -m load_tests.state_speed $(if $(DATA),--data '$(DATA)')
+
+loop: $(VENV)/.dev
+	$(BIN)/python -m load_tests.live_loop $(if $(DATA),--data '$(DATA)')
+	$(BIN)/python -m load_tests.impressions_cost
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m load_tests.fuzz

@@ -77,7 +77,7 @@ def written(client: redis.Redis) -> list[Entry]:
 
 
 def test_a_trainer_killed_at_random_ends_bit_by_bit_like_one_never_killed(tmp_path: Path) -> None:
-    kills = int(os.environ.get("KILLS", "3"))
+    kills = int(os.environ.get("KILLS", "2"))
     draw = random.Random(0)
     (tmp_path / "spec.yaml").write_text(dump_spec(LIVE_SPEC))
     entries = random_log(150 * kills, seed=9)
