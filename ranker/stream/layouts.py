@@ -3,6 +3,7 @@
 Shape letters: R rows, W words of a record.
 """
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,8 @@ from ranker.errors import EventLogError, StoreError
 from ranker.features.record import MISSING_KEY, MISSING_LIST, RecordLayout, Words
 from ranker.store.keys import layouts_key
 from ranker.stream.texts import Texts
+
+logger = logging.getLogger(__name__)
 
 KEY, NUMBER, BAG = "key", "number", "bag"
 TYPES: Final = {KEY: pa.string(), NUMBER: pa.float64(), BAG: pa.list_(pa.string())}
@@ -92,10 +95,9 @@ def columns_of(parts: Iterable[Part], words: Words, texts: Texts) -> dict[str, p
 
     Returns:
         For each column R values: text for ids and categories, float64 for numbers, lists of text for bags;
-        null where missing.
+        null where missing, and where the text of a word is not kept, which is logged.
 
     Raises:
-        EventLogError: The text of a word is not kept.
         StoreError: Redis does not answer.
     """
     parts = list(parts)
@@ -107,9 +109,14 @@ def columns_of(parts: Iterable[Part], words: Words, texts: Texts) -> dict[str, p
     distinct = distinct[distinct != MISSING_KEY]
     known = texts.of(distinct.tolist())
     if len(known) < len(distinct):
-        lost = next(word for word in distinct.tolist() if word not in known)
-        raise EventLogError(f"expected a text for every word of an impression, found none for {lost:#018x}")
-    dictionary = pa.array([known[word] for word in distinct.tolist()], pa.string())
+        lost = len(distinct) - len(known)
+        logger.error(
+            "%d of %d values of impressions count as missing: Redis has no text for them; "
+            "`watchnext features load` writes those of stored records",
+            lost,
+            len(distinct),
+        )
+    dictionary = pa.array([known.get(word) for word in distinct.tolist()], pa.string())
 
     def strings(keys: NDArray[np.uint64]) -> pa.Array:
         indices = np.searchsorted(distinct, keys)
@@ -127,6 +134,9 @@ def columns_of(parts: Iterable[Part], words: Words, texts: Texts) -> dict[str, p
             lengths = _lengths(words, part)
             inside = np.arange(part.words - 1) < lengths[:, None]
             items = strings(words[:, part.first + 1 : part.first + part.words][inside])
+            kept = items.is_valid().to_numpy(zero_copy_only=False)
+            owner = np.repeat(np.arange(len(words)), lengths)[kept]
+            items, lengths = items.drop_null(), np.bincount(owner, minlength=len(words))
             offsets = pa.array(np.append(0, np.cumsum(lengths)), pa.int32())
             missing = words[:, part.first] == MISSING_LIST
             columns[part.column] = pa.ListArray.from_arrays(offsets, items, mask=pa.array(missing))

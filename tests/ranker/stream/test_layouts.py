@@ -33,14 +33,18 @@ def test_words_become_the_columns_that_they_were_made_of(client: redis.Redis) ->
     assert found["duration_s"].to_pylist() == [12.25, None, -0.0]
 
 
-def test_a_text_that_is_not_kept_is_named(client: redis.Redis) -> None:
+def test_what_has_no_text_is_missing_and_that_is_said(
+    client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
     keep(client, ROWS)
-    client.delete(texts_key(SMALL_SPEC.hash_seed))
+    gone = LAYOUTS[Group.CANDIDATE].texts_of_rows([{"tags": ["b"], "topic": "news"}])
+    client.hdel(texts_key(SMALL_SPEC.hash_seed), *(word.to_bytes(8, "little") for word in gone))
 
-    with pytest.raises(
-        EventLogError, match="expected a text for every word of an impression, found none for 0x"
-    ):
-        columns(client)
+    found = columns(client)
+
+    assert found["tags"].to_pylist() == [["a", "a"], [], None]
+    assert found["topic"].to_pylist() == [None, None, "7"]
+    assert "2 of 4 values of impressions count as missing" in caplog.text
 
 
 def test_a_layout_that_is_not_kept_is_named(client: redis.Redis) -> None:
