@@ -70,9 +70,9 @@ def measure(world: World, services: dict[str, Running], plan: Plan) -> dict[str,
         for returned in RETURNED:
             requests = request_file(world, returned)
             for mode in MODES if number % 2 == 0 else reversed(MODES):
-                before = phase(services[mode])
+                before = after_model(services[mode])
                 alone = load(services[mode], requests, plan.seconds, WARM_UP_S, "--connections", "1")
-                (s, count), (s_before, count_before) = phase(services[mode]), before
+                (s, count), (s_before, count_before) = after_model(services[mode]), before
                 four = load(services[mode], requests, plan.seconds, WARM_UP_S, "--connections", "4")
                 figures = {
                     "p50_ms": alone["p50_ms"],
@@ -111,7 +111,7 @@ def _summary(found: dict[str, list[Figures]]) -> Figures:
         "off_p50_ms": statistics.median(a for a, _ in paired("p50_ms")),
         "sync_p50_ms": statistics.median(b for _, b in paired("p50_ms")),
         "difference_ms": round(statistics.median(b - a for a, b in paired("p50_ms")), 3),
-        "phase_ms": statistics.median(each["phase_ms"] for each in found["sync"]),
+        "phase_ms": round(statistics.median(b - a for a, b in paired("phase_ms")), 3),
         "off_per_s": statistics.median(a for a, _ in paired("requests_per_s")),
         "sync_per_s": statistics.median(b for _, b in paired("requests_per_s")),
         "ratio": round(statistics.median(b / a for a, b in paired("requests_per_s")), 3),
@@ -121,12 +121,13 @@ def _summary(found: dict[str, list[Figures]]) -> Figures:
     }
 
 
-def phase(service: Running) -> tuple[float, float]:
-    """The seconds that all requests so far have spent in the phase `impression`, and how many they were."""
+def after_model(service: Running) -> tuple[float, float]:
+    """The seconds that all requests so far have spent once they were predicted, and how many they were."""
     with urllib.request.urlopen(f"{service.url}/metrics") as answer:
         lines = dict(line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if line[0] != "#")
-    name = 'watchnext_phase_seconds_{}{{phase="impression"}}'
-    return float(lines[name.format("sum")]), float(lines[name.format("count")])
+    name = 'watchnext_phase_seconds_{}{{phase="{}"}}'
+    seconds = sum(float(lines[name.format("sum", phase)]) for phase in ("score", "impression"))
+    return seconds, float(lines[name.format("count", "score")])
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -152,7 +153,7 @@ def markdown(report: dict[str, Any]) -> str:
         )
     others = max(each["others_cores"] for each in report["returned"].values())
     failed = max(each["failed_per_s"] for each in report["returned"].values())
-    lines += ["", "impression: the mean time that a request spends with its impression, asked one at a time."]
+    lines += ["", "impression: how much longer requests take, on average, from predictions to the answer."]
     lines += ["", f"Cores that others used, at most: {others:.2f}. Failed requests a second: {failed:g}."]
     return "\n".join(lines) + "\n"
 

@@ -3,17 +3,22 @@
 Shape letters: C candidates, N videos that are returned, T tasks.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from ranker.score.policy import ScorePolicy
 from ranker.score.terms import Floats
 from ranker.stream.impressions import Impression, ImpressionHeader
 from serving.model.ranked_words import RankedWords
 from serving.model.served_model import ServedModel
-from serving.ranked_list import RankedList
+from serving.ranked_list import Order
 from serving.requests import RankRequest
 from serving.sync.impression_writer import ImpressionWriter
+
+STEPS_TO_SEND: Final = 3
+"""Turns of the event loop after which an impression is on its way to Redis."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class RankedRequest:
         time_ms: When it was made, Unix epoch in milliseconds.
         model: Ranked it.
         policy: The score policy.
-        ranked: The N videos that are returned.
+        order: Which N videos are returned.
         predictions: (C, T) in natural units.
         words: What it was ranked with.
     """
@@ -34,7 +39,7 @@ class RankedRequest:
     time_ms: int
     model: ServedModel
     policy: ScorePolicy
-    ranked: RankedList
+    order: Order
     predictions: Floats
     words: RankedWords
 
@@ -53,33 +58,45 @@ class ImpressionLog:
         self._reported = reported
         self._predictions = predictions
 
-    async def add(
-        self, request_id: str, ranking: RankedRequest, texts: Mapping[int, str], *, within_s: float
-    ) -> bool:
-        """Keep what a ranking shows.
+    async def begin(
+        self, request_id: str, ranking: RankedRequest, texts: Mapping[int, str]
+    ) -> "bool | asyncio.Future[bool]":
+        """Begin to keep what a ranking shows; the rest of its answer can be made meanwhile.
 
         Args:
             request_id: Names the request.
             ranking: What it shows.
             texts: Texts behind hashed words, by word, that the request carried.
-            within_s: How long its answer may wait.
 
         Returns:
-            Whether it is kept; see `ImpressionWriter.add`.
+            For `outcome`.
         """
         content = self._impression(request_id, ranking).to_bytes()
-        return await self._writer.add(content, texts, ranking.model.layouts, within_s=within_s)
+        written = self._writer.add(content, texts, ranking.model.layouts)
+        for _ in range(STEPS_TO_SEND):
+            await asyncio.sleep(0)
+        return written
+
+    async def outcome(self, written: "bool | asyncio.Future[bool]", *, within_s: float) -> bool:
+        """Whether it is kept; see `ImpressionWriter`.
+
+        Args:
+            written: What `begin` has returned.
+            within_s: How long its answer may wait.
+        """
+        return await self._writer.outcome(written, within_s=within_s)
 
     def _impression(self, request_id: str, ranking: RankedRequest) -> Impression:
-        items, rows = ranking.ranked.items, ranking.ranked.rows
+        order = ranking.order
+        candidates, rows = ranking.body.candidates, order.rows
         # nothing here was made by others, and checking it would take as long as writing it
         header = ImpressionHeader.model_construct(
             request_id=request_id,
             time_ms=ranking.time_ms,
             user_id=ranking.body.user.id,
             query_video_id=ranking.body.query_video_id,
-            video_ids=[item["id"] for item in items],
-            scores=[item["score"] for item in items],
+            video_ids=[candidates[row]["id"] for row in rows.tolist()],
+            scores=order.scores.tolist(),
             predictions=ranking.predictions[rows].tolist() if self._predictions else None,
             layouts=ranking.model.layouts.digests,
             widths=ranking.model.layouts.widths,

@@ -23,7 +23,7 @@ from serving.http.validation_messages import validation_message
 from serving.model.encoded_request import EncodedRequest, FetchedRecords
 from serving.model.request_time import StateAges, request_time
 from serving.model.served_model import ServedModel
-from serving.ranked_list import chosen_policy, ranked_list
+from serving.ranked_list import chosen_policy, ranked_items, ranked_order
 from serving.requests import RankRequest
 
 CATALOGUE_BYTES: Final = 256_000_000
@@ -169,13 +169,14 @@ class Ranker:
             raise predictions
         tasks = [task.name for task in self._model.spec.tasks]
         state_age = self._state_ages.at(at_ms, self._model)
+        order = ranked_order(body, predictions, chosen)
         return Ranking(
             model_version=self.model_version,
             score_policy=chosen.name,
             score_version=chosen.version,
             state_age_s=state_age.seconds,
             state_stale=state_age.stale,
-            items=[RankedVideo(**item) for item in ranked_list(body, tasks, predictions, chosen).items],
+            items=[RankedVideo(**item) for item in ranked_items(body, tasks, predictions, order)],
         )
 
 

@@ -1,6 +1,6 @@
 """From one request's predictions to the items of its answer: its score policy, their order, what each says.
 
-Shape letters: C candidates, T tasks.
+Shape letters: C candidates, N of them that are returned, T tasks.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranker.errors import InvalidRequestError, Mistake, UnknownPolicyError
-from ranker.score.policy import ScorePolicies, ScorePolicy
+from ranker.score.policy import Scored, ScorePolicies, ScorePolicy
 from ranker.score.terms import Floats
 from serving.http.json_pointer import json_pointer
 from serving.requests import RankRequest
@@ -32,32 +32,46 @@ def chosen_policy(policies: ScorePolicies, body: RankRequest) -> ScorePolicy:
 
 
 @dataclass(frozen=True)
-class RankedList:
-    """What is returned of some candidates, best first.
+class Order:
+    """Which candidates are returned, best first.
 
     Attributes:
-        items: As `RankedVideo` describes them.
-        rows: Which of the candidates they are.
+        rows: (N,) their indices.
+        scores: (N,) what they are ranked by.
+        scored: The scores of all.
     """
 
-    items: list[dict[str, Any]]
     rows: NDArray[np.intp]
+    scores: Floats
+    scored: Scored
 
 
-def ranked_list(
-    body: RankRequest, tasks: Sequence[str], predictions: Floats, policy: ScorePolicy
-) -> RankedList:
+def ranked_order(body: RankRequest, predictions: Floats, policy: ScorePolicy) -> Order:
     """Put a request's candidates in their order.
 
     Args:
         body: The request, with C candidates.
-        tasks: Names of the T tasks.
         predictions: (C, T) in natural units.
         policy: Turns them into an order.
     """
     scored = policy.score(predictions)
     best = scored.best(body.limit)
-    rows = zip(best.tolist(), scored.score[best].tolist(), predictions[best].tolist(), strict=True)
+    return Order(best, scored.score[best], scored)
+
+
+def ranked_items(
+    body: RankRequest, tasks: Sequence[str], predictions: Floats, order: Order
+) -> list[dict[str, Any]]:
+    """The items of an answer, best first, as `RankedVideo` describes them.
+
+    Args:
+        body: The request, with C candidates.
+        tasks: Names of the T tasks.
+        predictions: (C, T) in natural units.
+        order: Which of them are returned.
+    """
+    best = order.rows
+    rows = zip(best.tolist(), order.scores.tolist(), predictions[best].tolist(), strict=True)
     items: list[dict[str, Any]] = [
         {
             "id": body.candidates[index]["id"],
@@ -68,6 +82,7 @@ def ranked_list(
         for position, (index, score, predicted) in enumerate(rows, start=1)
     ]
     if body.explain:
+        scored = order.scored
         for item, parts in zip(items, scored.contributions[best].tolist(), strict=True):
             item["contributions"] = dict(zip(scored.heads, parts, strict=True))
-    return RankedList(items, best)
+    return items

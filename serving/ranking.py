@@ -23,7 +23,7 @@ from serving.model.request_features import expected_columns, without_location
 from serving.model.request_time import StateAges, request_time
 from serving.model.served_model import ServedModel
 from serving.model.worker import ModelWorker
-from serving.ranked_list import chosen_policy, ranked_list
+from serving.ranked_list import chosen_policy, ranked_items, ranked_order
 from serving.requests import RankRequest, RecordInput
 from serving.sync.feature_store import FeatureStore
 from serving.sync.hot_swap import HotSwap
@@ -123,12 +123,16 @@ class RankingService:
             )
         self._metrics.phase("queue", first_attempt_s + waited_s)
         predicted = self._phase("model", submitted + waited_s)
-        ranked = ranked_list(body, [task.name for task in model.spec.tasks], predictions, policy)
-        done = self._phase("score", predicted)
+        order = ranked_order(body, predictions, policy)
+        written: bool | asyncio.Future[bool] = True
         if self._impressions is not None and request.words is not None:
-            ranking = RankedRequest(body, time_ms, model, policy, ranked, predictions, request.words)
+            ranking = RankedRequest(body, time_ms, model, policy, order, predictions, request.words)
+            written = await self._impressions.begin(arrival.request_id, ranking, texts or {})
+        items = ranked_items(body, [task.name for task in model.spec.tasks], predictions, order)
+        done = self._phase("score", predicted)
+        if self._impressions is not None:
             within_s = (arrival.deadline - done) * READ_FRACTION
-            if not await self._impressions.add(arrival.request_id, ranking, texts or {}, within_s=within_s):
+            if not await self._impressions.outcome(written, within_s=within_s):
                 degraded = [*degraded, "impressions"]
             done = self._phase("impression", done)
         self._metrics.candidates(len(request.candidate_ids))
@@ -143,7 +147,7 @@ class RankingService:
             "degraded": degraded,
             "state_age_s": state_age.seconds,
             "state_stale": state_age.stale,
-            "items": ranked.items,
+            "items": items,
         }
 
     async def put_user(self, record: RecordInput) -> None:

@@ -92,20 +92,19 @@ class ImpressionWriter:
         self._described: set[str] = set()
         self._texts = KnownTexts()
 
-    async def add(
-        self, data: bytes, texts: Mapping[int, str], layouts: WordLayouts, *, within_s: float
-    ) -> bool:
-        """Take an impression.
+    def add(
+        self, data: bytes, texts: Mapping[int, str], layouts: WordLayouts
+    ) -> "bool | asyncio.Future[bool]":
+        """Take an impression, and begin to write it.
 
         Args:
             data: The entry's content.
             texts: Texts behind hashed words, by word, that came with its request.
             layouts: Of its words.
-            within_s: How long its answer may wait.
 
         Returns:
-            Whether it is written or, if no answer waits, about to be. If not it may still be, once Redis
-            answers again: it waits, unless too many do, or the log is full.
+            For an answer that waits, what will tell whether it is written; else whether it is about to be. If
+            not it may still be, once Redis answers again: it waits, unless too many do, or the log is full.
         """
         if self._stream.full:
             self._metrics.impressions("refused", 1)
@@ -123,8 +122,12 @@ class ImpressionWriter:
             self._metrics.impressions("buffered", 1)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._flush())
-        if self._behind or not self._waits:
-            return not self._behind
+        return not self._behind if self._behind or not self._waits else written
+
+    async def outcome(self, written: "bool | asyncio.Future[bool]", *, within_s: float) -> bool:
+        """What `add` has told, or will tell within a time; False if it does not."""
+        if isinstance(written, bool):
+            return written
         if within_s < self._stream.timeout_s:
             done, _ = await asyncio.wait({written}, timeout=max(0.0, within_s))
             return written in done and await written

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ranker.errors import InvalidRequestError
-from serving.ranked_list import chosen_policy, ranked_list
+from serving.ranked_list import chosen_policy, ranked_items, ranked_order
 from serving.requests import RankRequest
 from tests.serving.small_ranker import SPEC
 
@@ -39,7 +39,9 @@ def test_an_unknown_policy_is_a_mistake_at_its_place():
 
 
 def items(policy, **asked):
-    return ranked_list(body(**asked), TASKS, PREDICTIONS, POLICIES.named(policy)).items
+    request = body(**asked)
+    order = ranked_order(request, PREDICTIONS, POLICIES.named(policy))
+    return ranked_items(request, TASKS, PREDICTIONS, order)
 
 
 def test_the_same_predictions_are_in_the_order_of_the_policy():
