@@ -42,8 +42,6 @@ BUNDLES: Final = 3
 """Number of bundles with other weights than the first one."""
 CONNECTIONS: Final = 4
 MEMORY_READINGS: Final = 180
-MAX_EVENTS: Final = 20_000
-"""Entries of the log of events, which nobody reads here."""
 """Minimum number of readings of the memory, which are at most ten seconds apart."""
 VERIFIED_EVERY: Final = 50
 
@@ -73,7 +71,6 @@ def soak(folder: Path, minutes: float, share: float, measure_s: float) -> dict[s
     port, requests = free_port(), stream.write_requests(folder / "requests.jsonl")
     serve = [sys.executable, "-m", "watchnext", "serve", "--registry", str(world.registry)]
     serve += ["--redis-url", store.url, "--port", str(port)]
-    serve += ["--max-events", str(MAX_EVENTS), "--at-max-events", "drop"]
     body, log = requests.read_bytes().partition(b"\n")[0], folder / "serve.log"
     specs = (world.folder / "spec.yaml", other_spec)
     stage = Stage(world, stream, specs, store, first, other, fresh, damaged)

@@ -88,7 +88,7 @@ def serve(
             help="Whether what rankings show is written to the log of events: before the answer leaves, soon "
             "after, or not."
         ),
-    ] = ImpressionMode.SYNC,
+    ] = ImpressionMode.OFF,
     impressions_seen: Annotated[
         Seen,
         typer.Option(
@@ -101,7 +101,7 @@ def serve(
     max_events: Annotated[
         int,
         typer.Option(metavar="N", min=1, help="Entries that the log of events in Redis may have."),
-    ] = 5_000_000,
+    ] = 1_000_000,
     at_max_events: Annotated[
         AtMaxEvents,
         typer.Option(help="What happens then: impressions and events are refused, or the oldest dropped."),

@@ -86,7 +86,7 @@ class ServingSettings(BaseModel):
         1024, description="Memory for resident videos in one process, in MB of 10^6 bytes."
     )
     impressions: ImpressionMode = Field(
-        ImpressionMode.SYNC,
+        ImpressionMode.OFF,
         description="Whether what a ranking shows is written to the log of events: sync before the answer "
         "leaves, async soon after, or off.",
     )
@@ -96,7 +96,7 @@ class ServingSettings(BaseModel):
     )
     log_predictions: bool = Field(False, description="Whether impressions have each head's predictions.")
     max_events: PositiveInt = Field(
-        5_000_000, description="Entries that the log of events may have: impressions, and calls with events."
+        1_000_000, description="Entries that the log of events may have: impressions, and calls with events."
     )
     at_max_events: AtMaxEvents = Field(
         AtMaxEvents.REFUSE,

@@ -90,6 +90,7 @@ def test_what_viewers_did_is_learned_once_whoever_is_killed(tmp_path: Path) -> N
     server, viewers = RedisProcess(tmp_path / "redis"), Viewers()
     server.start()
     where = ["--registry", str(registry), "--redis-url", server.url]
+    serve = [*where, "--impressions", "sync"]
     follow = ["train", "--follow", "--spec", "small.yaml", *where, *FOLLOW]
     with server.client() as client:
         RedisEventLog(client).reached("the test", BEGINNING)  # so that all entries are kept
@@ -98,7 +99,7 @@ def test_what_viewers_did_is_learned_once_whoever_is_killed(tmp_path: Path) -> N
         return Registry(str(registry)).manifest(Registry(str(registry)).current()).rows
 
     try:
-        with process(*follow, cwd=tmp_path) as trainer, service_process(*where) as (service, url):
+        with process(*follow, cwd=tmp_path) as trainer, service_process(*serve) as (service, url):
             viewers.ask(url, 60)
             wait_until(lambda: learned() > 2, "a first bundle")
             trainer.kill()
@@ -107,7 +108,7 @@ def test_what_viewers_did_is_learned_once_whoever_is_killed(tmp_path: Path) -> N
             server.start()
             viewers.ask(url, 40)
             service.kill()
-        with process(*follow, cwd=tmp_path), service_process(*where) as (_, url):
+        with process(*follow, cwd=tmp_path), service_process(*serve) as (_, url):
             viewers.ask(url, 60)
             total = SHOWN * len(viewers.shown)
             wait_until(lambda: learned() == total, f"a bundle that has learned {total} rows", 90)

@@ -80,12 +80,12 @@ def test_without_redis_rankings_go_on_and_nothing_tells_a_secret(client, caplog)
     revealed = "".join(answers) + caplog.text
     for secret in ("pass-word", "Traceback", 'File "', KEY, hashed(KEY)):
         assert secret not in revealed
-    assert json.loads(answers[0])["degraded"] == ["feature_store", "impressions"]
+    assert json.loads(answers[0])["degraded"] == ["feature_store"]
 
 
 def test_a_rankings_phases_are_all_timed(client):
     client.post("/v1/rank", json=BODY)
     text = client.get("/metrics").text
     counts = dict(re.findall(r'watchnext_phase_seconds_count{phase="(\w+)"} (\S+)', text))
-    assert set(counts) == {"validate", "features", "queue", "model", "score", "impression", "respond"}
+    assert set(counts) == {"validate", "features", "queue", "model", "score", "respond"}
     assert all(float(count) > 0 for count in counts.values()), counts

@@ -28,7 +28,15 @@ def test_a_signal_ends_the_service_in_good_order(registry, redis_url, number):
 
 
 def test_the_options_of_impressions_reach_the_service(registry, server):
-    options = ("--impressions-seen", "shown", "--log-predictions", "--max-events", "1")
+    options = (
+        "--impressions",
+        "sync",
+        "--impressions-seen",
+        "shown",
+        "--log-predictions",
+        "--max-events",
+        "1",
+    )
     body = {"user": {"id": "u"}, "candidates": [{"id": "a"}]}
     with (
         service_process("--registry", registry, "--redis-url", server.url, *options) as (_, url),

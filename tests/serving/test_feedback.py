@@ -49,7 +49,9 @@ def store(server):
 
 @pytest.fixture(scope="module")
 def app(registry, server):
-    return create_app(ServingSettings(registry=registry, redis_url=server.url))
+    return create_app(
+        ServingSettings(registry=registry, redis_url=server.url, impressions=ImpressionMode.SYNC)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +229,9 @@ def test_without_redis_events_are_refused_until_it_is_back(app, service, store, 
 
 
 def test_where_nobody_knows_whether_events_were_written_the_answer_says_so(registry, server, store):
-    settings = ServingSettings(registry=registry, redis_url=server.url, redis_timeout_s=0.1)
+    settings = ServingSettings(
+        registry=registry, redis_url=server.url, impressions=ImpressionMode.SYNC, redis_timeout_s=0.1
+    )
     with serving(create_app(settings)) as client:
         assert post(client, event()).status_code == 200
         server.stop()
@@ -247,7 +251,9 @@ def test_a_redis_that_refuses_them_is_no_success(service, store):
 
 
 def test_at_its_bound_the_log_takes_neither_impressions_nor_events(registry, server, store):
-    settings = ServingSettings(registry=registry, redis_url=server.url, max_events=2)
+    settings = ServingSettings(
+        registry=registry, redis_url=server.url, impressions=ImpressionMode.SYNC, max_events=2
+    )
     app = create_app(settings)
     with serving(app) as client:
         assert rank(client, BODY)["degraded"] == []
@@ -265,7 +271,11 @@ def test_at_its_bound_the_log_takes_neither_impressions_nor_events(registry, ser
 
 def test_or_it_drops_the_oldest(registry, server, store):
     settings = ServingSettings(
-        registry=registry, redis_url=server.url, max_events=4, at_max_events=AtMaxEvents.DROP
+        registry=registry,
+        redis_url=server.url,
+        impressions=ImpressionMode.SYNC,
+        max_events=4,
+        at_max_events=AtMaxEvents.DROP,
     )
     with serving(create_app(settings)) as client:
         asked = [rank(client, BODY) for _ in range(12)]
@@ -279,7 +289,9 @@ def test_or_it_drops_the_oldest(registry, server, store):
 def test_events_need_a_key_that_may_write(registry, server, store, role, status):
     key = fresh_key()
     keys = [ApiKey(name="app", role=role, sha256=hashed(key))]
-    settings = ServingSettings(registry=registry, redis_url=server.url, api_keys=keys)
+    settings = ServingSettings(
+        registry=registry, redis_url=server.url, impressions=ImpressionMode.SYNC, api_keys=keys
+    )
     with serving(create_app(settings)) as client:
         assert post(client, event()).status_code == 401
         answer = post(client, event(), headers={"Authorization": f"Bearer {key}"})

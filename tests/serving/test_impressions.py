@@ -29,7 +29,8 @@ NOTHING = {"topic": None, "tags": None, "duration_s": None}
 
 
 def settings(registry, server, **changes):
-    return ServingSettings(registry=registry, redis_url=server.url, **changes)
+    usual = {"impressions": ImpressionMode.SYNC}
+    return ServingSettings(registry=registry, redis_url=server.url, **usual | changes)
 
 
 @pytest.fixture
@@ -235,5 +236,9 @@ def test_the_end_of_the_service_loses_nothing(registry, server, store, mode):
     assert [impression.header.request_id for impression in impressions(store)] == asked
 
 
-def test_without_redis_rankings_go_on_and_say_so(client_without_redis):
-    assert rank(client_without_redis, body())["degraded"] == ["feature_store", "impressions"]
+def test_without_redis_rankings_go_on_and_say_so(registry):
+    away = ServingSettings(
+        registry=registry, redis_url="redis://127.0.0.1:1", impressions=ImpressionMode.SYNC
+    )
+    with serving(create_app(away)) as client:
+        assert rank(client, body())["degraded"] == ["feature_store", "impressions"]

@@ -209,7 +209,7 @@ def test_without_redis_the_request_alone_is_ranked_and_said(client_without_redis
     features = {"topic": "news", "duration_s": 9.0}
     body = request(candidates=[{"id": "x", "features": features}, {"id": "y"}], query_video_id="z")
     answer = rank(client_without_redis, body)
-    assert answer["degraded"] == ["feature_store", "impressions"]
+    assert answer["degraded"] == ["feature_store"]
     assert answer["unknown"] == {"user": None, "videos": [], "unanswered_videos": ["y", "z"]}
     nothing_stored = {"id": "viewer", "features": {"age": None}}
     check(answer, bundle, {**body, "user": nothing_stored})

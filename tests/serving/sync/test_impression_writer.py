@@ -64,7 +64,11 @@ def test_what_waited_is_written_in_order_once_redis_is_back(registry, server, em
 
 def test_an_impression_whose_call_was_not_answered_is_not_lost(registry, server, empty, quick):
     """It may be there twice, under one request id."""
-    app = create_app(ServingSettings(registry=registry, redis_url=server.url, redis_timeout_s=0.1))
+    app = create_app(
+        ServingSettings(
+            registry=registry, redis_url=server.url, impressions=ImpressionMode.SYNC, redis_timeout_s=0.1
+        )
+    )
     with serving(app) as client:
         first = rank(client, BODY)["request_id"]
         server.stop()
@@ -95,7 +99,11 @@ def test_beyond_the_buffer_impressions_are_dropped_and_counted(
 
 
 def test_an_answer_waits_no_longer_than_its_deadline_lets_it(registry, server, empty):
-    app = create_app(ServingSettings(registry=registry, redis_url=server.url, redis_timeout_s=30))
+    app = create_app(
+        ServingSettings(
+            registry=registry, redis_url=server.url, impressions=ImpressionMode.SYNC, redis_timeout_s=30
+        )
+    )
     with serving(app) as client:
         rank(client, BODY)
         server.stop()
@@ -113,7 +121,9 @@ def test_the_end_of_the_service_does_not_wait_for_redis_for_long(
     registry, server, empty, quick, monkeypatch, caplog
 ):
     monkeypatch.setattr(module, "CLOSE_S", 0.2)
-    app = create_app(ServingSettings(registry=registry, redis_url=server.url))
+    app = create_app(
+        ServingSettings(registry=registry, redis_url=server.url, impressions=ImpressionMode.SYNC)
+    )
     server.kill()
     try:
         with serving(app) as client:
@@ -125,7 +135,9 @@ def test_the_end_of_the_service_does_not_wait_for_redis_for_long(
 
 
 def test_a_redis_that_refuses_to_write_is_tried_again(registry, server, empty, quick):
-    app = create_app(ServingSettings(registry=registry, redis_url=server.url))
+    app = create_app(
+        ServingSettings(registry=registry, redis_url=server.url, impressions=ImpressionMode.SYNC)
+    )
     with serving(app) as client, server.client() as store:
         store.set("watchnext:events", "no stream")
         answers = [rank(client, BODY) for _ in range(3)]
