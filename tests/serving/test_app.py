@@ -87,5 +87,6 @@ def test_a_rankings_phases_are_all_timed(client):
     client.post("/v1/rank", json=BODY)
     text = client.get("/metrics").text
     counts = dict(re.findall(r'watchnext_phase_seconds_count{phase="(\w+)"} (\S+)', text))
-    assert set(counts) == {"validate", "features", "queue", "model", "score", "respond"}
+    assert set(counts) == {"validate", "features", "queue", "model", "score", "impression", "respond"}
+    assert counts.pop("impression") == "0.0"  # they are off
     assert all(float(count) > 0 for count in counts.values()), counts
