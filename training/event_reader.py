@@ -29,8 +29,21 @@ class EventReader:
     def __init__(self, client: redis.Redis, name: str) -> None:
         self._log = RedisEventLog(client)
         self._name = name
-        self.is_first = not self._log.readers().keys() - {name}
+        readers = self._log.readers()
+        self.is_first = not readers.keys() - {name}
+        self._needed_before = readers.get(name)
         self._log.reached(name, BEGINNING)
+
+    def withdraw(self) -> None:
+        """Let everything be as it was before, as the log is not read after all.
+
+        Raises:
+            StoreError: The log does not answer.
+        """
+        if self._needed_before is None:
+            self._log.forget(self._name)
+        else:
+            self._log.reached(self._name, self._needed_before)
 
     def goes_on(self, needed: EntryId) -> None:
         """Say from which entry on the log is read.

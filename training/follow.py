@@ -13,7 +13,7 @@ import redis
 from rich.console import Console
 
 from ranker.bundles.registry import Registry
-from ranker.errors import BundleError, FileError, RegistryError
+from ranker.errors import BundleError, CheckpointError, FileError, RegistryError
 from ranker.spec import RankerSpec
 from ranker.stream.joiner import Clock
 from training.archive import offset_after
@@ -113,7 +113,11 @@ def follow(
             device=config.device,
         )
         with prepared(run) as registry:
-            loop = started(run, anew="train --follow --restart")
+            try:
+                loop = started(run, anew="train --follow --restart")
+            except CheckpointError:
+                reader.withdraw()
+                raise
             reader.goes_on(source.needed(loop.offset))
             publisher = Publisher(run, source, loop, registry, config.publish_every_ms)
             if isinstance(source, ChainedSource):

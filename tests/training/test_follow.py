@@ -290,6 +290,16 @@ def test_the_checkpoint_of_another_run_is_refused_and_the_message_says_how_to_st
 
     with pytest.raises(CheckpointError, match="expected seed 1, found 0; train --follow --restart to start"):
         start(config(client, tmp_path, seed=1))
+    log = RedisEventLog(client)
+    before = log.readers()
+    log.forget("small")
+    with pytest.raises(CheckpointError):
+        start(config(client, tmp_path, seed=1))
+    assert log.readers() == {}  # who does not read keeps nothing from being trimmed
+    log.reached("small", before["small"])
+    with pytest.raises(CheckpointError):
+        start(config(client, tmp_path, seed=1))
+    assert log.readers() == before
     result = start(config(client, tmp_path, seed=1, restart=True))
     assert result is not None
     assert result.new_rows == result.trainer.rows
