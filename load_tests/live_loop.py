@@ -31,17 +31,17 @@ from load_tests.kuairand import BESIDE, demand
 from load_tests.machine import machine
 from ranker.events import TIME_MS, VIDEO_ID
 from ranker.features.encoder import Encoder
-from ranker.features.sides import Group
 from ranker.files.whole import write_whole
 from ranker.private_redis.server import private_server
 from ranker.spec import RankerSpec
 from ranker.spec_file import load_spec
 from ranker.store.connection import connect
 from ranker.store.keys import events_key
-from ranker.stream.event_log import Entry, EntryId, Kind, entry_fields
+from ranker.stream.event_log import Entry, EntryId, Kind
 from ranker.stream.feedback import Event, to_bytes
 from ranker.stream.impressions import Impression, ImpressionHeader
-from ranker.stream.layouts import queue_layouts
+from ranker.stream.layouts import ImpressionLayouts, queue_layouts
+from ranker.stream.redis_event_log import entry_fields
 from ranker.stream.state_changes import StateChanges
 from ranker.stream.texts import IDS, queue_texts
 from training.sources.kuairand.source import KuaiRandSource
@@ -53,7 +53,6 @@ SHOWN: Final = 20
 KINDS: Final = ("click", "long_view", "like")
 GAP_MS: Final = 20
 """Between two impressions: a thousand videos a second are shown."""
-GROUPS: Final = (Group.REQUEST, Group.CANDIDATE, Group.PAIR)
 BOUND: Final = 20_000
 """Impressions of a video a second for which the processor's share is stated."""
 RESULTS: Final = Path(__file__).parent / "results"
@@ -61,7 +60,7 @@ RESULTS: Final = Path(__file__).parent / "results"
 
 def entries_of(encoder: Encoder, batches: Iterable[pa.RecordBatch], began_ms: int) -> Iterator[Entry]:
     """The rows of each batch as one impression, and what was done with it as one call's feedback."""
-    layouts = [encoder.impression_records[group] for group in GROUPS]
+    layouts = ImpressionLayouts(encoder)
     for number, batch in enumerate(batches):
         videos = [f"{video}.{row}" for row, video in enumerate(batch.column(VIDEO_ID).to_pylist())]
         request = f"request-{number:012}"
@@ -72,14 +71,18 @@ def entries_of(encoder: Encoder, batches: Iterable[pa.RecordBatch], began_ms: in
             query_video_id=None,
             video_ids=videos,
             scores=[0.5] * len(videos),
-            layouts=tuple(layout.digest for layout in layouts),
-            widths=tuple(layout.words for layout in layouts),
+            layouts=layouts.digests,
+            widths=layouts.widths,
             model_version="kuairand-20220501T000000Z-00000000",
             score_policy="default",
             score_version="00000000",
         )
-        request_words, video_words, pair_words = (layout.of_batch(batch) for layout in layouts)
-        shown = Impression(header, request_words[:1], video_words, pair_words)
+        shown = Impression(
+            header,
+            layouts.request.of_batch(batch.slice(0, 1)),
+            layouts.videos.of_batch(batch),
+            layouts.pairs.of_batch(batch),
+        )
         at_ms = began_ms + GAP_MS * number
         yield Entry(EntryId(at_ms, 0), Kind.IMPRESSION, shown.to_bytes())
         events = [
@@ -101,7 +104,7 @@ def following(spec: RankerSpec, entries: list[Entry], rows: int) -> dict[str, fl
         if start >= begin and not began:
             began, counted = time.process_time(), rows * (len(entries) - start) / len(entries)
         part = entries[start : start + 50]
-        changes.of(part).apply_to(state, encoder)
+        changes.of(part).apply_to(state)
         state.advance(part[-1].id.ms)
     row_us = (time.process_time() - began) / counted * 1e6
     return {"us_per_impression": row_us, f"cores_at_{BOUND}_per_s": row_us * BOUND / 1e6}
@@ -109,8 +112,7 @@ def following(spec: RankerSpec, entries: list[Entry], rows: int) -> dict[str, fl
 
 def write(client: redis.Redis, spec: RankerSpec, batches: list[pa.RecordBatch], entries: list[Entry]) -> None:
     """Write entries with their own ids, and what is needed to read them."""
-    encoder = Encoder(spec)
-    layouts = [encoder.impression_records[group] for group in GROUPS]
+    layouts = ImpressionLayouts(Encoder(spec)).by_digest.values()
     with client.pipeline(transaction=False) as pipeline:
         queue_layouts(pipeline, layouts)
         for layout in layouts:

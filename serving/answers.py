@@ -6,7 +6,7 @@ from pydantic import Field
 
 from ranker.features.sides import Side
 from ranker.score.registry import KINDS, AnyScoreSpec, combine_of
-from ranker.stream.joiner import Reason
+from ranker.stream.feedback import Reason
 from serving.requests import Schema
 
 

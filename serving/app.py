@@ -10,10 +10,10 @@ from fastapi import FastAPI
 
 from ranker.bundles.registry import Registry
 from ranker.store.connection import connect_async, connect_later
-from ranker.stream.event_log import RedisEventLog
+from ranker.stream.redis_event_log import RedisEventLog
 from serving.feedback import FeedbackService
 from serving.http import middleware
-from serving.http.metrics import Metrics
+from serving.http.event_metrics import EventMetrics
 from serving.impressions import ImpressionLog
 from serving.model.worker import ModelWorker
 from serving.ranking import RankingService
@@ -79,11 +79,11 @@ def create_app(settings: ServingSettings) -> FastAPI:
         client,
         store.breaker,
         settings.redis_timeout_s,
-        metrics,
+        metrics.events,
         max_entries=settings.max_events,
         at_max=settings.at_max_events,
     )
-    impressions, kept = _impressions(settings, stream, metrics)
+    impressions, kept = _impressions(settings, stream, metrics.events)
     bulk = connect_later(settings.redis_url, timeout_s=READ_TIMEOUT_S)
     states: StateKeeper = StateFollower(bulk, worker, metrics)
     if settings.live_features:
@@ -100,13 +100,13 @@ def create_app(settings: ServingSettings) -> FastAPI:
         device=settings.device,
     )
     app.state.ranking = RankingService(models, worker, store, metrics, app.state.turns, kept)
-    app.state.feedback = FeedbackService(models, stream, metrics, app.state.turns, impressions)
+    app.state.feedback = FeedbackService(models, stream, metrics.events, app.state.turns, impressions)
     app.include_router(router)
     return app
 
 
 def _impressions(
-    settings: ServingSettings, stream: EventStream, metrics: Metrics
+    settings: ServingSettings, stream: EventStream, metrics: EventMetrics
 ) -> tuple[ImpressionWriter, ImpressionLog] | tuple[None, None]:
     """What writes impressions, and what makes them; none if they are off."""
     if settings.impressions is ImpressionMode.OFF:

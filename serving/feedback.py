@@ -14,12 +14,12 @@ from ranker.errors import LogFullError, StoreError
 from ranker.event_times import TimeRange
 from ranker.labels.label import Label
 from ranker.store.keys import events_key, rejected_counts_key
-from ranker.stream.event_log import Kind, entry_fields
-from ranker.stream.feedback import SHOWN, Event, to_bytes
-from ranker.stream.joiner import Reason
+from ranker.stream.event_log import Kind
+from ranker.stream.feedback import SHOWN, Event, Reason, to_bytes
+from ranker.stream.redis_event_log import entry_fields
 from ranker.stream.rejected import queue_rejected
 from serving.event_requests import EventInput, EventsRequest
-from serving.http.metrics import Metrics
+from serving.http.event_metrics import EventMetrics
 from serving.http.turns import Steps, Turns
 from serving.requests import MAX_CANDIDATES
 from serving.sync.event_stream import EventStream
@@ -68,7 +68,7 @@ class FeedbackService:
         self,
         models: HotSwap,
         stream: EventStream,
-        metrics: Metrics,
+        metrics: EventMetrics,
         turns: Turns,
         impressions: ImpressionWriter | None = None,
     ) -> None:

@@ -37,13 +37,16 @@ class Order:
 
     Attributes:
         rows: (N,) their indices.
-        scores: (N,) what they are ranked by.
         scored: The scores of all.
     """
 
     rows: NDArray[np.intp]
-    scores: Floats
     scored: Scored
+
+    @property
+    def scores(self) -> Floats:
+        """(N,) what they are ranked by."""
+        return self.scored.score[self.rows]
 
 
 def ranked_order(body: RankRequest, predictions: Floats, policy: ScorePolicy) -> Order:
@@ -55,8 +58,7 @@ def ranked_order(body: RankRequest, predictions: Floats, policy: ScorePolicy) ->
         policy: Turns them into an order.
     """
     scored = policy.score(predictions)
-    best = scored.best(body.limit)
-    return Order(best, scored.score[best], scored)
+    return Order(scored.best(body.limit), scored)
 
 
 def ranked_items(

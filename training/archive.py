@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import redis
 
-from ranker.errors import FileError
+from ranker.errors import EventLogError, FileError
 from ranker.events import TIME_MS
 from ranker.files.lock import locked
 from ranker.files.whole import naming, replacing
@@ -165,9 +165,12 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _first_entry(path: Path) -> EntryId | None:
     """The entry that a file of an archive is named after."""
-    ms, _, number = path.name.removeprefix(_PREFIX).removesuffix(".parquet").partition("-")
-    is_one = path.name.startswith(_PREFIX) and path.suffix == ".parquet"
-    return EntryId(int(ms), int(number)) if is_one and ms.isdecimal() and number.isdecimal() else None
+    if not path.name.startswith(_PREFIX) or path.suffix != ".parquet":
+        return None
+    try:
+        return EntryId.of(path.stem.removeprefix(_PREFIX))
+    except EventLogError:
+        return None
 
 
 def _write(path: Path, records: pa.RecordBatch, offset: Offset) -> None:

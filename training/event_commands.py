@@ -15,7 +15,7 @@ from ranker.options import HomeOption, JsonOption, RedisOption
 from ranker.private_redis.server import default_home, store_url
 from ranker.spec_file import load_spec
 from ranker.store.connection import connect
-from ranker.stream.event_log import RedisEventLog
+from ranker.stream.redis_event_log import RedisEventLog
 from ranker.stream.rejected import latest_rejected
 from training.archive import ArchiveConfig
 from training.archive import archive as archive_events

@@ -5,7 +5,8 @@ import logging
 import redis
 
 from ranker.errors import EventLogError, StoreError
-from ranker.stream.event_log import BEGINNING, EntryId, RedisEventLog
+from ranker.stream.event_log import BEGINNING, EntryId
+from ranker.stream.redis_event_log import RedisEventLog
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,8 @@ import redis
 from pydantic import BaseModel, ConfigDict
 
 from ranker.errors import EventLogError
-from ranker.stream.event_log import BEGINNING, EntryId, RedisEventLog
+from ranker.stream.event_log import BEGINNING, EntryId
+from ranker.stream.redis_event_log import RedisEventLog
 from ranker.stream.rejected import rejected_counts
 
 RECENT_ENTRIES: Final = 200

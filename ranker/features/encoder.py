@@ -83,7 +83,7 @@ class Encoder:
     Attributes:
         records: For each group, what its features' columns look like in a request's records: those of the
             group, and of the pairs also the parts of their combinations.
-        impression_records: What they look like in impressions: of the pairs only what a request carries.
+        example_records: What records of whole rows look like.
         feature_state: What is known of viewers, videos and pairs. It may be replaced by a newer one of the
             same spec between two requests.
     """
@@ -98,39 +98,14 @@ class Encoder:
             [f for f in columns if isinstance(f, CategoryFeature)], seed=spec.hash_seed
         )
         self._ids = IdRows(self.layout)
-        self._examples = RecordLayout(
+        self.example_records = RecordLayout(
             (*columns, *(part for group in Group for part in self.layout.columns(group))), seed=spec.hash_seed
         )
-        self._example_readers = {group: self._reader(group, self._examples) for group in Group}
+        self._example_readers = {group: self._reader(group, self.example_records) for group in Group}
         self.records = {
             group: RecordLayout(self.layout.columns(group), seed=spec.hash_seed) for group in Group
         }
         self._readers = {group: self._reader(group, self.records[group]) for group in Group}
-        pairs = RecordLayout(spec.side(Side.PAIR), seed=spec.hash_seed)
-        self.impression_records = {**self.records, Group.PAIR: pairs}
-        self._from_impressions = {
-            group: self._examples.shared_words(layout) for group, layout in self.impression_records.items()
-        }
-
-    @property
-    def example_records(self) -> RecordLayout:
-        """What records of whole rows look like."""
-        return self._examples
-
-    def example_words(self, groups: Mapping[Group, Words]) -> Words:
-        """Fit records of whole rows together from what impressions have of them.
-
-        Args:
-            groups: For each group (R, W) in the layout `impression_records[group]`.
-
-        Returns:
-            (R, W) in the layout `example_records`; what no group has is missing.
-        """
-        words = self._examples.missing(len(groups[Group.CANDIDATE]))
-        for group, given in groups.items():
-            mine, theirs = self._from_impressions[group]
-            words[:, mine] = given[:, theirs]
-        return words
 
     def read_examples(
         self, batch: pa.RecordBatch, labels: Labels | None = None, *, reversible: bool = False
@@ -152,10 +127,10 @@ class Encoder:
         Raises:
             FeatureError: A column has the wrong type; the message names it.
         """
-        words = self._examples.of_batch(batch)
+        words = self.example_records.of_batch(batch)
         bias = self._vocabularies.categories(
             [feature.name for feature in self.layout.bias],
-            words[:, [self._examples.first_word(feature) for feature in self.layout.bias]],
+            words[:, [self.example_records.first_word(feature) for feature in self.layout.bias]],
         )
         known = self._known(words, batch, labels, reversible=reversible)
         groups = {group: reader.read(words, known[group]) for group, reader in self._example_readers.items()}
@@ -182,7 +157,7 @@ class Encoder:
         if not self._ids.learns:
             return {}
         times = examples.batch.column(TIME_MS).to_numpy()
-        return self._ids.observe(examples.words, self._examples, times)
+        return self._ids.observe(examples.words, self.example_records, times)
 
     def take_back(self, examples: Examples) -> None:
         """Let everything be as it was before rows were read.
@@ -205,7 +180,7 @@ class Encoder:
 
     def replay(self, batch: pa.RecordBatch, labels: Labels) -> None:
         """Let the state go on through rows of a log without encoding them; see `encode_examples`."""
-        self._known(self._examples.of_batch(batch), batch, labels)
+        self._known(self.example_records.of_batch(batch), batch, labels)
 
     def forget(self, column: str, name: str, beside: Beside) -> None:
         """Let the feature state know nothing of a deleted viewer or video, as far as `rows_with` finds it.
@@ -221,12 +196,12 @@ class Encoder:
         categories = {
             f.source_column: values[f.name] for f in self.spec.side(Side.CONTEXT) if f.name in values
         }
-        words, without = rows_with(column, name, self._examples, beside, categories)
-        self.feature_state.forget(words, without, self._examples)
+        words, without = rows_with(column, name, self.example_records, beside, categories)
+        self.feature_state.forget(words, without, self.example_records)
 
     def forget_row(self, column: str, name: str) -> None:
         """Let a deleted id share the embedding of ids that were never seen, if it has a row of its own."""
-        self._ids.forget(*rows_with(column, name, self._examples), self._examples)
+        self._ids.forget(*rows_with(column, name, self.example_records), self.example_records)
 
     def with_own_state(self) -> Self:
         """The same encoder with a copy of the feature state, which may go on without changing this one's.
@@ -311,10 +286,10 @@ class Encoder:
     ) -> dict[Group, Known]:
         if not self.spec.state_features:
             return {group: Known.nothing(len(words)) for group in Group}
-        times = batch.column(TIME_MS).to_numpy()
+        times, records = batch.column(TIME_MS).to_numpy(), self.example_records
         if labels is None:
-            return {group: self.feature_state.look_up(group, words, self._examples, times) for group in Group}
-        return self.feature_state.replay(words, self._examples, times, labels, reversible=reversible)
+            return {group: self.feature_state.look_up(group, words, records, times) for group in Group}
+        return self.feature_state.replay(words, records, times, labels, reversible=reversible)
 
     def _reader(self, group: Group, records: RecordLayout) -> GroupReader:
         return GroupReader(

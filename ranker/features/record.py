@@ -14,7 +14,7 @@ Shape letters: R rows, W words.
 import hashlib
 import json
 from collections.abc import Container, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,22 @@ MISSING_LIST: Final = np.uint64(2**64 - 1)
 """In place of the length of a missing list."""
 FORMAT: Final = 1
 """Raised whenever the meaning of a word changes."""
+
+
+class Part(NamedTuple):
+    """Words of a record that hold a column.
+
+    Attributes:
+        column: Its name.
+        form: How its values are kept.
+        first: Its first word.
+        words: How many it has.
+    """
+
+    column: str
+    form: Form
+    first: int
+    words: int
 
 
 class RecordLayout:
@@ -76,10 +92,10 @@ class RecordLayout:
         return hashlib.sha256(described.encode()).hexdigest()[:12]
 
     @property
-    def parts(self) -> list[tuple[str, str, int, int]]:
-        """What stands where: column, form (`key`, `number` or `bag`), first word and words of each part."""
+    def parts(self) -> list[Part]:
+        """What stands where, one part after the other."""
         return [
-            (column, feature.form.value, self._first[column, form], feature.words)
+            Part(column, feature.form, self._first[column, form], feature.words)
             for (column, form), feature in self._fields.items()
         ]
 
@@ -92,12 +108,6 @@ class RecordLayout:
                 if feature.form is not Form.NUMBER and feature.source_column not in without
             }
         )
-
-    def texts_of_rows(
-        self, rows: Sequence[Mapping[str, FeatureValue]], *, without: Container[str] = ()
-    ) -> dict[int, str]:
-        """The texts behind the hashed words of JSON values, by word, but for some columns; see `of_rows`."""
-        return self.of_rows_with_texts(rows, without=without)[1]
 
     def missing(self, count: int) -> Words:
         """(count, W): records of which nothing is known."""
@@ -166,7 +176,7 @@ class RecordLayout:
     def of_rows_with_texts(
         self, rows: Sequence[Mapping[str, FeatureValue]], *, without: Container[str] = ()
     ) -> tuple[Words, dict[int, str]]:
-        """`of_rows` and `texts_of_rows` together, at hardly more than the cost of one."""
+        """`of_rows`, and the texts behind the hashed words, by word, but for some columns."""
 
         def column(feature: ColumnFeature) -> pa.Array:
             return column_of([row.get(feature.source_column) for row in rows], feature)

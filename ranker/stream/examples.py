@@ -16,7 +16,7 @@ from ranker.features.kinds.column import Form
 from ranker.features.sides import Side
 from ranker.spec import RankerSpec
 from ranker.stream.impressions import Impression
-from ranker.stream.joiner import Joined
+from ranker.stream.joined import Joined
 from ranker.stream.layouts import TYPES, Layouts, columns_of
 from ranker.stream.texts import IDS, Texts
 
@@ -57,9 +57,9 @@ class ExampleReader:
             POSITION: pa.int64(),
         }
         for feature in spec.side(*Side):
-            kind = TYPES[feature.form.value]
+            kind = TYPES[feature.form]
             if feature.source_column not in fields or (
-                feature.form is Form.NUMBER and fields[feature.source_column] == TYPES[Form.KEY.value]
+                feature.form is Form.NUMBER and fields[feature.source_column] == TYPES[Form.KEY]
             ):
                 fields[feature.source_column] = kind
         self._labels = [label.source_column for label in spec.feedback]

@@ -1,5 +1,6 @@
 """What viewers did, as entries of the log of events: one entry a call, with up to a thousand events."""
 
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 import orjson
@@ -9,6 +10,19 @@ from ranker.errors import EventLogError
 
 SHOWN: Final = "shown"
 """The kind of an event that says that a video was seen; its value is the position, 0 for the served one."""
+
+
+class Reason(StrEnum):
+    """Why an event is set aside."""
+
+    UNKNOWN_REQUEST = "unknown request"
+    UNKNOWN_VIDEO = "unknown video"
+    UNKNOWN_KIND = "unknown kind"
+    TOO_LATE = "too late"
+    OUT_OF_RANGE = "out of range"
+    IMPLAUSIBLE_TIME = "implausible time"
+    REPEATED = "repeated"
+    TOO_MANY = "too many"
 
 
 class Event(NamedTuple):

@@ -4,8 +4,7 @@ Shape letters: R rows, W words of a record.
 """
 
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -16,39 +15,76 @@ import redis.asyncio
 from numpy.typing import NDArray
 
 from ranker.errors import EventLogError, StoreError
-from ranker.features.record import MISSING_KEY, MISSING_LIST, RecordLayout, Words
+from ranker.features.encoder import Encoder
+from ranker.features.kinds.column import Form
+from ranker.features.record import MISSING_KEY, MISSING_LIST, Part, RecordLayout, Words
+from ranker.features.sides import Group, Side
 from ranker.store.keys import layouts_key
 from ranker.stream.texts import Texts
 
 logger = logging.getLogger(__name__)
 
-KEY, NUMBER, BAG = "key", "number", "bag"
-TYPES: Final = {KEY: pa.string(), NUMBER: pa.float64(), BAG: pa.list_(pa.string())}
+TYPES: Final = {
+    Form.KEY: pa.string(),
+    Form.NUMBER: pa.float64(),
+    Form.BAG: pa.list_(pa.string()),
+}
 """What the columns of each form become."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """A column of records.
+class ImpressionLayouts:
+    """How the words of a spec's impressions are laid out.
+
+    Args:
+        encoder: Of the spec.
 
     Attributes:
-        column: Its name.
-        form: `key`, `number` or `bag`.
-        first: Its first word.
-        words: How many it has.
+        request: Layout of the records of requests.
+        videos: Layout of the records of videos.
+        pairs: Layout of what a request may carry of viewer and video together: the columns of side pair.
+        by_digest: The three by their digests.
+        digests: Those of the three, in this order.
+        widths: Words of a record of each.
+        seed: Of the hash.
     """
 
-    column: str
-    form: str
-    first: int
-    words: int
+    def __init__(self, encoder: Encoder) -> None:
+        self.seed = encoder.spec.hash_seed
+        self.request = encoder.records[Group.REQUEST]
+        self.videos = encoder.records[Group.CANDIDATE]
+        self.pairs = RecordLayout(encoder.spec.side(Side.PAIR), seed=self.seed)
+        layouts = (self.request, self.videos, self.pairs)
+        self.digests = (self.request.digest, self.videos.digest, self.pairs.digest)
+        self.by_digest: Mapping[str, RecordLayout] = dict(zip(self.digests, layouts, strict=True))
+        self.widths = (self.request.words, self.videos.words, self.pairs.words)
+        self._rows = encoder.example_records
+        self._shared = [self._rows.shared_words(layout) for layout in layouts]
+
+    def rows(self, request: Words, videos: Words, pairs: Words) -> Words:
+        """Fit records of whole rows together.
+
+        Args:
+            request: (R, W) the request's record of each row.
+            videos: (R, W).
+            pairs: (R, W).
+
+        Returns:
+            (R, W) in the layout `example_records` of the encoder; what impressions do not have is missing.
+        """
+        words = self._rows.missing(len(videos))
+        for (mine, theirs), given in zip(self._shared, (request, videos, pairs), strict=True):
+            words[:, mine] = given[:, theirs]
+        return words
 
 
 def queue_layouts(
     pipeline: redis.client.Pipeline | redis.asyncio.client.Pipeline, layouts: Iterable[RecordLayout]
 ) -> None:
     """Queue the command that keeps how records of some layouts are to be read."""
-    mapping: dict[Any, Any] = {layout.digest: orjson.dumps(layout.parts) for layout in layouts}
+    mapping: dict[Any, Any] = {
+        layout.digest: orjson.dumps([(column, form.value, *words) for column, form, *words in layout.parts])
+        for layout in layouts
+    }
     pipeline.hset(layouts_key(), mapping=mapping)
 
 
@@ -80,7 +116,8 @@ class Layouts:
                 raise StoreError(f"{layouts_key()}: expected Redis to have layouts, found {error}") from error
             if found is None:
                 raise EventLogError(f"{layouts_key()}: expected the layout {digest}, found none")
-            parts = sorted((Part(*part) for part in orjson.loads(found)), key=_tells)
+            kept = (Part(column, Form(form), *words) for column, form, *words in orjson.loads(found))
+            parts = sorted(kept, key=_tells)
             self._layouts[digest] = list({part.column: part for part in parts}.values())
         return self._layouts[digest]
 
@@ -101,8 +138,8 @@ def columns_of(parts: Iterable[Part], words: Words, texts: Texts) -> dict[str, p
         StoreError: Redis does not answer.
     """
     parts = list(parts)
-    hashed = [words[:, part.first] for part in parts if part.form == KEY]
-    for part in (part for part in parts if part.form == BAG):
+    hashed = [words[:, part.first] for part in parts if part.form is Form.KEY]
+    for part in (part for part in parts if part.form is Form.BAG):
         inside = np.arange(part.words - 1) < _lengths(words, part)[:, None]
         hashed.append(words[:, part.first + 1 : part.first + part.words][inside])
     distinct = np.unique(np.concatenate(hashed)) if hashed else np.empty(0, np.uint64)
@@ -125,10 +162,10 @@ def columns_of(parts: Iterable[Part], words: Words, texts: Texts) -> dict[str, p
 
     columns: dict[str, pa.Array] = {}
     for part in parts:
-        if part.form == NUMBER:
+        if part.form is Form.NUMBER:
             numbers = np.ascontiguousarray(words[:, part.first]).view(np.float64)
             columns[part.column] = pa.array(numbers, mask=np.isnan(numbers))
-        elif part.form == KEY:
+        elif part.form is Form.KEY:
             columns[part.column] = strings(words[:, part.first])
         else:
             lengths = _lengths(words, part)
@@ -145,7 +182,7 @@ def columns_of(parts: Iterable[Part], words: Words, texts: Texts) -> dict[str, p
 
 def _tells(part: Part) -> tuple[bool, int]:
     """Orders parts by how much they tell of a column."""
-    return part.form == NUMBER, part.words
+    return part.form is Form.NUMBER, part.words
 
 
 def _lengths(words: Words, part: Part) -> NDArray[np.int64]:

@@ -13,8 +13,7 @@ import redis.asyncio
 from ranker.errors import StoreError
 from ranker.store.keys import rejected_counts_key, rejected_key
 from ranker.stream.event_log import EntryId
-from ranker.stream.feedback import Event
-from ranker.stream.joiner import Reason
+from ranker.stream.feedback import Event, Reason
 
 KEPT: Final = 10_000
 """Events that can be looked at."""

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from ranker.errors import EventLogError
 from ranker.features.encoder import Encoder
 from ranker.features.key_loops import Times
-from ranker.features.record import Words
-from ranker.features.sides import Group
+from ranker.features.record import RecordLayout, Words
 from ranker.features.state.feature_state import FeatureState, Labels
 from ranker.stream.event_log import Entry, EntryId
 from ranker.stream.impressions import Impression
-from ranker.stream.joiner import Joiner, Listener
+from ranker.stream.joiner import Joiner
+from ranker.stream.layouts import ImpressionLayouts
+from ranker.stream.waiting import Listener
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class StateChange:
 
     Attributes:
         first_row: The number that the state gives to the first of the rows.
+        records: Layout of the rows.
         words: (R, W) rows that were shown, with all columns.
         times: (R,) int64 milliseconds when.
         labels: (R, F) their labels if no feedback comes.
@@ -42,6 +44,7 @@ class StateChange:
     """
 
     first_row: int
+    records: RecordLayout
     words: Words
     times: Times
     labels: Labels
@@ -49,10 +52,10 @@ class StateChange:
     columns: NDArray[np.int64]
     values: Labels
 
-    def apply_to(self, state: FeatureState, encoder: Encoder) -> None:
+    def apply_to(self, state: FeatureState) -> None:
         """Let a state wait for these rows, unless it does, and give what was given."""
         if self.first_row >= state.next_row:
-            state.append(self.words, encoder.example_records, self.times, self.labels)
+            state.append(self.words, self.records, self.times, self.labels)
         state.give(self.rows, self.columns, self.values)
 
 
@@ -69,9 +72,8 @@ class StateChanges(Listener):
 
     def __init__(self, encoder: Encoder, next_row: int) -> None:
         labels = encoder.spec.feedback
-        layouts = encoder.impression_records
-        self._encoder = encoder
-        self._digests = tuple(layouts[group].digest for group in (Group.REQUEST, Group.CANDIDATE, Group.PAIR))
+        self._records = encoder.example_records
+        self._layouts = ImpressionLayouts(encoder)
         self._absent = np.array(
             [label.absent_value if label.label_wait else np.nan for label in labels], np.float32
         )
@@ -100,6 +102,7 @@ class StateChanges(Listener):
         times = np.repeat(np.array([number.ms for number, _ in self._shown], np.int64), counts)
         return StateChange(
             first_row,
+            self._records,
             self._words(shown, counts),
             times,
             np.tile(self._absent, (len(times), 1)),
@@ -110,7 +113,7 @@ class StateChanges(Listener):
 
     def begun(self, number: EntryId, impression: Impression) -> None:
         """See `Listener`."""
-        if impression.header.layouts != self._digests:
+        if impression.header.layouts != self._layouts.digests:
             self.foreign += 1
             return
         self._first_rows[number] = self._next_row
@@ -125,12 +128,10 @@ class StateChanges(Listener):
     def _words(self, shown: Sequence[Impression], counts: Sequence[int]) -> Words:
         """(R, W) the rows of some impressions, with all columns."""
         if not shown:
-            return self._encoder.example_records.missing(0)
+            return self._records.missing(0)
         requests = np.concatenate([impression.request for impression in shown])
-        return self._encoder.example_words(
-            {
-                Group.REQUEST: np.repeat(requests, counts, axis=0),
-                Group.CANDIDATE: np.concatenate([impression.videos for impression in shown]),
-                Group.PAIR: np.concatenate([impression.pairs for impression in shown]),
-            }
+        return self._layouts.rows(
+            np.repeat(requests, counts, axis=0),
+            np.concatenate([impression.videos for impression in shown]),
+            np.concatenate([impression.pairs for impression in shown]),
         )

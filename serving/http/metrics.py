@@ -14,12 +14,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from serving.http.endpoints import OTHER
+from serving.http.event_metrics import EventMetrics
 
 Phase = Literal["validate", "features", "queue", "model", "score", "impression", "respond"]
 Replacement = Literal["done", "refused"]
 RejectReason = Literal["overloaded", "deadline", "unauthenticated", "forbidden"]
 DegradedReason = Literal["feature_store", "stored_features"]
-ImpressionOutcome = Literal["written", "buffered", "dropped", "refused"]
 
 FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
@@ -168,40 +168,7 @@ class Metrics:
             ["result"],
             registry=registry,
         )
-        impressions = Counter(
-            "watchnext_impressions_total",
-            "Impressions: written to the log of events; buffered until Redis takes them, and then written; "
-            "dropped because too many waited; refused because the log is full.",
-            ["outcome"],
-            registry=registry,
-        )
-        self._impressions = {outcome: impressions.labels(outcome) for outcome in get_args(ImpressionOutcome)}
-        self._impressions_waiting = Gauge(
-            "watchnext_impressions_waiting",
-            "Impressions that are not written yet.",
-            multiprocess_mode="livesum",
-            registry=registry,
-        )
-        self._events_written = Counter(
-            "watchnext_events_written_total", "Events that were written to the log.", registry=registry
-        )
-        self._events_rejected = Counter(
-            "watchnext_events_rejected_total",
-            "Events that the service set aside.",
-            ["reason"],
-            registry=registry,
-        )
-        self._event_log = Gauge(
-            "watchnext_event_log_entries",
-            "Entries of the log of events, as last known.",
-            multiprocess_mode="livemostrecent",
-            registry=registry,
-        )
-        self._events_dropped = Counter(
-            "watchnext_event_log_dropped_total",
-            "Oldest entries of the log of events that were dropped because it had too many.",
-            registry=registry,
-        )
+        self.events = EventMetrics(registry)
         for reason in get_args(RejectReason):  # Prometheus computes rates only from a first value, zero
             self._rejects.labels(reason)
         for result in get_args(Replacement):
@@ -303,30 +270,6 @@ class Metrics:
     def state_load(self, result: Replacement) -> None:
         """Count a feature state that replaced the old one, or was refused."""
         self._state_loads.labels(result).inc()
-
-    def impressions(self, outcome: ImpressionOutcome, count: int) -> None:
-        """Count impressions by what became of them."""
-        self._impressions[outcome].inc(count)
-
-    def impressions_waiting(self, count: int) -> None:
-        """Set how many impressions are not written yet."""
-        self._impressions_waiting.set(count)
-
-    def events_written(self, count: int) -> None:
-        """Count events that were written to the log."""
-        self._events_written.inc(count)
-
-    def events_rejected(self, reason: str, count: int) -> None:
-        """Count events that were set aside for one reason."""
-        self._events_rejected.labels(reason).inc(count)
-
-    def event_log(self, entries: int) -> None:
-        """Set how many entries the log of events has."""
-        self._event_log.set(entries)
-
-    def events_dropped(self, entries: int) -> None:
-        """Count entries that the log of events lost because it had too many."""
-        self._events_dropped.inc(entries)
 
     def _label(self, path: str) -> str:
         return path if path in self._paths else OTHER

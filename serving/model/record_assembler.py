@@ -11,8 +11,8 @@ from ranker.features.encoder import Encoder
 from ranker.features.record import RecordLayout, Words
 from ranker.features.sides import Group, Side
 from ranker.features.stored import user_records, video_records
+from ranker.stream.layouts import ImpressionLayouts
 from serving.model.encoded_request import EncodedRequest
-from serving.model.ranked_words import WordLayouts
 
 
 class RecordAssembler:
@@ -34,7 +34,7 @@ class RecordAssembler:
         self.users = user_records(spec)
         self.videos = video_records(spec)
         self.no_pairs = pair.missing(0)
-        self.layouts = WordLayouts(encoder)
+        self.layouts = ImpressionLayouts(encoder)
         self._unknown_request = request.missing(1)
         self._unknown_pair = pair.missing(1)
         self._id_layout = RecordLayout(

@@ -12,8 +12,6 @@ from functools import partial
 from typing import Final
 
 from ranker.errors import EventLogError, StoreError
-from ranker.features.encoder import Encoder
-from ranker.features.state.feature_state import FeatureState
 from ranker.stream.event_log import BEGINNING, LAST_NUMBER, Entry, EntryId, EventLog
 from ranker.stream.state_changes import StateChange, StateChanges
 from serving.http.metrics import Metrics
@@ -62,7 +60,9 @@ class EventFollower(StateKeeper):
         Returns:
             Whether it has another state than before: never.
         """
-        if model is not self._model and model.state.features.learns:
+        if model is self._model:  # none takes its place, so nothing has to be kept for one
+            self._heir, self._since = None, []
+        elif model.state.features.learns:
             await cancel_and_wait(self._task)
             await self._begin(model)
             self._task = asyncio.create_task(self._run(model))
@@ -87,26 +87,31 @@ class EventFollower(StateKeeper):
         """Go on where the model's state stands."""
         if model is self._heir and self._changes is not None:
             for change in self._since:
-                await self._worker.call(partial(change.apply_to, model.state.features, model.encoder))
+                await self._worker.call(partial(change.apply_to, model.state.features))
         else:
-            watermark_ms = model.state.watermark_ms
-            self._after = BEGINNING if watermark_ms is None else EntryId(watermark_ms, LAST_NUMBER)
-            self._changes = StateChanges(model.encoder, model.state.features.next_row)
+            self._start(model)
         self._model, self._heir, self._since = model, None, []
+
+    def _start(self, model: ServedModel) -> None:
+        """Read what the model's state does not know."""
+        watermark_ms = model.state.watermark_ms
+        self._after = BEGINNING if watermark_ms is None else EntryId(watermark_ms, LAST_NUMBER)
+        self._changes = StateChanges(model.encoder, model.state.features.next_row)
 
     async def _run(self, model: ServedModel) -> None:
         while True:
             try:
                 behind = await self._step(model)
-            except EventLogError as error:
-                logger.error("%s; features of the state lack what they said", error)
-                self._after = await asyncio.to_thread(_before_the_first, self._log)
-                continue
             except StoreError as error:
                 if str(error) != self._last_error:
                     logger.warning("features of the state stay as they are: %s", error)
                 self._last_error = str(error)
                 await asyncio.sleep(RETRY_S)
+                continue
+            except Exception as error:
+                logger.exception("the log of events is followed anew from what the state knows: %r", error)
+                await asyncio.sleep(RETRY_S)
+                self._start(model)
                 continue
             self._last_error = ""
             if not behind:
@@ -121,7 +126,7 @@ class EventFollower(StateKeeper):
         if self._heir is not None:
             self._since.append(change)
         tick_ms = entries[-1].id.ms if behind else now_ms
-        await self._worker.call(partial(_take_in, model, change, model.encoder, tick_ms, bool(entries)))
+        await self._worker.call(partial(_take_in, model, change, tick_ms, news=bool(entries)))
         if entries:
             self._after = entries[-1].id
         self._metrics.state_age((now_ms - tick_ms) / 1000)
@@ -129,20 +134,17 @@ class EventFollower(StateKeeper):
 
     def _read(self) -> tuple[int, list[Entry]]:
         now_ms = self._log.now_ms()  # before the entries: those that come later have a later time
-        return now_ms, self._log.read(self._after, count=ENTRIES_PER_READ)
+        try:
+            return now_ms, self._log.read(self._after, count=ENTRIES_PER_READ)
+        except EventLogError as error:
+            logger.error("%s; features of the state lack what they said", error)
+            first = self._log.extent().first
+            self._after = BEGINNING if first is None else first.previous()
+            return now_ms, []
 
 
-def _take_in(model: ServedModel, change: StateChange, encoder: Encoder, tick_ms: int, news: bool) -> None:
-    features: FeatureState = model.state.features
-    change.apply_to(features, encoder)
-    features.advance(tick_ms)
+def _take_in(model: ServedModel, change: StateChange, tick_ms: int, *, news: bool) -> None:
+    change.apply_to(model.state.features)
+    model.state.features.advance(tick_ms)
     if news:
         model.use_state(replace(model.state, watermark_ms=tick_ms, version=None))
-
-
-def _before_the_first(log: EventLog) -> EntryId:
-    """Where to read on when entries were dropped."""
-    first: EntryId | None = log.extent().first
-    if first is None:
-        return BEGINNING
-    return EntryId(first.ms, first.number - 1) if first.number else EntryId(first.ms - 1, LAST_NUMBER)

@@ -12,7 +12,7 @@ from redis.asyncio.client import Pipeline
 from ranker.errors import StoreError
 from ranker.store.keys import events_key
 from ranker.stream.bound import queue_drop_oldest
-from serving.http.metrics import Metrics
+from serving.http.event_metrics import EventMetrics
 from serving.settings import AtMaxEvents
 from serving.sync.cancellation import cancel_and_wait
 from serving.sync.circuit_breaker import CircuitBreaker
@@ -48,7 +48,7 @@ class EventStream:
         client: redis.asyncio.Redis,
         breaker: CircuitBreaker,
         timeout_s: float,
-        metrics: Metrics,
+        metrics: EventMetrics,
         *,
         max_entries: int,
         at_max: AtMaxEvents,

@@ -19,11 +19,11 @@ from redis.asyncio.client import Pipeline
 from ranker.errors import StoreAwayError, StoreError
 from ranker.features.record import RecordLayout
 from ranker.store.keys import events_key, layouts_key
-from ranker.stream.event_log import Kind, entry_fields
-from ranker.stream.layouts import queue_layouts
+from ranker.stream.event_log import Kind
+from ranker.stream.layouts import ImpressionLayouts, queue_layouts
+from ranker.stream.redis_event_log import entry_fields
 from ranker.stream.texts import KnownTexts, queue_texts
-from serving.http.metrics import Metrics
-from serving.model.ranked_words import WordLayouts
+from serving.http.event_metrics import EventMetrics
 from serving.sync.cancellation import cancel_and_wait
 from serving.sync.event_stream import EventStream
 
@@ -61,7 +61,7 @@ class _Waiting:
 
     data: bytes
     texts: Mapping[int, str]
-    layouts: WordLayouts
+    layouts: ImpressionLayouts
     size: int
     written: "asyncio.Future[bool]"
 
@@ -80,7 +80,7 @@ class ImpressionWriter:
         waits: Whether an answer waits until its impression is written.
     """
 
-    def __init__(self, stream: EventStream, metrics: Metrics, *, waits: bool) -> None:
+    def __init__(self, stream: EventStream, metrics: EventMetrics, *, waits: bool) -> None:
         self._stream = stream
         self._metrics = metrics
         self._waits = waits
@@ -93,7 +93,7 @@ class ImpressionWriter:
         self._texts = KnownTexts()
 
     def add(
-        self, data: bytes, texts: Mapping[int, str], layouts: WordLayouts
+        self, data: bytes, texts: Mapping[int, str], layouts: ImpressionLayouts
     ) -> "bool | asyncio.Future[bool]":
         """Take an impression, and begin to write it.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from ranker.private_redis.server import private_server
 from ranker.spec_file import dump_spec
 from ranker.store.connection import connect
-from ranker.stream.event_log import RedisEventLog
+from ranker.stream.redis_event_log import RedisEventLog
 from tests.training.live_log import LIVE_SPEC, joined_by_search, random_log, write
 from training.archive import ArchiveConfig, archive
 from training.sources.parquet import ParquetSource

@@ -22,7 +22,8 @@ from ranker.bundles.registry import Registry
 from ranker.private_redis.server import private_server
 from ranker.spec_file import dump_spec
 from ranker.store.connection import connect
-from ranker.stream.event_log import BEGINNING, Entry, RedisEventLog
+from ranker.stream.event_log import BEGINNING, Entry
+from ranker.stream.redis_event_log import RedisEventLog
 from tests.training.live_log import LIVE_SPEC, joined_by_search, random_log, write
 from training.run import CHECKPOINT_FILE
 

@@ -14,8 +14,9 @@ from typing import Any
 import httpx
 
 from ranker.bundles.registry import Registry
-from ranker.stream.event_log import BEGINNING, RedisEventLog
+from ranker.stream.event_log import BEGINNING
 from ranker.stream.joiner import Joiner
+from ranker.stream.redis_event_log import RedisEventLog
 from tests.serving.redis_process import RedisProcess
 from tests.serving.service_process import service_process
 from tests.serving.small_ranker import SPEC, YAML, publish_small_ranker

@@ -27,6 +27,14 @@ def server():
         yield server
 
 
+@pytest.fixture
+def store(server):
+    """A client of the module's Redis, which is empty."""
+    with server.client() as client:
+        client.flushall()
+        yield client
+
+
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory):
     folder = tmp_path_factory.mktemp("registry")

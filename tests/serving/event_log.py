@@ -1,9 +1,10 @@
 """What a test finds in the log of events."""
 
 from ranker.stream import feedback
-from ranker.stream.event_log import BEGINNING, Kind, RedisEventLog
+from ranker.stream.event_log import BEGINNING, Kind
 from ranker.stream.impressions import Impression
 from ranker.stream.layouts import Layouts, columns_of
+from ranker.stream.redis_event_log import RedisEventLog
 from ranker.stream.texts import Texts
 
 

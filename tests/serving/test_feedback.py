@@ -6,8 +6,7 @@ import math
 import pytest
 
 from ranker.store.keys import events_key
-from ranker.stream.feedback import Event
-from ranker.stream.joiner import Reason
+from ranker.stream.feedback import Event, Reason
 from ranker.stream.rejected import latest_rejected, rejected_counts
 from serving.app import create_app
 from serving.feedback import checked
@@ -38,13 +37,6 @@ def judged(*events):
 
 def post(client, *events, **options):
     return client.post("/v1/events", json={"events": list(events)}, **options)
-
-
-@pytest.fixture
-def store(server):
-    with server.client() as client:
-        client.flushall()
-        yield client
 
 
 @pytest.fixture(scope="module")

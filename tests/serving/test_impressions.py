@@ -33,13 +33,6 @@ def settings(registry, server, **changes):
     return ServingSettings(registry=registry, redis_url=server.url, **usual | changes)
 
 
-@pytest.fixture
-def store(server):
-    with server.client() as client:
-        client.flushall()
-        yield client
-
-
 @pytest.fixture(scope="module")
 def service(registry, server):
     with serving(create_app(settings(registry, server))) as client:

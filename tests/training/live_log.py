@@ -10,9 +10,10 @@ import redis
 from ranker.spec_file import parse_spec
 from ranker.store.keys import events_key
 from ranker.stream import feedback
-from ranker.stream.event_log import Entry, EntryId, Kind, entry_fields
+from ranker.stream.event_log import Entry, EntryId, Kind
 from ranker.stream.feedback import Event
 from ranker.stream.impressions import Impression
+from ranker.stream.redis_event_log import entry_fields
 from tests.ranker.small_spec import SMALL_YAML
 from tests.ranker.stream.made_events import given, impression, keep
 

@@ -11,7 +11,7 @@ import redis
 from ranker.errors import FileError, LockedError
 from ranker.event_times import TimeRange
 from ranker.files.lock import locked
-from ranker.stream.event_log import RedisEventLog
+from ranker.stream.redis_event_log import RedisEventLog
 from ranker.stream.rejected import rejected_counts
 from tests.training.live_log import LIVE_SPEC, WAIT_S, joined_by_search, random_log, write
 from training import archive as module

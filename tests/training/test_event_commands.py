@@ -11,8 +11,9 @@ import pytest
 import redis
 
 from ranker.spec_file import dump_spec
-from ranker.stream.event_log import EntryId, Kind, RedisEventLog
-from ranker.stream.joiner import Reason
+from ranker.stream.event_log import EntryId, Kind
+from ranker.stream.feedback import Reason
+from ranker.stream.redis_event_log import RedisEventLog
 from ranker.stream.rejected import queue_rejected
 from tests.ranker.stream.made_events import event
 from tests.training.live_log import LIVE_SPEC, joined_by_search, random_log, write

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from ranker.stream.joiner import Joined, JoinOffset
+from ranker.stream.joined import START, Joined, JoinOffset
 
 CONVERTED_ROWS: Final = 4_096
 """Rows of impressions that are turned into columns at once, though no batch is full."""
@@ -46,7 +46,7 @@ class _Open:
     rows: int = 0
     pieces: list[pa.RecordBatch] = field(default_factory=list)
     time_ms: int = 0
-    offset: JoinOffset = field(default_factory=JoinOffset)
+    offset: JoinOffset = START
 
     def keep(self, piece: pa.RecordBatch) -> None:
         """Keep rows that are columns; small pieces become larger ones, so that there are few."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import pyarrow as pa
 import redis
@@ -18,11 +18,13 @@ from pydantic import BaseModel, ConfigDict
 
 from ranker.errors import EventLogError, SourceError, StoreError
 from ranker.spec import RankerSpec
-from ranker.stream.event_log import BEGINNING, Entry, EntryId, RedisEventLog
+from ranker.stream.event_log import BEGINNING, Entry, EntryId
 from ranker.stream.examples import ExampleReader
-from ranker.stream.feedback import Event
-from ranker.stream.joiner import Clock, Joined, Joiner, JoinOffset, Reason
+from ranker.stream.feedback import Event, Reason
+from ranker.stream.joined import START, Joined, JoinOffset
+from ranker.stream.joiner import Clock, Joiner
 from ranker.stream.layouts import Layouts
+from ranker.stream.redis_event_log import RedisEventLog
 from ranker.stream.rejected import queue_rejected
 from ranker.stream.texts import Texts
 from training.sources.base import Offset, Source, SourceBatch
@@ -53,14 +55,14 @@ class LiveOffset(BaseModel):
     """How far the log of events was read.
 
     Attributes:
-        join: A `JoinOffset` as a JSON object.
+        join: Where the joiner goes on.
         reached_ms: No later row is of an earlier time.
         since_ms: The first time that was included.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    join: dict[str, Any]
+    join: JoinOffset
     reached_ms: int
     since_ms: int | None = None
 
@@ -119,7 +121,7 @@ class LiveSource(Source):
         """The first entry of the log that is needed to go on from an offset; None is the beginning."""
         if offset is None:
             return BEGINNING
-        read_after = self._joiner(JoinOffset.from_json(self._parsed(offset).join)).read_after
+        read_after = self._joiner(self._parsed(offset).join).read_after
         return BEGINNING if read_after == BEGINNING else read_after.next()
 
     def batches(
@@ -145,14 +147,13 @@ class LiveSource(Source):
             raise SourceError(
                 f"{self.name}: expected to go on reading from time_ms {offset.since_ms} on, found {since_ms}"
             )
-        start = None if offset is None else JoinOffset.from_json(offset.join)
-        skip_rows = 0 if start is None else start.rows
-        last, reached_ms = start, 0 if offset is None else offset.reached_ms
-        collected = JoinedRows(rows, self._flush_ms, whole_times=self._whole_times, skip_rows=skip_rows)
+        start = START if offset is None else offset.join
+        last, reached_ms = (None, 0) if offset is None else (start, offset.reached_ms)
+        collected = JoinedRows(rows, self._flush_ms, whole_times=self._whole_times, skip_rows=start.rows)
 
         def batch(records: pa.RecordBatch, join: JoinOffset) -> SourceBatch:
-            after = LiveOffset(join=join.to_json(), reached_ms=reached_ms, since_ms=since_ms)
-            return SourceBatch(records, after.model_dump())
+            after = LiveOffset(join=join, reached_ms=reached_ms, since_ms=since_ms)
+            return SourceBatch(records, after.model_dump(mode="json"))
 
         def cuts(complete_ms: int) -> Iterator[SourceBatch]:
             nonlocal last, reached_ms
@@ -260,7 +261,7 @@ class LiveSource(Source):
             if self._stop():
                 raise _StopError
 
-    def _joiner(self, offset: JoinOffset | None) -> Joiner:
+    def _joiner(self, offset: JoinOffset) -> Joiner:
         return Joiner(self._spec.feedback, wait_s=self._wait_s, clock=self._clock, offset=offset)
 
     def _parsed(self, offset: Offset) -> LiveOffset:

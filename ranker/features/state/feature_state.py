@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 from ranker.features.forgetting import keys_of
 from ranker.features.key_loops import Times
 from ranker.features.key_table import Arrays
-from ranker.features.kinds.feature import Input
 from ranker.features.layout import Layout
 from ranker.features.record import MISSING_KEY, RecordLayout, Words
 from ranker.features.sides import Group
 from ranker.features.state.digest import state_digest
-from ranker.features.state.number_columns import NumberColumns
+from ranker.features.state.group_features import GroupFeatures
 from ranker.features.state.pending import Pending
 from ranker.features.state.reading import Known, Reading
 from ranker.features.state.tracker import SHOWN, Replay, Tracker
@@ -58,7 +57,6 @@ class FeatureState:
     """
 
     def __init__(self, spec: RankerSpec, layout: Layout) -> None:
-        self._layout = layout
         self._feedback = spec.feedback
         self._trackers: dict[str, Tracker] = {}
         stages: dict[bool, list[Tracker]] = {False: [], True: []}  # a feature is read after its prior
@@ -69,23 +67,10 @@ class FeatureState:
                 stages[feature.prior_feature is not None].append(tracker)
         self._stages = list(stages.values())
         self.digest = state_digest(spec, [f for f in spec.state_features if f.name in self._trackers])
-        features = {group: layout.state_features(group) for group in Group}
-        self._columns = {group: NumberColumns(features[group], spec.feedback) for group in Group}
-        self._of_group = {
-            group: [self._trackers[f.name] for f in found if f.name in self._trackers]
-            for group, found in features.items()
-        }
-        self._untracked = {
-            group: [f for f in found if f.name not in self._trackers] for group, found in features.items()
-        }
-        self._histories = {
-            group: [f.name for f in found if f.input is not Input.NUMBERS]
-            for group, found in features.items()
-        }
+        self._groups = {group: GroupFeatures(spec, layout, group, self._trackers) for group in Group}
         self._pending = Pending()
         waits = frozenset[float]().union(*(tracker.waits for tracker in self._trackers.values()))
         self._applied = dict.fromkeys(sorted(waits), 0)
-        self._dropped = 0  # rows that waited once and do not any more
         self._before: tuple[int, int, dict[float, int]] | None = None
 
     @property
@@ -96,7 +81,7 @@ class FeatureState:
     @property
     def next_row(self) -> int:
         """The number of the next row that is appended."""
-        return self._dropped + len(self._pending)
+        return self._pending.next
 
     def __len__(self) -> int:
         """How many keys it knows."""
@@ -141,10 +126,7 @@ class FeatureState:
         self._settle()
         first = self.next_row
         if len(words):
-            columns: Arrays = {}
-            for tracker in self._trackers.values():
-                columns |= tracker.columns(words, records)
-            self._pending.append({"times": times, "labels": self._learned(labels), **columns})
+            self._let_wait(words, records, times, labels)
         return first
 
     def give(self, rows: NDArray[np.int64], columns: NDArray[np.int64], values: Labels) -> None:
@@ -156,13 +138,14 @@ class FeatureState:
             values: (G,) the labels in natural units.
         """
         self._settle()
-        there = (rows >= self._dropped) & (rows < self._dropped + len(self._pending))
+        there = self._pending.holds(rows)
         if not there.any():
             return
-        learned = np.full((int(there.sum()), len(self._feedback)), np.nan, np.float32)
-        given = np.arange(len(learned)), columns[there]
-        learned[given] = values[there]
-        self._pending["labels"][rows[there] - self._dropped, columns[there]] = self._learned(learned)[given]
+        rows, columns = rows[there] - self._pending.first, columns[there]
+        given = np.full((len(rows), len(self._feedback)), np.nan, np.float32)
+        cells = np.arange(len(rows)), columns
+        given[cells] = values[there]
+        self._pending["labels"][rows, columns] = self._learned(given)[cells]
 
     def replay(
         self,
@@ -188,10 +171,7 @@ class FeatureState:
         if not len(words):
             self._before = 0, 0, dict(self._applied)
             return {group: self.look_up(group, words, records, times) for group in Group}
-        columns: Arrays = {}
-        for tracker in self._trackers.values():
-            columns |= tracker.columns(words, records)
-        self._pending.append({"times": times, "labels": self._learned(labels), **columns})
+        columns = self._let_wait(words, records, times, labels)
         shown = self._pending["times"]
         until = {
             wait: np.searchsorted(shown, times - round(wait * 1000), side="left").clip(done)
@@ -207,14 +187,16 @@ class FeatureState:
             reversible,
         )
         reading = Reading({})
-        for columns_of_group in self._columns.values():
-            reading.numbers.update(columns_of_group.blocks(len(words)))
+        for features in self._groups.values():
+            reading.numbers.update(features.blocks(len(words)))
         for trackers in self._stages:
             list(_threads().map(lambda tracker: tracker.replay(log, reading), trackers))
         applied = self._applied
         self._applied = {wait: int(count[-1]) for wait, count in until.items()}
         self._before = len(words), self._forget(), applied
-        return {group: self._known(group, reading, words, records, times) for group in Group}
+        return {
+            group: features.known(reading, words, records, times) for group, features in self._groups.items()
+        }
 
     def take_back(self) -> None:
         """Let everything be as it was before the latest reversible `replay`, if nothing changed it since."""
@@ -223,7 +205,6 @@ class FeatureState:
         self._before = None
         if appended:
             self._pending.take_back(appended, dropped)
-            self._dropped -= dropped
             for tracker in self._trackers.values():
                 tracker.take_back()
 
@@ -236,10 +217,11 @@ class FeatureState:
             records: Where the group's columns stand in them.
             times: (R,) int64 milliseconds.
         """
-        reading = Reading(self._columns[group].blocks(len(words)))
-        for tracker in self._of_group[group]:
+        features = self._groups[group]
+        reading = Reading(features.blocks(len(words)))
+        for tracker in features.trackers:
             tracker.look_up(words, records, times, reading)
-        return self._known(group, reading, words, records, times)
+        return features.known(reading, words, records, times)
 
     def observe(self, words: Words, records: RecordLayout, times: Times) -> None:
         """Take in what was shown.
@@ -290,7 +272,7 @@ class FeatureState:
         parts[PENDING] = self._pending.state()
         parts["_applied"] = {
             "counts": np.array(list(self._applied.values()), np.int64),
-            "dropped": np.array([self._dropped], np.int64),
+            "dropped": np.array([self._pending.first], np.int64),
         }
         return {
             f"{part}/{name}": array.view(np.int64) if array.dtype == np.uint64 else array
@@ -305,14 +287,21 @@ class FeatureState:
             tracker.load(_part(state, name))
             types |= tracker.column_types
         rows = _part(state, PENDING)
-        self._pending = Pending()
+        self._pending = Pending(int(state.get("_applied/dropped", np.zeros(1))[0]))
         self._pending.load(
             {name: column.view(types.get(name, column.dtype)) for name, column in rows.items()}
         )
         counts = state["_applied/counts"].tolist()
         self._applied = dict(zip(self._applied, counts, strict=True))
-        self._dropped = int(state.get("_applied/dropped", np.zeros(1))[0])
         self._before = None
+
+    def _let_wait(self, words: Words, records: RecordLayout, times: Times, labels: Labels) -> Arrays:
+        """Add rows to those that wait, and return what the trackers made of them."""
+        columns: Arrays = {}
+        for tracker in self._trackers.values():
+            columns |= tracker.columns(words, records)
+        self._pending.append({"times": times, "labels": self._learned(labels), **columns})
+        return columns
 
     def _settle(self) -> None:
         """Note no further changes: the latest replay can no longer be taken back."""
@@ -325,7 +314,6 @@ class FeatureState:
         """Let go of the rows of which all is taken in, and say how many."""
         done = min(self._applied.values(), default=len(self._pending))
         self._pending.drop(done)
-        self._dropped += done
         self._applied = {wait: count - done for wait, count in self._applied.items()}
         return done
 
@@ -335,16 +323,6 @@ class FeatureState:
         for label, columns in alike(self._feedback):
             learned[:, columns] = label.learned(labels[:, columns])
         return learned
-
-    def _known(
-        self, group: Group, reading: Reading, words: Words, records: RecordLayout, times: Times
-    ) -> Known:
-        for feature in self._untracked[group]:
-            block = reading.numbers[feature.name]
-            now = feature.current_numbers(words, records, times, self._layout.by_name)
-            block.numbers[:, block.first : block.first + now.shape[1]] = now
-        histories = {name: reading.histories[name] for name in self._histories[group]}
-        return Known(self._columns[group].logged(reading.numbers, len(words)), histories)
 
 
 def _part(state: Mapping[str, NDArray[np.generic]], part: str) -> Arrays:

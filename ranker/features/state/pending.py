@@ -13,12 +13,27 @@ Columns = Mapping[str, NDArray[Any]]
 
 
 class Pending:
-    """Columns that rows are added to at the end and taken from at the beginning."""
+    """Columns that rows are added to at the end and taken from at the beginning.
 
-    def __init__(self) -> None:
+    Rows are numbered in the order in which they are added.
+
+    Args:
+        first: The number of the first row: how many waited before.
+
+    Attributes:
+        first: The number of the oldest row that is kept.
+    """
+
+    def __init__(self, first: int = 0) -> None:
+        self.first = first
         self._columns: dict[str, NDArray[Any]] = {}
         self._begin = 0
         self._end = 0
+
+    @property
+    def next(self) -> int:
+        """The number of the next row that is added."""
+        return self.first + len(self)
 
     def __len__(self) -> int:
         return self._end - self._begin
@@ -45,11 +60,18 @@ class Pending:
     def drop(self, count: int) -> None:
         """Take so many of the oldest rows away."""
         self._begin += count
+        self.first += count
 
     def take_back(self, appended: int, dropped: int) -> None:
         """Undo the latest `append`, of so many rows, and what was dropped since."""
         self._begin -= dropped
+        self.first -= dropped
         self._end -= appended
+
+    def holds(self, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of some rows, by their numbers, are kept."""
+        kept: NDArray[np.bool_] = (numbers >= self.first) & (numbers < self.next)
+        return kept
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The columns, for a checkpoint or a bundle; none if there are no rows."""

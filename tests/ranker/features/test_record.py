@@ -45,13 +45,14 @@ def test_a_log_and_a_request_make_the_same_records() -> None:
 
 def test_records_with_their_texts_are_both_as_by_themselves() -> None:
     both = RecordLayout(SMALL_SPEC.side(*Side), seed=7)
-    rows = random_records(60).to_pylist()
+    records = random_records(60)
+    rows = records.to_pylist()
 
     words, texts = both.of_rows_with_texts(rows, without={"user_id", "topic"})
 
     np.testing.assert_array_equal(words, both.of_rows(rows))
-    assert texts == both.texts_of_rows(rows, without={"user_id", "topic"})
-    assert texts.items() < both.texts_of_rows(rows).items()
+    assert texts == both.texts_of_batch(records, without={"user_id", "topic"})
+    assert texts.items() < both.of_rows_with_texts(rows)[1].items()
     assert both.of_rows_with_texts(rows, without=both.columns)[1] == {}
 
 

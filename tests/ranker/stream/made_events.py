@@ -1,25 +1,20 @@
 """Impressions and feedback of the small spec for tests."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import redis
 
 from ranker.features.encoder import Encoder
-from ranker.features.record import RecordLayout
-from ranker.features.sides import SIDES, Group
 from ranker.stream.event_log import Entry, EntryId, Kind
 from ranker.stream.feedback import Event, to_bytes
 from ranker.stream.impressions import Impression, ImpressionHeader
-from ranker.stream.layouts import queue_layouts
+from ranker.stream.layouts import ImpressionLayouts, queue_layouts
 from ranker.stream.texts import IDS, queue_texts
 from tests.ranker.small_spec import SMALL_SPEC
 
-LAYOUTS = {
-    group: RecordLayout(SMALL_SPEC.side(*SIDES[group]), seed=SMALL_SPEC.hash_seed)
-    for group in (Group.REQUEST, Group.CANDIDATE, Group.PAIR)
-}
+LAYOUTS = ImpressionLayouts(Encoder(SMALL_SPEC))
 
 
 def impression(
@@ -38,32 +33,35 @@ def impression_for(
     encoder: Encoder, request_id: str, request: dict[str, Any], videos: Sequence[dict[str, Any]]
 ) -> Impression:
     """What a service that ranks with this encoder would have written."""
-    return _impression(encoder.impression_records, request_id, request, videos)
+    return _impression(ImpressionLayouts(encoder), request_id, request, videos)
 
 
 def _impression(
-    records: Mapping[Group, RecordLayout],
+    layouts: ImpressionLayouts,
     request_id: str,
     request: dict[str, Any],
     videos: Sequence[dict[str, Any]],
     **header: Any,
 ) -> Impression:
-    layouts = [records[group] for group in (Group.REQUEST, Group.CANDIDATE, Group.PAIR)]
     about = ImpressionHeader(
         request_id=request_id,
         user_id=request.get("user_id"),
         query_video_id=request.get("query_video_id"),
         video_ids=[video["video_id"] for video in videos],
         scores=[1.0 / (1 + row) for row in range(len(videos))],
-        layouts=tuple(layout.digest for layout in layouts),
-        widths=tuple(layout.words for layout in layouts),
+        layouts=layouts.digests,
+        widths=layouts.widths,
         model_version="m1",
         score_policy="default",
         score_version="s1",
         **{"time_ms": 0, **header},
     )
-    words = [layout.of_rows(rows) for layout, rows in zip(layouts, ([request], videos, videos), strict=True)]
-    return Impression(about, *words)
+    return Impression(
+        about,
+        layouts.request.of_rows([request]),
+        layouts.videos.of_rows(videos),
+        layouts.pairs.of_rows(videos),
+    )
 
 
 def entry(ms: int, made: Impression) -> Entry:
@@ -74,9 +72,9 @@ def entry(ms: int, made: Impression) -> Entry:
 def keep(client: redis.Redis, rows: Sequence[dict[str, Any]]) -> None:
     """Write layouts, and the texts of some requests and videos, as a service does."""
     with client.pipeline() as pipeline:
-        queue_layouts(pipeline, LAYOUTS.values())
-        for layout in LAYOUTS.values():
-            texts = layout.texts_of_rows(rows, without=IDS)
+        queue_layouts(pipeline, LAYOUTS.by_digest.values())
+        for layout in LAYOUTS.by_digest.values():
+            texts = layout.of_rows_with_texts(rows, without=IDS)[1]
             if texts:
                 queue_texts(pipeline, SMALL_SPEC.hash_seed, texts)
         pipeline.execute()

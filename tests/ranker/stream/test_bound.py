@@ -3,7 +3,8 @@ import pytest
 from ranker.errors import EventLogError
 from ranker.store.keys import events_dropped_key, events_key
 from ranker.stream.bound import queue_drop_oldest
-from ranker.stream.event_log import BEGINNING, EntryId, Kind, RedisEventLog, entry_fields
+from ranker.stream.event_log import BEGINNING, EntryId, Kind
+from ranker.stream.redis_event_log import RedisEventLog, entry_fields
 
 
 def drop(client, max_entries):

@@ -3,7 +3,8 @@ import redis
 
 from ranker.errors import EventLogError, StoreError
 from ranker.store.keys import events_key
-from ranker.stream.event_log import BEGINNING, LAST_NUMBER, Entry, EntryId, Kind, RedisEventLog
+from ranker.stream.event_log import BEGINNING, LAST_NUMBER, Entry, EntryId, Kind
+from ranker.stream.redis_event_log import RedisEventLog
 
 
 @pytest.fixture

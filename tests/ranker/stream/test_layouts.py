@@ -3,7 +3,6 @@ import pytest
 import redis
 
 from ranker.errors import EventLogError
-from ranker.features.sides import Group
 from ranker.store.keys import texts_key
 from ranker.stream.layouts import Layouts, columns_of
 from ranker.stream.texts import KnownTexts, Texts
@@ -18,7 +17,7 @@ ROWS = [
 
 
 def columns(client: redis.Redis) -> dict[str, pa.Array]:
-    layout = LAYOUTS[Group.CANDIDATE]
+    layout = LAYOUTS.videos
     parts = [part for part in Layouts(client).of(layout.digest) if part.column != "video_id"]
     return columns_of(parts, layout.of_rows(ROWS), Texts(client, SMALL_SPEC.hash_seed))
 
@@ -37,7 +36,7 @@ def test_what_has_no_text_is_missing_and_that_is_said(
     client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     keep(client, ROWS)
-    gone = LAYOUTS[Group.CANDIDATE].texts_of_rows([{"tags": ["b"], "topic": "news"}])
+    gone = LAYOUTS.videos.of_rows_with_texts([{"tags": ["b"], "topic": "news"}])[1]
     client.hdel(texts_key(SMALL_SPEC.hash_seed), *(word.to_bytes(8, "little") for word in gone))
 
     found = columns(client)

@@ -1,6 +1,6 @@
 import redis
 
-from ranker.stream.joiner import Reason
+from ranker.stream.feedback import Reason
 from ranker.stream.rejected import latest_rejected, queue_rejected, rejected_counts
 from tests.ranker.stream.made_events import event
 

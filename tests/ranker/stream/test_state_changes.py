@@ -54,7 +54,7 @@ def test_a_state_that_follows_knows_what_a_replay_of_the_joined_examples_knows(a
     changes = StateChanges(follower, state.next_row)
     for start in range(0, len(log), at_once):
         part = log[start : start + at_once]
-        changes.of(part).apply_to(state, follower)
+        changes.of(part).apply_to(state)
         state.advance(part[-1].id.ms)
     end_ms = log[-1].id.ms + 10 * WAIT_MS
     state.advance(end_ms)

@@ -11,7 +11,8 @@ from fastapi import FastAPI, Request
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.http import middleware
-from serving.http.metrics import DegradedReason, ImpressionOutcome, Metrics, Phase, RejectReason, Replacement
+from serving.http.event_metrics import ImpressionOutcome
+from serving.http.metrics import DegradedReason, Metrics, Phase, RejectReason, Replacement
 from serving.settings import ServingSettings
 from tests.serving.conftest import serving
 from tests.serving.waiting import join
@@ -133,13 +134,13 @@ def test_events_are_counted_by_reason_and_begin_at_zero(metrics):
 def test_impressions_and_events_are_counted_by_what_became_of_them(metrics):
     before = exposed(metrics)
     assert {key[1] for key in before if key[0] == "impressions_total"} == set(get_args(ImpressionOutcome))
-    metrics.impressions("written", 3)
-    metrics.impressions("dropped", 2)
-    metrics.impressions_waiting(7)
-    metrics.events_written(20)
-    metrics.events_rejected("unknown kind", 4)
-    metrics.event_log(1_000)
-    metrics.events_dropped(50)
+    metrics.events.impressions("written", 3)
+    metrics.events.impressions("dropped", 2)
+    metrics.events.impressions_waiting(7)
+    metrics.events.events_written(20)
+    metrics.events.events_rejected("unknown kind", 4)
+    metrics.events.event_log(1_000)
+    metrics.events.events_dropped(50)
     found = exposed(metrics)
     assert found["impressions_total", "written"] == 3
     assert found["impressions_total", "dropped"] == 2
@@ -189,8 +190,8 @@ metrics.in_flight("/v1/rank", 1)
 metrics.queue(2)
 metrics.registry_look(%d)
 metrics.changes_lag(%d)
-metrics.impressions_waiting(3)
-metrics.event_log(%d)
+metrics.events.impressions_waiting(3)
+metrics.events.event_log(%d)
 print(metrics.exposition().decode())
 """
 

@@ -73,8 +73,8 @@ def test_layouts_say_how_they_are_laid_out(bundle):
     model = ServedModel(bundle, catalogue_bytes=1)
     layouts = model.layouts
     assert layouts.digests == tuple(
-        layout.digest for layout in (layouts.request, layouts.candidates, layouts.pairs)
+        layout.digest for layout in (layouts.request, layouts.videos, layouts.pairs)
     )
-    assert layouts.widths == (layouts.request.words, layouts.candidates.words, layouts.pairs.words)
-    assert dict(layouts.by_digest)[layouts.digests[1]] is layouts.candidates
+    assert layouts.widths == (layouts.request.words, layouts.videos.words, layouts.pairs.words)
+    assert dict(layouts.by_digest)[layouts.digests[1]] is layouts.videos
     assert layouts.pairs.columns == tuple(f.source_column for f in SMALL_SPEC.side(Side.PAIR))

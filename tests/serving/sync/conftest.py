@@ -18,8 +18,6 @@ def folder(tmp_path, server):
 
 
 @pytest.fixture
-def client(server):
+def client(store):
     """A client of the store's server, which is empty at first."""
-    with server.client() as client:
-        client.flushall()
-        yield client
+    return store

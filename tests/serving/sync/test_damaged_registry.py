@@ -32,17 +32,23 @@ def lying(content):
     return json.dumps({**json.loads(content), "watermark_ms": 1}).encode()
 
 
+async def refused_version(service, folder, name, change):
+    """Make a version current one file of which is changed, and wait until the service has refused it."""
+    bad = publish_small_ranker(folder, seed=2)
+    Registry(str(folder)).make_current(service.version)
+    spoil(folder, bad, name, change)
+    (folder / "current.json").write_text(json.dumps({"version": bad}))
+    await until(lambda: service.metric('watchnext_swaps_total{result="refused"}') == 1)
+    return bad
+
+
 @pytest.mark.parametrize(
     ("name", "change"), [(MODEL, flipped), ("manifest.json", lying), ("spec.yaml", lambda _: b"{}")]
 )
 def test_a_bundle_that_does_not_verify_is_refused_and_a_later_one_taken(folder, server, name, change, caplog):
     async def use(service):
         first = service.version
-        bad = publish_small_ranker(folder, seed=2)
-        Registry(str(folder)).make_current(first)
-        spoil(folder, bad, name, change)
-        (folder / "current.json").write_text(json.dumps({"version": bad}))
-        await until(lambda: service.metric('watchnext_swaps_total{result="refused"}') == 1)
+        bad = await refused_version(service, folder, name, change)
         assert service.version == first
         assert f"{bad} is refused, {first} goes on" in caplog.text
         await service.rank(service.models.model)
@@ -83,12 +89,7 @@ def test_a_refused_bundle_is_not_read_every_time(folder, server, monkeypatch):
     monkeypatch.setattr(Registry, "current", lambda self: looks.append(1) or current(self))
 
     async def use(service):
-        first = service.version
-        bad = publish_small_ranker(folder, seed=2)
-        Registry(str(folder)).make_current(first)
-        spoil(folder, bad, MODEL, flipped)
-        (folder / "current.json").write_text(json.dumps({"version": bad}))
-        await until(lambda: service.metric('watchnext_swaps_total{result="refused"}') == 1)
+        bad = await refused_version(service, folder, MODEL, flipped)
         looks.clear()
         await until(lambda: len(looks) > 10)
         assert reads.count(bad) == 1

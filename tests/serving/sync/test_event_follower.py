@@ -9,11 +9,12 @@ from ranker.features.sides import Group
 from ranker.spec_file import parse_spec
 from ranker.store.connection import connect_later
 from ranker.store.keys import events_key
-from ranker.stream.event_log import Kind, RedisEventLog
+from ranker.stream.event_log import Kind
 from ranker.stream.feedback import to_bytes
+from ranker.stream.redis_event_log import RedisEventLog
 from serving.app import create_app
 from serving.settings import ServingSettings
-from serving.sync import hot_swap
+from serving.sync import event_follower, hot_swap
 from tests.ranker.stream.made_events import event, impression_for
 from tests.serving.conftest import serving
 from tests.serving.state_ranker import STATE_YAML, log_of, publish_state_ranker
@@ -111,6 +112,43 @@ def test_a_model_that_takes_over_knows_what_was_followed(registry, server, log):
         log.append(Kind.FEEDBACK, to_bytes([event("e2", "r2", "v1")]))
         shown = known(app, "later")
         wait_until(lambda: known(app, "later") != shown, "feedback to reach the new model")
+
+
+def test_nothing_is_kept_for_a_model_that_could_not_take_over(registry, server, log, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(hot_swap.HotSwap, "_copy_videos", fail)
+    app = app_of(registry, server)
+    with serving(app):
+        states, before = app.state.ranking._models._states, app.state.ranking.model
+        publish_state_ranker(registry, LOG, seed=2, spec=SPEC)
+        wait_until(lambda: app.state.ranking.refused_version, "the new model to be refused")
+        nobody = known(app, "new")
+        show(app, log, "r1", "new")
+        wait_until(lambda: known(app, "new") != nobody, "the old model to follow")
+        wait_until(lambda: states._heir is None, "the other one to be forgotten")
+        assert states._since == []
+        assert app.state.ranking.model is before
+
+
+def test_an_unexpected_error_does_not_end_the_following(registry, server, log, monkeypatch, caplog):
+    monkeypatch.setattr(event_follower, "RETRY_S", 0.05)
+    app = app_of(registry, server)
+    failures = iter([RuntimeError("once")])
+    take_in = event_follower._take_in
+
+    def failing(*arguments, **options):
+        if failure := next(failures, None):
+            raise failure
+        take_in(*arguments, **options)
+
+    monkeypatch.setattr(event_follower, "_take_in", failing)
+    with serving(app):
+        nobody = known(app, "new")
+        show(app, log, "r1", "new")
+        wait_until(lambda: known(app, "new") != nobody, "the impression to be known all the same")
+    assert "followed anew" in caplog.text
 
 
 def test_a_service_that_starts_later_reads_what_its_bundle_does_not_know(registry, server, log):

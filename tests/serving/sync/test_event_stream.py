@@ -8,7 +8,8 @@ import pytest
 from ranker.errors import EventLogError, StoreAwayError
 from ranker.store.connection import connect_async
 from ranker.store.keys import events_key
-from ranker.stream.event_log import BEGINNING, Kind, RedisEventLog, entry_fields
+from ranker.stream.event_log import BEGINNING, Kind
+from ranker.stream.redis_event_log import RedisEventLog, entry_fields
 from serving.http.metrics import Metrics
 from serving.settings import AtMaxEvents
 from serving.sync import event_stream as module
@@ -22,7 +23,7 @@ from tests.serving.waiting import until
 async def stream_at(url, metrics, **options):
     client = connect_async(url, timeout_s=1)
     breaker = CircuitBreaker(client, 1, metrics)
-    stream = EventStream(client, breaker, 1, metrics, **options)
+    stream = EventStream(client, breaker, 1, metrics.events, **options)
     try:
         yield stream
     finally:

@@ -29,14 +29,6 @@ LEARNED = 300
 
 
 @pytest.fixture
-def store(server):
-    """A store without any state."""
-    with server.client() as client:
-        client.flushall()
-        yield client
-
-
-@pytest.fixture
 def model(tmp_path):
     publish_state_ranker(tmp_path, LOG.slice(0, LEARNED))
     return ServedModel(Registry(str(tmp_path)).read(), 1)

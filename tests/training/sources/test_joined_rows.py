@@ -1,6 +1,7 @@
 """Cutting rows of impressions into batches, by made impressions of a number of rows."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ranker.stream.event_log import EntryId
-from ranker.stream.joiner import Joined, JoinOffset
+from ranker.stream.joined import START, Joined
 from tests.ranker.stream.made_events import impression
 from training.sources.joined_rows import CONVERTED_ROWS, JoinedRows
 
@@ -23,7 +24,7 @@ def joined(time_ms: int, rows: int) -> Joined:
         SHOWN,
         np.zeros((rows + 1, 1), np.float32),
         np.array([0, *range(1, rows + 1)]),  # the first video was not seen
-        JoinOffset(oldest=EntryId(time_ms, 0)),
+        replace(START, oldest=EntryId(time_ms, 0)),
     )
 
 
@@ -76,7 +77,7 @@ def test_rows_that_were_taken_before_are_skipped() -> None:
     (first, second) = rows.cut(read, FLUSH_MS)
 
     assert first.records.to_pydict() == {"time_ms": [1, 1, 2], "row": [2, 3, 0]}
-    assert first.offset == JoinOffset(oldest=EntryId(2, 0), rows=1)
+    assert first.offset == replace(START, oldest=EntryId(2, 0), rows=1)
     assert second.records.to_pydict() == {"time_ms": [2], "row": [1]}
     assert (first.reached_ms, second.reached_ms) == (2, FLUSH_MS)
 

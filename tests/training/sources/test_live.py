@@ -12,7 +12,8 @@ import redis
 
 from ranker.errors import EventLogError, SourceError
 from ranker.store.connection import connect_later
-from ranker.stream.event_log import BEGINNING, Kind, RedisEventLog
+from ranker.stream.event_log import BEGINNING, Kind
+from ranker.stream.redis_event_log import RedisEventLog
 from ranker.stream.rejected import rejected_counts
 from tests.serving.redis_process import redis_process
 from tests.training.live_log import BEGAN_MS, LIVE_SPEC, WAIT_S, joined_by_search, random_log, write
@@ -227,6 +228,14 @@ def test_rows_of_which_the_texts_are_lost_are_learned_without_them(
 
     assert sum(batch.records.num_rows for batch in batches) == len(joined_by_search(entries))
     assert "values of impressions count as missing" in caplog.text
+
+
+@pytest.mark.parametrize("join", [{"oldest": [1, 1], "rows": "x"}, {"oldest": "1-1"}, {"older": 1}, None])
+def test_what_is_no_offset_is_refused(client: redis.Redis, join: Any) -> None:
+    offset = {"join": join, "reached_ms": 0}
+
+    with pytest.raises(SourceError, match="log of events: expected an offset in this kind of log"):
+        next(source(client).batches(7, resume_from=offset))
 
 
 def test_an_offset_of_the_beginning_needs_everything(client: redis.Redis) -> None:
