@@ -96,6 +96,7 @@ def _app() -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # Rich's panels cut the names of variables short in a terminal of 80 columns
     )
     app.callback()(_root)
     # Beside another busy process, spinning OpenMP threads make torch several times slower than waiting ones.
@@ -109,7 +110,7 @@ def _app() -> typer.Typer:
                 raise
             missing.append(f"The commands of {entry.name} need its extra, for {error.name}.")
     app.add_typer(import_module("ranker.bundles.commands").app, name="bundles")
-    app.info.epilog = " ".join([*missing, "pip install 'watchnext\\[train,serve]'"]) if missing else None
+    app.info.epilog = " ".join([*missing, "pip install 'watchnext[train,serve]'"]) if missing else None
     return app
 
 

@@ -168,7 +168,7 @@ def new_key(
         ),
     ] = None,
 ) -> None:
-    """Make a key: print it, this once, and what the service must know of it."""
+    """Make a key. It is printed this once, with what the service must know of it."""
     secret = fresh_key()
     try:
         key = ApiKey(name=name, role=role, sha256=hashed(secret))

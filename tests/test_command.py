@@ -51,7 +51,7 @@ def test_every_package_brings_its_subcommands(
     assert run(monkeypatch, "--help") == 0
     shown = capsys.readouterr().out
     for name in ("train", "evaluate", "features", "serve", "data", "simulate", "demo"):
-        assert f"│ {name} " in shown
+        assert f"\n  {name} " in shown
 
 
 def test_a_package_that_is_not_installed_is_not_missed(
@@ -60,8 +60,8 @@ def test_a_package_that_is_not_installed_is_not_missed(
     install(monkeypatch, serve=lambda: None, other=lambda: None)
     assert run(monkeypatch, "--help") == 0
     shown = capsys.readouterr().out
-    assert "│ serve " in shown
-    assert "│ train " not in shown
+    assert "\n  serve " in shown
+    assert "\n  train " not in shown
     assert run(monkeypatch, "serve") == 0
 
 

@@ -65,7 +65,7 @@ def evaluate(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge a bundle on rows after its training, with 95 % intervals over viewers."""
+    """Judge a bundle on rows after its training. Intervals are of 95 %, over viewers."""
     console = results_console()
     report = evaluate_bundle(
         Registry(registry).read(bundle),
@@ -105,7 +105,7 @@ def simulate(
     days: Annotated[int, typer.Option(min=1, help="Days of the world.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the world.")] = 0,
 ) -> None:
-    """Write days of the simulated world as Parquet: a log a day, users and videos."""
+    """Write days of the simulated world as Parquet. A log a day, users and videos."""
     rows = write_simulation(out, days, seed)
     Console().print(f"wrote {rows:,} impressions to {out}", markup=False, soft_wrap=True)
 

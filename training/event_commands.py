@@ -48,7 +48,7 @@ events = typer.Typer(
 
 @events.command()
 def status(redis_url: RedisOption = None, home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Show entries, their age and memory, readers and how far they are behind, and what was set aside."""
+    """Show entries, readers, lags and what was set aside."""
     console = results_console()
     with store_url(redis_url, home or default_home()) as url, connect(url) as client:
         found = event_status(client)
@@ -66,7 +66,7 @@ def rejected(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the latest events that were set aside, the newest first, and why."""
+    """Show the latest events that were set aside, and why. The newest is first."""
     console = results_console()
     with store_url(redis_url, home or default_home()) as url, connect(url) as client:
         found = latest_rejected(client, last)
@@ -90,7 +90,7 @@ def forget(
     redis_url: RedisOption = None,
     home: HomeOption = None,
 ) -> None:
-    """Keep entries for a reader no more, such as for a trainer that will not come back."""
+    """Keep entries for a reader no more. It is for a trainer that will not come back."""
     with store_url(redis_url, home or default_home()) as url, connect(url) as client:
         log = RedisEventLog(client)
         if not log.forget(reader):
@@ -113,10 +113,10 @@ def archive(
     ] = 500_000,
     as_json: JsonOption = False,
 ) -> None:
-    """Write joined examples to Parquet by day and hour, for --data of other commands, until a signal comes.
+    """Write joined examples to Parquet by day and hour.
 
-    An hour is written when it is over and its feedback has had time to come. A second call goes on behind the
-    newest file.
+    Goes on until a signal comes; other commands take the folder as --data. An hour is written when it is over
+    and its feedback has had time to come. A second call goes on behind the newest file.
     """
     console = results_console()
     with (

@@ -47,7 +47,10 @@ def load(
         ),
     ] = False,
 ) -> None:
-    """Fill the feature store with a source's users and videos; running services take them up."""
+    """Fill the feature store with a source's users and videos.
+
+    Running services take them up.
+    """
     console = results_console()
     times = plausible_times(plausible_since, plausible_until)
     with store_url(redis_url, home or default_home()) as url, connect(url) as client:
@@ -74,7 +77,9 @@ def state(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring rates, histories and ages up to date with a log; running services take them up within seconds.
+    """Bring rates, histories and ages up to date with a log.
+
+    Running services take them up within seconds.
 
     Begins where the current bundle's training, or this command's last run, stopped: rows up to there are not
     taken a second time. The weights stay as they are.

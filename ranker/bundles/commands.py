@@ -24,7 +24,7 @@ app = typer.Typer(help="Bundles of a registry: list, show, roll back, remove old
 
 @app.command("list")
 def list_bundles(registry: RegistryOption, as_json: JsonOption = False) -> None:
-    """List all bundles, the newest first, and mark the one that is served."""
+    """List all bundles, with a mark at the one that is served. The newest is first."""
     opened = Registry(registry)
     entries = opened.entries()[::-1]
     try:
@@ -64,7 +64,7 @@ def show(
     version: Annotated[str | None, typer.Argument(help="A version; the current one if left out.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify a bundle and show its manifest: what it has learned, from what, and how well."""
+    """Verify a bundle and show its manifest. It says what was learned, from what, and how well."""
     opened = Registry(registry)
     bundle = opened.read(version)
     is_current = bundle.manifest.model_version == opened.current_or_none()
@@ -106,7 +106,7 @@ def rollback(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Serve an earlier bundle again, if it verifies; running services take it up within seconds."""
+    """Serve an earlier bundle again, if it verifies. Running services take it up within seconds."""
     opened = Registry(registry)
     chosen = version or _parent(opened)
     opened.read(chosen)
@@ -124,7 +124,7 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove old bundles; the current one, its parent and what a service on this machine has stay."""
+    """Remove old bundles. The current one, its parent and what a service on this machine has stay."""
     pruned = prune_registry(Registry(registry), keep=keep, dry_run=dry_run)
     if as_json:
         _print_json({"removed": pruned.removed, "kept": pruned.kept, "dry_run": dry_run})
