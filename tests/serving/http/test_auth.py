@@ -82,6 +82,7 @@ def test_open_paths_need_no_key(client, path):
         KEYS[Role.ADMIN],
         "Bearer \xff",
     ],
+    ids=["nothing", "no key", "basic", "cut short", "longer", "lower case", "hash", "no scheme", "no ASCII"],
 )
 def test_whoever_carries_no_known_key_is_told_how_to_carry_one(client, header):
     response = client.get("/v1/rank", headers={"Authorization": header.encode("latin-1")})
