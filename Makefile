@@ -27,7 +27,7 @@ demo: $(VENV)/.demo
 		$(if $(ONCE),--once)
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

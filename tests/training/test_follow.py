@@ -6,8 +6,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import redis
+import torch
 
 from ranker.bundles.registry import Registry
+from ranker.device import fast_bfloat16
 from ranker.errors import BundleError, CheckpointError
 from ranker.stream.event_log import BEGINNING
 from ranker.stream.redis_event_log import RedisEventLog
@@ -26,7 +28,7 @@ def test_every_row_is_learned_once_in_the_batches_of_the_source(client: redis.Re
 
     assert result is not None
     assert result.trainer.rows == result.new_rows == len(joined_by_search(entries))
-    trainer = Trainer(LIVE_SPEC, seed=0)
+    trainer = Trainer(LIVE_SPEC, seed=0, bfloat16=fast_bfloat16(torch.device("cpu")))
     source = LiveSource(LIVE_SPEC, client, wait_s=WAIT_S, stop=lambda: False, flush_s=2)
     for batch in source.batches(32, until_ms=BEGAN_MS + 10**6):
         trainer.step(batch.records)
