@@ -50,6 +50,12 @@ class TrainingSpec(SpecModel):
         validate_default=True,
         description="Event time after which a row counts half when heads are corrected for export.",
     )
+    late_after: Duration = Field(
+        "1h",
+        validate_default=True,
+        description="Heads whose `label_wait` is longer learn a row by itself, when it is over; the others "
+        "learn it together, when the longest of their waits is over.",
+    )
     max_weight: PositiveFloat | None = Field(
         None,
         description="The largest example weight that is plausible; one beyond is counted, and learned as "

@@ -5,7 +5,7 @@ It knows who clicks much, what is clicked much and where; it is what a team has 
 Shape letters: B rows, L labels, K distinct values of a key.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -34,8 +34,14 @@ class SmoothedRates:
         self._tables = {key: _Counts(len(self.labels)) for key in keys}
         self._total = np.zeros((len(self.labels), 2))
 
-    def fit(self, batches: Iterable[pa.RecordBatch]) -> None:
+    def fit(
+        self, batches: Iterable[pa.RecordBatch], labels: Callable[[pa.RecordBatch], Floats] | None = None
+    ) -> None:
         """Count; memory grows with the number of distinct values, not of rows.
+
+        Args:
+            batches: The rows.
+            labels: Gives the (B, L) labels of a batch, NaN where missing; by default those of its columns.
 
         Raises:
             SourceError: There are no rows.
@@ -43,13 +49,16 @@ class SmoothedRates:
         rows = 0
         for batch in batches:
             rows += batch.num_rows
-            labels = np.stack([_floats(batch.column(name)) for name in self.labels], axis=1)
-            counts = np.stack([np.nan_to_num(labels), ~np.isnan(labels)], axis=2)  # (B, L, 2)
+            found = (labels or self._columns)(batch)
+            counts = np.stack([np.nan_to_num(found), ~np.isnan(found)], axis=2)  # (B, L, 2)
             self._total += counts.sum(axis=0)
             for key, table in self._tables.items():
                 table.add(batch.column(key), counts)
         if not rows:
             raise SourceError("smoothed rates: expected the rows that the bundle was trained on, found none")
+
+    def _columns(self, batch: pa.RecordBatch) -> Floats:
+        return np.stack([_floats(batch.column(name)) for name in self.labels], axis=1)
 
     def score(self, batch: pa.RecordBatch) -> Floats:
         """Score rows.

@@ -31,7 +31,7 @@ from training.loop import TrainingLoop
 from training.sources.base import Offset
 from training.spec_difference import differences
 
-FORMAT = 5
+FORMAT = 6
 """Raised whenever an older watchnext could not go on from what a newer one writes, or the reverse."""
 
 
@@ -192,6 +192,8 @@ def _tensors(loop: TrainingLoop) -> dict[str, Tensor]:
         "plausibility": _as_tensors(trainer.plausibility.state_dict()),
         "features": _as_tensors(trainer.encoder.arrays()),
         "recent": _as_tensors(_packed(loop.recent)),
+        "waiting": trainer.waiting.state_dict(),
+        "trained": {"heads": torch.from_numpy(trainer.trained)},
         "random": {"cpu": torch.get_rng_state()},
     }
     if trainer.device.type == "cuda":
@@ -222,6 +224,8 @@ def _load_tensors(loop: TrainingLoop, tensors: Mapping[str, Tensor]) -> None:
     trainer.correction.load_state_dict(_as_arrays(_part(tensors, "correction")))
     trainer.plausibility.load_state_dict(_as_arrays(_part(tensors, "plausibility")))
     trainer.encoder.load_arrays(_as_arrays(_part(tensors, "features")))
+    trainer.waiting.load_state_dict(_part(tensors, "waiting"))
+    trainer.trained = tensors["trained/heads"].numpy().copy()
     dense = trainer.dense.state_dict()
     indices = {name.split("/")[0] for name in _part(tensors, "dense")}
     dense["state"] = {int(index): _part(tensors, f"dense/{index}") for index in indices}

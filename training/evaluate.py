@@ -26,7 +26,7 @@ from ranker.events import TIME_MS, USER_ID, VIDEO_ID
 from ranker.features.encoder import Encoder
 from ranker.features.sides import Side
 from ranker.labels.head_report import HeadReport, JudgedRows
-from ranker.labels.matrix import label_matrix
+from ranker.labels.matrix import known_by, label_matrix
 from ranker.labels.natural_units import natural_units
 from training.baseline import SmoothedRates
 from training.located import located
@@ -150,11 +150,18 @@ def evaluate(
 
 def _fitted_baseline(bundle: Bundle, source: Source) -> SmoothedRates:
     context = [f.source_column for f in bundle.spec.side(Side.CONTEXT)][:1]
-    labels = [task.source_column for task in bundle.spec.tasks if task.is_probability]
-    rates = SmoothedRates([USER_ID, VIDEO_ID, *context], labels)
+    tasks = [task for task in bundle.spec.tasks if task.is_probability]
+    rates = SmoothedRates([USER_ID, VIDEO_ID, *context], [task.source_column for task in tasks])
     manifest = bundle.manifest
     until = None if manifest.watermark_ms is None else manifest.watermark_ms + 1
-    rates.fit(source.records(BATCH_ROWS, since_ms=manifest.since_ms, until_ms=until))
+
+    def labels(batch: pa.RecordBatch) -> NDArray[np.float64]:
+        """What the bundle could learn, too."""
+        found = label_matrix(batch, tasks)
+        times = batch.column(TIME_MS).to_numpy()
+        return (found if until is None else known_by(until, found, times, tasks)).astype(np.float64)
+
+    rates.fit(source.records(BATCH_ROWS, since_ms=manifest.since_ms, until_ms=until), labels)
     return rates
 
 

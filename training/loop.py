@@ -116,7 +116,7 @@ class TrainingLoop:
             action.start(self.trainer)
         for batch in batches:
             if batch.records.num_rows:
-                self.trainer.step(batch.records)
+                self.trainer.step(batch.records, arrived=batch.arrived)
                 self._remember(batch.records)
                 self.offset = batch.offset
             self.reached = batch.offset

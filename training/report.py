@@ -106,6 +106,8 @@ class Report:
             "" if watermark is None else f"{datetime.fromtimestamp(watermark / 1000, UTC):%Y-%m-%d %H:%M} UTC"
         )
         parts = [f"event time {reached}", f"{rows:,} rows", f"{rate:,.0f} rows/s"]
+        if waiting := len(self._trainer.waiting):
+            parts.append(f"{waiting:,} wait for labels")
         return "   ".join([*parts, self._pace.remaining(watermark, now)]).rstrip()
 
 
@@ -125,6 +127,7 @@ def metrics_table(trainer: Trainer) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     newest = {row["head"]: row for row in trainer.metrics.rows(with_open=True).to_pylist()}
     remarks = [task.remark for task in trainer.spec.tasks if task.remark] + implausible_lines(trainer)
+    remarks += untrained_lines(trainer)
     table.caption = "; ".join(dict.fromkeys([*_newest_window(newest.values()), *remarks])) or None
     for task in trainer.spec.tasks:
         total = trainer.metrics.total()[task.name]
@@ -138,6 +141,16 @@ def metrics_table(trainer: Trainer) -> Table:
             "" if total.get("positives") is None else f"{total['positives']:,}",
         )
     return table
+
+
+def untrained_lines(trainer: Trainer) -> list[str]:
+    """Heads that have learned nothing though rows were read: a line a head."""
+    return [
+        f"{task.name}: nothing was learned, as no label has come"
+        + (f" of which the label_wait of {task.label_wait:g} s was over" if task.label_wait else "")
+        for task, trained in zip(trainer.spec.tasks, trainer.trained, strict=True)
+        if trainer.rows and not trained
+    ]
 
 
 def implausible_lines(trainer: Trainer) -> list[str]:

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from load_tests.judging.log import Day, Log
+from ranker.events import TIME_MS
 from ranker.features.batch import Encoded
 from ranker.features.state.feature_state import FeatureState
 from ranker.labels.matrix import label_matrix
@@ -23,6 +24,7 @@ from ranker.labels.natural_units import natural_units
 from ranker.spec import RankerSpec
 from training.evaluate import BATCH_ROWS
 from training.trainer import Trainer
+from training.waiting import WaitingRows
 
 FROZEN: Final = "frozen"
 LIVE: Final = "live"
@@ -58,6 +60,7 @@ def second_pass(spec: RankerSpec, log: Log, days: Sequence[Day], seed: int) -> P
         learn(trainer, log, reached_ms, day.since_ms)
         again = copy.deepcopy(trainer)
         again.encoder.feature_state = FeatureState(spec, again.encoder.layout)
+        again.waiting = WaitingRows(again.turns)
         with torch.random.fork_rng(devices=[]):  # keep the second pass from advancing the first one's RNG
             learn(again, log, None, day.since_ms)
         for mode, predicted in found.items():
@@ -88,6 +91,7 @@ def learn_on(trainer: Trainer, log: Log, day: Day) -> NDArray[np.float64]:
     ahead = trainer.encoder.with_own_state()  # encodes each batch as the trainer does after it
     predicted = []
     for batch in log.batches(trainer.spec.training.batch_size, day.since_ms, day.until_ms):
+        trainer.learn_due(batch.column(TIME_MS)[0].as_py())
         encoded = ahead.encode_examples(batch, labels=label_matrix(batch, trainer.spec.feedback))
         with trainer.exported():
             predicted.append(_predict(trainer, encoded))

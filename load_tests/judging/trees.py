@@ -16,7 +16,8 @@ import numpy as np
 from load_tests.judging.log import Day, Log
 from load_tests.judging.one_pass import FROZEN, LIVE, Predictions
 from load_tests.judging.tree_inputs import Floats, Matrix, TreeInputs, ranks
-from ranker.labels.matrix import label_matrix
+from ranker.events import TIME_MS
+from ranker.labels.matrix import known_by, label_matrix
 from ranker.spec import RankerSpec
 
 
@@ -83,7 +84,9 @@ class TreeDay:
         self._inputs = TreeInputs(spec)
         self._learned, frozen, live = self._inputs.read(log, day)
         self._judged = {FROZEN: frozen, LIVE: live}
-        self._labels = label_matrix(log.rows(None, day.since_ms), spec.feedback)
+        learned = log.rows(None, day.since_ms)
+        labels, times = label_matrix(learned, spec.feedback), learned.column(TIME_MS).to_numpy()
+        self._labels = known_by(day.since_ms, labels, times, spec.feedback)  # as the network learns them
         self.judged_rows = log.rows(day.since_ms, day.until_ms).num_rows
 
     def grow(self, head: str, settings: Settings, trees: Sequence[int]) -> Iterator[Predictions]:

@@ -4,7 +4,9 @@ Shape letters: R rows of a group (1 for a request's own features, B in training,
 S single-valued features of one width, M ids in all bags of a feature, H histories, E entries of one.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -104,3 +106,44 @@ class Encoded:
         """The same inputs on another device."""
         bias = None if self.bias is None else self.bias.to(device)
         return Encoded({group: inputs.to(device) for group, inputs in self.groups.items()}, bias)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything by name, for a checkpoint: `GROUP/PART/...`, with the number of each bag and history."""
+        found = {} if self.bias is None else {"bias": self.bias}
+        for group, inputs in self.groups.items():
+            parts = {"numbers": inputs.numbers}
+            parts |= {f"singles/{i}/{width}": rows for i, (width, rows) in enumerate(inputs.singles.items())}
+            kinds: dict[str, tuple[Bag | AttendedHistory, ...]] = {
+                "bags": inputs.bags,
+                "attended": inputs.attended,
+            }
+            for kind, several in kinds.items():
+                for number, one in enumerate(several):
+                    names = [field.name for field in fields(one) if field.name != "width"]
+                    parts |= {f"{kind}/{number}/{one.width}/{name}": getattr(one, name) for name in names}
+            found |= {f"{group}/{name}": tensor for name, tensor in parts.items()}
+        return found
+
+    @classmethod
+    def of_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
+        """What `tensors` was given of."""
+        groups = {}
+        for group in Group:
+            found = {n.removeprefix(f"{group}/"): t for n, t in tensors.items() if n.startswith(f"{group}/")}
+            numbers = found.pop("numbers")
+            parts: dict[str, dict[tuple[int, int], dict[str, Tensor]]] = {}
+            for name, tensor in found.items():
+                kind, number, width, *part = name.split("/")
+                parts.setdefault(kind, {}).setdefault((int(number), int(width)), {})["".join(part)] = tensor
+            singles, bags, attended = (
+                sorted(parts.get(kind, {}).items(), key=lambda one: one[0])
+                for kind in ("singles", "bags", "attended")
+            )
+            groups[group] = GroupInputs(
+                len(numbers),
+                {width: rows[""] for (_, width), rows in singles},
+                tuple(Bag(width=width, **named) for (_, width), named in bags),
+                numbers,
+                tuple(AttendedHistory(width=width, **named) for (_, width), named in attended),
+            )
+        return cls(groups, tensors.get("bias"))

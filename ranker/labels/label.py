@@ -61,8 +61,8 @@ class Label(SpecModel, ABC):
     unit: str | None = Field(None, description="Unit of the label, e.g. s or stars.")
     label_wait: Duration = Field(
         0.0,
-        description="Time after an impression at which its label counts as known to features of the state: "
-        "as long as viewers take to give it.",
+        description="Time after an impression at which its label counts as known, to features of the state "
+        "and to the weights: as long as viewers take to give it.",
     )
     several: Literal["last", "sum", "max"] = Field(
         "last", description="What counts if feedback on an impression comes several times."

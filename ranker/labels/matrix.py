@@ -37,6 +37,24 @@ def label_matrix(batch: pa.RecordBatch, labels: Sequence[Label]) -> NDArray[np.f
     return matrix
 
 
+def known_by(
+    time_ms: int, labels: NDArray[np.float32], times: NDArray[np.int64], kinds: Sequence[Label]
+) -> NDArray[np.float32]:
+    """Labels without those whose wait was not over at a time.
+
+    Args:
+        time_ms: The time; a label whose wait ends then is not yet known.
+        labels: (B, L) of `label_matrix`.
+        times: (B,) milliseconds at which the rows were shown.
+        kinds: Of the columns.
+
+    Returns:
+        (B, L), NaN where missing or not yet known.
+    """
+    waits = np.array([round(label.label_wait * 1000) for label in kinds], np.int64)
+    return np.where(times[:, None] + waits < time_ms, labels, np.float32(np.nan))
+
+
 def number_column(batch: pa.RecordBatch, name: str) -> NDArray[np.float32]:
     """A column as (B,) float32, NaN where missing."""
     column = batch.column(name)

@@ -51,9 +51,9 @@ def start(config: FollowConfig) -> RunResult | None:
     stop = WhenIdle()
     step = Trainer.step
 
-    def working(trainer: Trainer, batch: pa.RecordBatch) -> object:
+    def working(trainer: Trainer, batch: pa.RecordBatch, **how: bool) -> object:
         stop.asked_in_vain = 0
-        return step(trainer, batch)
+        return step(trainer, batch, **how)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "step", working)
@@ -77,10 +77,10 @@ def interrupt(config: FollowConfig, *, after_rows: int) -> None:
     """Follow, and end in the middle as if killed."""
     step = Trainer.step
 
-    def interrupted(trainer: Trainer, batch: pa.RecordBatch) -> object:
+    def interrupted(trainer: Trainer, batch: pa.RecordBatch, **how: bool) -> object:
         if trainer.rows >= after_rows:
             raise KeyboardInterrupt
-        return step(trainer, batch)
+        return step(trainer, batch, **how)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "step", interrupted)

@@ -209,5 +209,7 @@ def test_no_part_of_it_is_a_pickle(saved: Path) -> None:
             "plausibility",
             "features",
             "recent",
+            "waiting",
+            "trained",
             "random",
         }

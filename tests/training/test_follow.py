@@ -31,7 +31,7 @@ def test_every_row_is_learned_once_in_the_batches_of_the_source(client: redis.Re
     trainer = Trainer(LIVE_SPEC, seed=0, bfloat16=fast_bfloat16(torch.device("cpu")))
     source = LiveSource(LIVE_SPEC, client, wait_s=WAIT_S, stop=lambda: False, flush_s=2)
     for batch in source.batches(32, until_ms=BEGAN_MS + 10**6):
-        trainer.step(batch.records)
+        trainer.step(batch.records, arrived=True)
     expected = trainer.model.state_dict()
     assert all(tensor.equal(expected[name]) for name, tensor in result.trainer.model.state_dict().items())
 

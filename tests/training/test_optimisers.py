@@ -59,7 +59,7 @@ def test_steps_equal_a_loop_over_rows(device: str) -> None:
 
     for width, table in embedding.tables.items():
         np.testing.assert_allclose(table.detach().cpu().numpy(), expected[width], rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(optimiser.state_dict()[width].cpu().numpy(), squares[width], rtol=1e-5)
+        np.testing.assert_allclose(optimiser.squares[int(width)].cpu().numpy(), squares[width], rtol=1e-5)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -68,7 +68,7 @@ def test_rows_outside_the_batch_keep_their_bytes(device: str) -> None:
     optimiser = RowwiseAdagrad(embedding, RATE, DAMPING)
     optimiser.step(*gathered_with_gradients(embedding, 0), BATCH_ROWS)
     before = {width: table.clone() for width, table in embedding.tables.items()}
-    squares = {width: sums.clone() for width, sums in optimiser.state_dict().items()}
+    squares = {str(width): sums.clone() for width, sums in optimiser.squares.items()}
 
     rows, gathered = gathered_with_gradients(embedding, 1, least=4)
     optimiser.step(rows, gathered, BATCH_ROWS)
@@ -78,7 +78,7 @@ def test_rows_outside_the_batch_keep_their_bytes(device: str) -> None:
         outside[rows[int(width)]] = False
         assert outside.any()
         assert torch.equal(table[outside], before[width][outside])
-        assert torch.equal(optimiser.state_dict()[width][outside], squares[width][outside])
+        assert torch.equal(optimiser.squares[int(width)][outside], squares[width][outside])
         assert (table[~outside] != before[width][~outside]).any(dim=1).all()
 
 
@@ -113,28 +113,47 @@ def test_rows_that_start_anew_are_as_if_there_had_been_no_step(device: str) -> N
     optimiser = RowwiseAdagrad(embedding, RATE, DAMPING)
     optimiser.step(*gathered_with_gradients(embedding, 0), BATCH_ROWS)
     before = {width: table.clone() for width, table in embedding.tables.items()}
-    squares = {width: sums.clone() for width, sums in optimiser.state_dict().items()}
+    squares = {str(width): sums.clone() for width, sums in optimiser.squares.items()}
 
-    optimiser.start_anew({4: torch.tensor([3, 5, 3])})
+    optimiser.start_anew({4: torch.tensor([3, 5, 3])}, 60)
 
     assert not embedding.tables["4"][[3, 5]].any()
-    assert optimiser.state_dict()["4"][[3, 5]].tolist() == [DAMPING, DAMPING]
+    assert optimiser.squares[4][[3, 5]].tolist() == [DAMPING, DAMPING]
     for width, table in embedding.tables.items():
         kept = torch.ones(len(table), dtype=torch.bool)
         kept[[3, 5] if width == "4" else []] = False
         assert torch.equal(table[kept], before[width][kept])
-        assert torch.equal(optimiser.state_dict()[width][kept], squares[width][kept])
+        assert torch.equal(optimiser.squares[int(width)][kept], squares[width][kept])
 
 
 def test_a_loaded_state_goes_on_as_the_saved_one() -> None:
     first, second = tables(), tables()
     ours, theirs = RowwiseAdagrad(first, RATE, DAMPING), RowwiseAdagrad(second, RATE, DAMPING)
     ours.step(*gathered_with_gradients(first, 0), BATCH_ROWS)
+    ours.start_anew({4: torch.tensor([3])}, 60)
     theirs.load_state_dict(ours.state_dict())
     second.load_state_dict(first.state_dict())
     for embedding, optimiser in ((first, ours), (second, theirs)):
-        optimiser.step(*gathered_with_gradients(embedding, 1), BATCH_ROWS)
+        optimiser.step(*gathered_with_gradients(embedding, 1), BATCH_ROWS, 20)
 
     for width, table in first.tables.items():
         assert torch.equal(table, second.tables[width])
-        assert torch.equal(ours.state_dict()[width], theirs.state_dict()[width])
+    for name, tensor in ours.state_dict().items():
+        assert torch.equal(tensor, theirs.state_dict()[name])
+
+
+@pytest.mark.parametrize(("number", "learned"), [(None, True), (61, True), (60, False), (20, False)])
+def test_rows_of_a_batch_that_was_encoded_before_they_were_given_away_stay(
+    number: int | None, learned: bool
+) -> None:
+    embedding = tables()
+    optimiser = RowwiseAdagrad(embedding, RATE, DAMPING)
+    optimiser.start_anew({4: torch.tensor([3, 5])}, 60)
+    copies = embedding.gather({4: torch.tensor([3, 7, 5])})[4]
+    copies.grad = torch.ones_like(copies)
+
+    optimiser.step({4: torch.tensor([3, 7, 5])}, {4: copies}, BATCH_ROWS, number)
+
+    assert embedding.tables["4"][7].ne(0).all()
+    assert bool(embedding.tables["4"][[3, 5]].any()) == learned
+    assert bool((optimiser.squares[4][[3, 5]] > DAMPING).any()) == learned

@@ -27,10 +27,10 @@ def interrupt(config: RunConfig, monkeypatch: pytest.MonkeyPatch, *, after_rows:
     """Start a run that ends in the middle."""
     step = Trainer.step
 
-    def interrupted(trainer: Trainer, batch: pa.RecordBatch) -> object:
+    def interrupted(trainer: Trainer, batch: pa.RecordBatch, **how: bool) -> object:
         if trainer.rows >= after_rows:
             raise KeyboardInterrupt
-        return step(trainer, batch)
+        return step(trainer, batch, **how)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", interrupted)
@@ -125,10 +125,10 @@ def test_a_run_that_is_stopped_goes_on_to_the_bundle_of_one_never_stopped(
     whole = start(config(tmp_path / "whole"))
     step = Trainer.step
 
-    def told_to_stop(trainer: Trainer, batch: pa.RecordBatch) -> object:
+    def told_to_stop(trainer: Trainer, batch: pa.RecordBatch, **how: bool) -> object:
         if trainer.rows == 96:  # between two checkpoints, which come every 64 rows
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(trainer, batch)
+        return step(trainer, batch, **how)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", told_to_stop)

@@ -8,7 +8,7 @@ import torch
 from ranker.errors import NonFiniteLossError
 from ranker.labels.natural_units import natural_units
 from ranker.metrics.exact import auc
-from ranker.objectives.losses import Losses
+from ranker.objectives.losses import Losses, MultitaskLoss
 from ranker.spec import RankerSpec
 from ranker.spec_file import dump_spec, parse_spec
 from tests.ranker.small_spec import SMALL_SPEC, random_records
@@ -269,15 +269,16 @@ def test_a_refused_first_batch_leaves_the_untrained_network() -> None:
     assert all((array == state[name]).all() for name, array in trainer.plausibility.state_dict().items())
 
 
+@pytest.mark.parametrize("arrived", [True, False])
 @pytest.mark.parametrize("error", [NonFiniteLossError, KeyboardInterrupt])
 def test_a_refused_batch_leaves_no_trace_in_encoder_and_state(
-    error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+    error: type[BaseException], arrived: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches = [log_of(300, first_ms=FIRST_MS + 400_000 * n, seed=n) for n in range(3)]
     trainer, undisturbed = Trainer(STATE_SPEC, seed=0), Trainer(STATE_SPEC, seed=0)
     for each in (trainer, undisturbed):
         torch.manual_seed(7)
-        each.step(batches[0])
+        each.step(batches[0], arrived=arrived)
 
     def broken(*_: object) -> Losses:
         if error is KeyboardInterrupt:
@@ -285,13 +286,13 @@ def test_a_refused_batch_leaves_no_trace_in_encoder_and_state(
         return Losses(torch.tensor(torch.nan), torch.zeros(len(STATE_SPEC.tasks)))
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "loss", broken)
+        patch.setattr(MultitaskLoss, "__call__", broken)
         with pytest.raises(error):
-            trainer.step(batches[1])
+            trainer.step(batches[1], arrived=arrived)  # or, unless they have arrived, those before it
 
     for each in (trainer, undisturbed):
         torch.manual_seed(7)  # the refused batch drew the noise of its forward pass
-        each.step(batches[2])
+        each.step(batches[2], arrived=arrived)
     assert trainer.encoder.state() == undisturbed.encoder.state()
     ours, theirs = trainer.encoder.arrays(), undisturbed.encoder.arrays()
     assert ours.keys() == theirs.keys()

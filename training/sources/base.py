@@ -38,10 +38,12 @@ class SourceBatch:
         records: Rows with the columns of the source's schema; none only from a source that never ends.
         offset: Where reading goes on after these rows. It also describes what was read, so that resuming can
             check that the log still begins with it.
+        arrived: Whether all labels of these rows and of earlier ones are known by now, whatever their waits.
     """
 
     records: pa.RecordBatch
     offset: Offset
+    arrived: bool = False
 
 
 class Source(ABC):

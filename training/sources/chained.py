@@ -1,6 +1,7 @@
 """A log at rest, and after its end the log of events."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
@@ -106,14 +107,14 @@ class ChainedSource(Source):
             ):
                 newest_ms = batch.records.column(TIME_MS)[-1].as_py()
                 read = _Saved(since_ms=since_ms, at_rest=batch.offset, newest_ms=newest_ms)
-                yield SourceBatch(batch.records, read.model_dump())
+                yield replace(batch, offset=read.model_dump())
             self.between()
             live = self._begin
             if live is None:
                 live_since_ms = since_ms if newest_ms is None else newest_ms + 1
         for batch in self._live.batches(rows, since_ms=live_since_ms, until_ms=until_ms, resume_from=live):
             read = _Saved(since_ms=since_ms, live=batch.offset, live_since_ms=live_since_ms)
-            yield SourceBatch(batch.records, read.model_dump())
+            yield replace(batch, offset=read.model_dump())
 
     def users(self) -> Iterator[pa.RecordBatch]:
         """Those of the log at rest."""

@@ -153,7 +153,7 @@ class LiveSource(Source):
 
         def batch(records: pa.RecordBatch, join: JoinOffset) -> SourceBatch:
             after = LiveOffset(join=join, reached_ms=reached_ms, since_ms=since_ms)
-            return SourceBatch(records, after.model_dump(mode="json"))
+            return SourceBatch(records, after.model_dump(mode="json"), arrived=True)
 
         def cuts(complete_ms: int) -> Iterator[SourceBatch]:
             nonlocal last, reached_ms

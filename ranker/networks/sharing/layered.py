@@ -68,6 +68,9 @@ class LayeredNetwork(Network, SplitsBySides):
         hidden = spec.shared[-1] if spec.shared else sum(widths)
         self.sharing = spec.sharing(hidden, tasks)
         self.towers = Towers(self.sharing.output_width, tasks, spec.tower)
+        nn.init.zeros_(self.towers.output.weight)  # a head that has learned nothing gives its constant alone
+        if self.linear is not None:
+            nn.init.zeros_(self.linear.linear.weight)
 
     @property
     def multiplications(self) -> int:
