@@ -70,9 +70,10 @@ def second_pass(spec: RankerSpec, log: Log, days: Sequence[Day], seed: int) -> P
 
 
 def learn(trainer: Trainer, log: Log, since_ms: int | None, until_ms: int) -> None:
-    """Learn from a range of the log."""
+    """Learn what is known at the end of a range of the log."""
     for batch in log.batches(trainer.spec.training.batch_size, since_ms, until_ms):
         trainer.step(batch)
+    trainer.learn_due(until_ms)
 
 
 def judge(trainer: Trainer, log: Log, day: Day, *, live: bool) -> NDArray[np.float64]:
@@ -96,6 +97,7 @@ def learn_on(trainer: Trainer, log: Log, day: Day) -> NDArray[np.float64]:
         with trainer.exported():
             predicted.append(_predict(trainer, encoded))
         trainer.step(batch)
+    trainer.learn_due(day.until_ms)
     return np.concatenate(predicted)
 
 

@@ -9,6 +9,7 @@ from ranker.features.state.feature_state import FeatureState
 from tests.load_tests.judging.judged_log import DAYS, ROWS_A_DAY, SPEC, small_log
 from tests.training.record_source import RecordSource
 from training.trainer import Trainer
+from training.waiting import WaitingRows
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,7 @@ def test_judging_on_the_way_does_not_disturb_the_run(log: Log) -> None:
 
 def test_a_days_first_batch_is_predicted_alike_live_and_learning_on(log: Log) -> None:
     trainer = trained(log)
+    trainer.learn_due(log.rows(DAYS[1].since_ms).column("time_ms")[0].as_py())
     live = judge(trainer, log, DAYS[1], live=True)
     learning = learn_on(trainer, log, DAYS[1])
 
@@ -78,6 +80,7 @@ def test_a_second_pass_is_to_train_again_on_the_same_rows(log: Log) -> None:
     learn(trainer, log, None, DAYS[2].since_ms)
     once = judge(trainer, log, DAYS[2], live=False)
     trainer.encoder.feature_state = FeatureState(SPEC, trainer.encoder.layout)
+    trainer.waiting = WaitingRows(trainer.turns)
     learn(trainer, log, None, DAYS[2].since_ms)
     np.testing.assert_array_equal(found[FROZEN][ROWS_A_DAY:], judge(trainer, log, DAYS[2], live=False))
     assert not np.allclose(found[FROZEN][ROWS_A_DAY:], once, rtol=1e-2)
