@@ -1,11 +1,11 @@
 """What a deadline is.
 
 A deadline is a `time.perf_counter()` value, in seconds, after which nobody waits for the answer to a ranking
-request: its arrival plus the smaller one of the header X-Timeout-Ms and `timeout_ms` in its body, infinity if
-it has neither. A request that would be late is refused on arrival, if those ahead of it take too long
-(`Admission`), and when its turn comes, if the model takes too long (`ModelWorker`). One whose deadline has
-passed is given up at each step on the way (`Arrival.check`), and the feature store is not waited for longer
-than leaves time to rank (`RankingService`).
+request: its arrival (`unread.py`) plus the smaller one of the header X-Timeout-Ms and `timeout_ms` in its
+body, infinity if it has neither. A request that would be late is refused on arrival, if those ahead of it
+take too long (`Admission`), and when its turn comes, if the model takes too long (`ModelWorker`). One whose
+deadline has passed is given up at each step on the way (`Arrival.check`), and the feature store is not waited
+for longer than leaves time to rank (`RankingService`).
 """
 
 import math

@@ -8,6 +8,7 @@ overloaded, or 30 % of a core at 3,000 refusals a second. Here it takes 25 us.
 
 from asyncio import BaseTransport, TimerHandle
 from collections.abc import Mapping
+from time import perf_counter
 from typing import Any, ClassVar, Final
 from uuid import uuid4
 
@@ -21,6 +22,7 @@ from serving.http.problem_documents import MEDIA_TYPE, document
 from serving.http.problems import RETRY_AFTER
 from serving.http.reading_gate import GatedFlow, GatedInput
 from serving.http.request_id import HEADER
+from serving.http.unread import unread_s
 
 MAX_HEAD_BYTES: Final = 16 * 1024
 MAX_HEADERS: Final = 100
@@ -127,7 +129,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._silent_bytes = 0
         self._stop_timer()
         self._check_host()
-        self._refused = self.url == _RANK_URL and self._is_full() and self._can_answer_now()
+        waited_s = unread_s(self.transport)
+        self.scope["state"]["started"] = perf_counter() - waited_s
+        self._refused = self.url == _RANK_URL and self._is_full(waited_s) and self._can_answer_now()
         if self._refused:
             self._admission.count_refusal()
             self._admission.count_early_answer(503)
@@ -244,10 +248,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Whether the request that is being read was answered."""
         return self._refused or (self.cycle is not None and self.cycle.response_started)
 
-    def _is_full(self) -> bool:
+    def _is_full(self, waited_s: float) -> bool:
         client = self._admission.client_of(self.headers, id(self))
         try:
-            return self._admission.is_full(client, self.headers, timeout_of(self.headers))
+            return self._admission.is_full(client, self.headers, timeout_of(self.headers) - waited_s)
         except ValueError:
             return False  # AdmissionMiddleware answers what is wrong
 

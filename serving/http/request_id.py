@@ -15,6 +15,8 @@ HEADER = "X-Request-ID"
 class RequestIdMiddleware:
     """Sets a new `state.request_id`, and `state.started`, the `perf_counter()` of the arrival.
 
+    A server that knows better when a request came has set `state.started` before.
+
     An id that the client sends is not used: ids in our log must be unique and free of injected text. A valid
     `traceparent` is: it is of a fixed form. Every log line of the request has both.
     """
@@ -29,7 +31,9 @@ class RequestIdMiddleware:
             return
         request_id = uuid4().hex
         trace = TraceContext.of(scope["headers"])
-        scope.setdefault("state", {}).update(request_id=request_id, started=perf_counter())
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        state.setdefault("started", perf_counter())
         fields = {"request_id": request_id}
         if trace is not None:
             fields |= {"trace_id": trace.trace_id, "span_id": trace.span_id, "parent_id": trace.parent_id}

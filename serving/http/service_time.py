@@ -9,7 +9,7 @@ from typing import Final
 REQUEST_COST: Final = 30
 """Candidates that take about as long as what a request costs whatever the number of its candidates."""
 NEWEST_WEIGHT: Final = 0.1
-"""Weight of the newest batch in the running mean."""
+"""Weight of the newest batch among those of the same size."""
 STALE_S: Final = 2.0
 """Age from which a measurement says nothing.
 
@@ -24,19 +24,24 @@ def cost_of(candidates: float, requests: int = 1) -> float:
 
 
 class ServiceTime:
-    """The running mean of the model's time for a cost of 1, in one process."""
+    """The model's time for a cost of 1, in one process.
+
+    It is the time of the newest batches over what they cost, so that small batches, of which each takes long
+    for what it costs, say little of what large ones ahead will take.
+    """
 
     def __init__(self) -> None:
-        self._unit_s = 0.0
+        self._seconds = 0.0
+        self._cost = 0.0
         self._measured_at = 0.0
 
     def record(self, requests: int, candidates: int, seconds: float) -> None:
-        """Take the time of a batch into the mean."""
-        weight = NEWEST_WEIGHT if self._unit_s else 1.0
-        self._unit_s += weight * (seconds / cost_of(candidates, requests) - self._unit_s)
+        """Take in the time of a batch; earlier ones count for less."""
+        self._seconds = (1 - NEWEST_WEIGHT) * self._seconds + seconds
+        self._cost = (1 - NEWEST_WEIGHT) * self._cost + cost_of(candidates, requests)
         self._measured_at = perf_counter()
 
     def expected_s(self, cost: float) -> float:
         """Seconds that work of this cost is expected to take; 0 if nothing was measured of late."""
-        fresh = perf_counter() - self._measured_at < STALE_S
-        return cost * self._unit_s if fresh else 0.0
+        fresh = self._cost > 0 and perf_counter() - self._measured_at < STALE_S
+        return cost * self._seconds / self._cost if fresh else 0.0

@@ -37,7 +37,7 @@ from serving.model.encoded_request import EncodedRequest, FetchedRecords
 from serving.model.ranked_words import RankedWords
 from serving.model.record_assembler import RecordAssembler
 from serving.model.request_features import RequestFeatures, RequestReader
-from serving.model.served_state import ServedState, compile_learning
+from serving.model.served_state import ServedState, compile_changes
 
 WARM_UP_SIZES: Final = (1, 100, 500)
 """Candidates of the requests that are ranked before the first real one."""
@@ -170,7 +170,7 @@ class ServedModel:
 
     def warm_up(self) -> None:
         """Predict for a few made-up requests, so that the first real one waits for no compilation."""
-        compile_learning(self.spec, self._encoder.layout)
+        compile_changes(self.spec)
         for size in WARM_UP_SIZES:
             ids = [str(index) for index in range(size)]
             nothing_stored = FetchedRecords(asked_ids=ids)

@@ -1,4 +1,5 @@
 import json
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -124,6 +125,21 @@ def test_who_asks_again_at_once_after_a_refusal_is_read_a_little_later(kitchen, 
             assert read_answer(connection)[0] == 503
         assert time.perf_counter() - begun >= 0.3
         assert kitchen.client.get("/v1/model").status_code == 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says when bytes came")
+def test_a_deadline_is_counted_from_a_requests_coming_though_it_was_read_later(kitchen, monkeypatch):
+    """Who asks again at once after a refusal would otherwise be answered after its deadline."""
+    monkeypatch.setattr(protocol, "REFUSED_PAUSE_S", 0.3)
+    asked = fill(kitchen)
+    with connected(kitchen.client) as connection:
+        connection.sendall(HEAD + b"Content-Length: 0\r\n\r\n")
+        assert read_answer(connection)[0] == 503
+        kitchen.go.set()
+        assert [future.result().status_code for future in asked] == [200] * MAX_WAITING
+        connection.sendall(HEAD + b"X-Timeout-Ms: 150\r\nContent-Length: 0\r\n\r\n")
+        status, _, body = read_answer(connection)
+        assert (status, json.loads(body)["type"]) == (503, "urn:watchnext:deadline-passed")
 
 
 def test_refusals_keep_their_turn_among_requests_sent_at_once(kitchen):

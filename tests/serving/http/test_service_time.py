@@ -57,6 +57,12 @@ def test_the_first_batch_is_the_estimate_and_later_ones_move_it(clock):
     assert 0.1 < service_time.expected_s(cost_of(100, 2)) < 0.4
 
 
+def test_small_batches_say_little_of_what_large_ones_take(clock):
+    """A batch of one candidate takes a quarter of the time of one of 500, for a fraction of the cost."""
+    batches = [(1, 500, REQUEST_S), (1, 1, REQUEST_S / 4)] * 50
+    assert measured(*batches).expected_s(10 * COST) == pytest.approx(10 * REQUEST_S, rel=0.25)
+
+
 def test_before_the_first_batch_nothing_is_expected():
     assert ServiceTime().expected_s(1000) == 0
 

@@ -15,6 +15,7 @@ SERVES = """
 import sys
 import redis
 from ranker.bundles.registry import Registry
+from ranker.events import USER_ID, VIDEO_ID
 from ranker.features import hashing, id_table, key_loops
 from ranker.features.state import histories, rate_loops, recency
 from ranker.store.state_store import StateStore
@@ -44,6 +45,9 @@ assert not len(state._pending)
 model.use_state(ServedState(state, 1))
 ids = ["v1", "v2"]
 model.predict([EncodedRequest(None, ids, RequestFeatures(), FetchedRecords(asked_ids=ids), 1)])
+for column, name in ((USER_ID, "u1"), (VIDEO_ID, "v1")):
+    model.forget_row(column, name)
+    model.forget(column, name, model.catalogue.ids())
 after = compiled()
 assert any(ready.values())
 print([name for name in after if after[name] != ready[name]])
