@@ -4,10 +4,13 @@ Shape letters: C candidates, N videos that are returned, T tasks.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
+from ranker.features.record import Words
 from ranker.score.policy import ScorePolicy
 from ranker.score.terms import Floats
 from ranker.stream.impressions import Impression, ImpressionHeader
@@ -71,8 +74,8 @@ class ImpressionLog:
         Returns:
             For `outcome`.
         """
-        content = self._impression(request_id, ranking).to_bytes()
-        written = self._writer.add(content, texts, ranking.model.layouts)
+        content = self._impression(request_id, ranking, texts).to_bytes()
+        written = self._writer.add(content, ranking.model.layouts)
         for _ in range(STEPS_TO_SEND):
             await asyncio.sleep(0)
         return written
@@ -86,9 +89,10 @@ class ImpressionLog:
         """
         return await self._writer.outcome(written, within_s=within_s)
 
-    def _impression(self, request_id: str, ranking: RankedRequest) -> Impression:
-        order = ranking.order
+    def _impression(self, request_id: str, ranking: RankedRequest, texts: Mapping[int, str]) -> Impression:
+        order, words = ranking.order, ranking.words
         candidates, rows = ranking.body.candidates, order.rows
+        parts = words.request, words.candidates[rows], words.pairs[rows]
         # nothing here was made by others, and checking it would take as long as writing it
         header = ImpressionHeader.model_construct(
             request_id=request_id,
@@ -105,6 +109,15 @@ class ImpressionLog:
             score_version=ranking.policy.version,
             state_ms=ranking.words.state_ms,
             reported=self._reported,
+            texts=_needed(texts, parts),
         )
-        words = ranking.words
-        return Impression(header, words.request, words.candidates[rows], words.pairs[rows])
+        return Impression(header, *parts)
+
+
+def _needed(texts: Mapping[int, str], parts: Iterable[Words]) -> list[str]:
+    """The texts of words that are kept; a request also carries those of videos that are not returned."""
+    if not texts:
+        return []
+    carried = np.fromiter(texts, np.uint64, len(texts))
+    kept = np.isin(carried, np.concatenate([part.ravel() for part in parts]))
+    return [text for text, is_kept in zip(texts.values(), kept.tolist(), strict=True) if is_kept]

@@ -25,6 +25,7 @@ from ranker.files.lock import locked
 from ranker.files.whole import naming, replacing
 from ranker.spec import RankerSpec
 from ranker.stream.event_log import EntryId
+from ranker.stream.joiner import Clock
 from training.event_reader import EventReader
 from training.sources.base import Offset, Source
 from training.sources.live import LiveSource
@@ -51,6 +52,7 @@ class ArchiveConfig:
         folder: Where the files are to be.
         wait_s: How long an impression waits for feedback at least.
         rows_per_file: Rows after which a file ends before its hour does.
+        clock: By which time an impression waits.
     """
 
     spec: RankerSpec
@@ -58,6 +60,7 @@ class ArchiveConfig:
     folder: Path
     wait_s: float = 60.0
     rows_per_file: int = 500_000
+    clock: Clock = Clock.ARRIVAL
 
     @property
     def reader(self) -> str:
@@ -106,6 +109,7 @@ def archive(config: ArchiveConfig, *, stop: Callable[[], bool]) -> Archived:
             wait_s=config.wait_s,
             stop=stop,
             flush_s=HOUR_S,
+            clock=config.clock,
             whole_times=True,  # so that no later file has rows of a time that was read
             counts_rejected=reader.is_first,
         )

@@ -1,4 +1,4 @@
-"""The subcommands of training: train, evaluate, features, events, data, simulate, demo."""
+"""The subcommands of training: train, replay, evaluate, features, events, data, simulate, demo."""
 
 import logging
 import signal
@@ -28,6 +28,7 @@ from training.options import (
     parse_time,
     plausible_times,
 )
+from training.replay_command import replay
 from training.show import comparison_table, evaluation_table
 from training.sources.kuairand.download import download_kuairand
 from training.sources.registry import open_source
@@ -37,6 +38,7 @@ from training.train_command import train
 app = typer.Typer()
 data = typer.Typer(help="Get public logs.")
 app.command()(train)
+app.command()(replay)
 app.add_typer(features, name="features")
 app.add_typer(events, name="events")
 app.add_typer(data, name="data")

@@ -15,13 +15,14 @@ from ranker.options import HomeOption, JsonOption, RedisOption
 from ranker.private_redis.server import default_home, store_url
 from ranker.spec_file import load_spec
 from ranker.store.connection import connect
+from ranker.stream.joiner import Clock
 from ranker.stream.redis_event_log import RedisEventLog
 from ranker.stream.rejected import latest_rejected
 from training.archive import ArchiveConfig
 from training.archive import archive as archive_events
 from training.console import results_console
 from training.event_status import EventStatus, event_status
-from training.options import SpecOption, WaitOption
+from training.options import ClockOption, SpecOption, WaitOption
 from training.patient_client import patient_client
 from training.progress import duration
 from training.sources.lateness import parse_wait
@@ -108,6 +109,7 @@ def archive(
     redis_url: RedisOption = None,
     home: HomeOption = None,
     wait: WaitOption = "1m",
+    clock: ClockOption = Clock.ARRIVAL,
     rows_per_file: Annotated[
         int, typer.Option(min=1, help="Rows after which a file ends before its hour does.")
     ] = 500_000,
@@ -124,7 +126,8 @@ def archive(
         patient_client(url) as client,
         StopSignals() as signals,
     ):
-        config = ArchiveConfig(load_spec(spec), client, out, parse_wait(wait, "--wait") / 1000, rows_per_file)
+        wait_s = parse_wait(wait, "--wait") / 1000
+        config = ArchiveConfig(load_spec(spec), client, out, wait_s, rows_per_file, clock)
         archived = archive_events(config, stop=signals.asked)
     if as_json:
         console.print_json(json.dumps({"files": archived.files, "rows": archived.rows}))

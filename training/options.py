@@ -8,6 +8,7 @@ import typer
 
 from ranker.errors import UserError
 from ranker.event_times import TimeRange
+from ranker.stream.joiner import Clock
 
 SpecOption = Annotated[
     str, typer.Option(envvar="WATCHNEXT_SPEC", help="A preset (kuairand, simulated) or a .yaml file.")
@@ -45,6 +46,13 @@ WaitOption = Annotated[
     typer.Option(
         help="How long an impression waits for feedback, e.g. 90s, 10m or 12h; longer if a label of the spec "
         "has a longer label_wait."
+    ),
+]
+ClockOption = Annotated[
+    Clock,
+    typer.Option(
+        help="By which time an impression waits: that of arrival, or that which requests and events carry, "
+        "for a log that is played back."
     ),
 ]
 

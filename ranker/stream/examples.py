@@ -18,7 +18,7 @@ from ranker.spec import RankerSpec
 from ranker.stream.impressions import Impression
 from ranker.stream.joined import Joined
 from ranker.stream.layouts import TYPES, Layouts, columns_of
-from ranker.stream.texts import IDS, Texts
+from ranker.stream.texts import IDS, Texts, by_word
 
 ABOUT: Final = pa.schema(
     [
@@ -141,11 +141,13 @@ class ExampleReader:
     ) -> dict[str, pa.Array]:
         """The columns of features: of pairs before those of videos before those of requests."""
         digests = impressions[0].header.layouts
+        carried = by_word((text for one in impressions for text in one.header.texts), self._texts.seed)
         request, videos, pairs = (
             columns_of(
                 [part for part in self._layouts.of(digest) if part.column in self._features],
                 np.concatenate([getattr(impression, name) for impression in impressions]),
                 self._texts,
+                carried,
             )
             for digest, name in zip(digests, ("request", "videos", "pairs"), strict=True)
         )

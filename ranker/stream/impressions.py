@@ -2,8 +2,9 @@
 
 It holds what the ranking read beside the feature state: the records of the request and of the videos that
 were returned, word by word, so that what is learned from it later is what was ranked with, whatever has
-become of the stored records. The texts behind hashed words are kept once each, see `texts.py`; how records
-are laid out is kept once a spec, see `layouts.py`.
+become of the stored records. Of the texts behind hashed words it has those that the request carried; those
+of stored records are kept once each, see `texts.py`. How records are laid out is kept once a spec, see
+`layouts.py`.
 
 The content is a length of four bytes, a JSON object of that length, and the words, little-endian: those of
 the request, then of the videos, then of the pairs of both.
@@ -44,6 +45,7 @@ class ImpressionHeader(BaseModel):
         score_version: Its version.
         state_ms: Up to when the feature state had learned; None if it had learned nothing.
         reported: Whether a video counts as seen only if an event `shown` says so.
+        texts: The texts behind hashed words that the request carried, but for ids.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,6 +65,7 @@ class ImpressionHeader(BaseModel):
     score_version: str
     state_ms: int | None = None
     reported: bool = False
+    texts: list[str] = []
 
 
 @dataclass(frozen=True)

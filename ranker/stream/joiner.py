@@ -97,6 +97,12 @@ class Joiner:
         """How long an impression waits."""
         return self._rule.wait_ms
 
+    @property
+    def complete_ms(self) -> int:
+        """The time before which no further impression leaves, as far as the entries so far say it."""
+        reached_ms = self._last.ms if self._clock is Clock.ARRIVAL else self._watermark_ms
+        return max(0, reached_ms - self.wait_ms)
+
     def take(self, entry: Entry) -> list[Joined]:
         """Take the next entry of the log.
 
@@ -198,7 +204,10 @@ class Joiner:
         self._watermark_ms = reached
 
     def _leave(self, watermark_ms: int) -> Joined:
-        """Let go of the first; the watermark is that at which it was not due yet."""
+        """Let go of the first; the watermark is that at which it was not due yet.
+
+        One that came too late to wait counts as shown at the earliest time that was still open.
+        """
         before = JoinOffset(
             oldest=next(iter(self._arrived)),
             left=tuple(self._left),
@@ -216,7 +225,7 @@ class Joiner:
         self.rows -= len(waiting.index)
         oldest = next(iter(self._arrived), self._last)
         self._left = [number for number in (*self._left, waiting.id) if number > oldest]
-        self._time_ms = max(self._time_ms, waiting.time_ms)
+        self._time_ms = max(self._time_ms, waiting.time_ms, watermark_ms - self.wait_ms)
         labels = self._rule.with_absent(waiting.labels)
         return Joined(waiting.id, self._time_ms, waiting.impression, labels, waiting.positions, before)
 

@@ -122,13 +122,16 @@ class Layouts:
         return self._layouts[digest]
 
 
-def columns_of(parts: Iterable[Part], words: Words, texts: Texts) -> dict[str, pa.Array]:
+def columns_of(
+    parts: Iterable[Part], words: Words, texts: Texts, carried: Mapping[int, str] | None = None
+) -> dict[str, pa.Array]:
     """Turn records back into columns.
 
     Args:
         parts: What stands where.
         words: (R, W).
         texts: Has the texts behind hashes.
+        carried: Further ones, by word, that impressions carry themselves.
 
     Returns:
         For each column R values: text for ids and categories, float64 for numbers, lists of text for bags;
@@ -144,9 +147,11 @@ def columns_of(parts: Iterable[Part], words: Words, texts: Texts) -> dict[str, p
         hashed.append(words[:, part.first + 1 : part.first + part.words][inside])
     distinct = np.unique(np.concatenate(hashed)) if hashed else np.empty(0, np.uint64)
     distinct = distinct[distinct != MISSING_KEY]
-    known = texts.of(distinct.tolist())
-    if len(known) < len(distinct):
-        lost = len(distinct) - len(known)
+    carried = carried or {}
+    known = {**texts.of([word for word in distinct.tolist() if word not in carried]), **carried}
+    found = sum(word in known for word in distinct.tolist())
+    if found < len(distinct):
+        lost = len(distinct) - found
         logger.error(
             "%d of %d values of impressions count as missing: Redis has no text for them; "
             "`watchnext features load` writes those of stored records",

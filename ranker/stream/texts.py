@@ -1,18 +1,21 @@
-"""The texts behind hashed words, kept once each in Redis.
+"""The texts behind hashed words of stored records, kept once each in Redis.
 
-Records hold 64-bit hashes of ids and categories. Whoever stores a record, or ranks with values that a request
-carries, also keeps the texts, so that impressions can be turned back into the columns of a log.
+Records hold 64-bit hashes of ids and categories. Whoever stores a record also keeps the texts, so that
+impressions can be turned back into the columns of a log. Texts of values that a request carries are in its
+impression: they are dropped with it, so a caller with ever new values fills no memory.
 """
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
+import pyarrow as pa
 import redis
 import redis.asyncio
 
 from ranker.errors import StoreError
 from ranker.events import QUERY_VIDEO_ID, USER_ID, VIDEO_ID
+from ranker.features.hashing import hash_strings
 from ranker.store.keys import texts_key
 
 IDS: Final = frozenset({USER_ID, VIDEO_ID, QUERY_VIDEO_ID})
@@ -37,7 +40,7 @@ def queue_texts(
 
 
 class KnownTexts:
-    """Remembers which texts were written, so that most requests have none to write.
+    """Remembers which texts were written, so that most records have none to write.
 
     Words that were not used for long are forgotten, and then written again.
     """
@@ -66,9 +69,13 @@ class Texts:
     Args:
         client: A connected client whose answers are bytes.
         seed: Of the spec's hash.
+
+    Attributes:
+        seed: Of the spec's hash.
     """
 
     def __init__(self, client: redis.Redis, seed: int) -> None:
+        self.seed = seed
         self._client = client
         self._key = texts_key(seed)
         self._texts: OrderedDict[int, str] = OrderedDict()
@@ -95,6 +102,18 @@ class Texts:
         while len(self._texts) > REMEMBERED:
             self._texts.popitem(last=False)
         return found
+
+
+def by_word(texts: Iterable[str], seed: int) -> dict[int, str]:
+    """Texts by the words that they are hashed to.
+
+    Args:
+        texts: Each at most `MAX_BYTES` long.
+        seed: Of the spec's hash.
+    """
+    distinct = list(dict.fromkeys(texts))
+    words = hash_strings(pa.array(distinct, pa.string()), seed=seed)
+    return dict(zip(words.tolist(), distinct, strict=True))
 
 
 def _field(word: int) -> bytes:

@@ -10,11 +10,9 @@ request may be in the log twice; readers of the log take the first of a request 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-
-from redis.asyncio.client import Pipeline
 
 from ranker.errors import StoreAwayError, StoreError
 from ranker.features.record import RecordLayout
@@ -22,7 +20,6 @@ from ranker.store.keys import events_key, layouts_key
 from ranker.stream.event_log import Kind
 from ranker.stream.layouts import ImpressionLayouts, queue_layouts
 from ranker.stream.redis_event_log import entry_fields
-from ranker.stream.texts import KnownTexts, queue_texts
 from serving.http.event_metrics import EventMetrics
 from serving.sync.cancellation import cancel_and_wait
 from serving.sync.event_stream import EventStream
@@ -35,8 +32,6 @@ MAX_WAITING_BYTES: Final = 64 * 2**20
 BATCH: Final = 64
 """Impressions of one call."""
 BATCH_BYTES: Final = 4 * 2**20
-TEXT_BYTES: Final = 100
-"""What a text that waits takes beside its characters."""
 LINGER_S: Final = 0.02
 """How long impressions that no answer waits for are gathered for one call."""
 RETRY_S: Final = 0.2
@@ -53,16 +48,12 @@ class _Waiting:
 
     Attributes:
         data: The entry's content.
-        texts: Texts behind hashed words, by word, that came with its request.
         layouts: Of its words.
-        size: Bytes that it takes, about.
         written: Whether it is; False, which is not the last word, once it is known to take long.
     """
 
     data: bytes
-    texts: Mapping[int, str]
     layouts: ImpressionLayouts
-    size: int
     written: "asyncio.Future[bool]"
 
     def settle(self, *, written: bool) -> None:
@@ -90,16 +81,12 @@ class ImpressionWriter:
         self._closing = False
         self._task: asyncio.Task[None] | None = None
         self._described: set[str] = set()
-        self._texts = KnownTexts()
 
-    def add(
-        self, data: bytes, texts: Mapping[int, str], layouts: ImpressionLayouts
-    ) -> "bool | asyncio.Future[bool]":
+    def add(self, data: bytes, layouts: ImpressionLayouts) -> "bool | asyncio.Future[bool]":
         """Take an impression, and begin to write it.
 
         Args:
             data: The entry's content.
-            texts: Texts behind hashed words, by word, that came with its request.
             layouts: Of its words.
 
         Returns:
@@ -110,13 +97,12 @@ class ImpressionWriter:
             self._metrics.impressions("refused", 1)
             return False
         written: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        size = len(data) + TEXT_BYTES * len(texts) + sum(map(len, texts.values()))
-        waiting = _Waiting(data, texts, layouts, size, written)
-        if len(self._buffer) >= MAX_WAITING or self._bytes + size > MAX_WAITING_BYTES:
+        waiting = _Waiting(data, layouts, written)
+        if len(self._buffer) >= MAX_WAITING or self._bytes + len(data) > MAX_WAITING_BYTES:
             self._metrics.impressions("dropped", 1)
             return False
         self._buffer.append(waiting)
-        self._bytes += size
+        self._bytes += len(data)
         self._metrics.impressions_waiting(len(self._buffer))
         if self._behind:
             self._metrics.impressions("buffered", 1)
@@ -174,7 +160,7 @@ class ImpressionWriter:
         batch: list[_Waiting] = []
         size = 0
         for waiting in self._buffer:
-            size += waiting.size
+            size += len(waiting.data)
             if batch and (size > BATCH_BYTES or len(batch) == BATCH):
                 break
             batch.append(waiting)
@@ -188,12 +174,7 @@ class ImpressionWriter:
             logger.warning("impressions wait until Redis takes them again, as many as fit")
             for waiting in self._buffer:
                 waiting.settle(written=False)
-            self._forget()
-
-    def _forget(self) -> None:
-        """Write texts and layouts again: Redis may have lost what it had."""
-        self._described.clear()
-        self._texts = KnownTexts()
+            self._described.clear()  # Redis may have lost what it had
 
     async def _write(self, batch: Sequence[_Waiting]) -> bool:
         """Write the oldest; return whether all of them are written."""
@@ -209,7 +190,7 @@ class ImpressionWriter:
         for waiting in batch:
             self._buffer.popleft()
             if waiting not in refused:
-                self._bytes -= waiting.size
+                self._bytes -= len(waiting.data)
                 waiting.settle(written=True)
         self._buffer.extendleft(reversed(refused))
         self._metrics.impressions_waiting(len(self._buffer))
@@ -225,53 +206,36 @@ class ImpressionWriter:
         Raises:
             StoreError: Redis did not answer, or refused a transaction.
         """
-        layouts, texts = self._undescribed(batch)
+        layouts = self._undescribed(batch)
         # together, as nobody could read an impression without them
-        pipeline = self._stream.pipeline(transaction=bool(layouts or texts))
-        _queue(pipeline, layouts, texts)
+        pipeline = self._stream.pipeline(transaction=bool(layouts))
+        if layouts:
+            queue_layouts(pipeline, layouts.values())
         first = len(pipeline)
         for waiting in batch:
             pipeline.xadd(events_key(), entry_fields(Kind.IMPRESSION, waiting.data))
         pipeline.hexists(layouts_key(), batch[-1].layouts.digests[0])
         *answers, kept = await self._stream.write(pipeline, len(batch))
-        self._note(layouts, texts, answers[:first])
+        self._note(layouts, answers[:first])
         if not kept:
-            logger.warning("Redis has lost what it had: texts and layouts of impressions are written again")
-            self._forget()
-            layouts, texts = self._undescribed(batch)
+            logger.warning("Redis has lost what it had: layouts of impressions are written again")
+            self._described.clear()
+            layouts = self._undescribed(batch)
             pipeline = self._stream.pipeline(transaction=True)
-            _queue(pipeline, layouts, texts)
-            self._note(layouts, texts, await self._stream.write(pipeline, 0))
+            queue_layouts(pipeline, layouts.values())
+            self._note(layouts, await self._stream.write(pipeline, 0))
         return answers[first:]
 
-    def _undescribed(
-        self, batch: Iterable[_Waiting]
-    ) -> tuple[dict[str, RecordLayout], dict[int, dict[int, str]]]:
-        """Layouts, by digest, and texts, by the hash's seed, that are not known to be written."""
+    def _undescribed(self, batch: Iterable[_Waiting]) -> dict[str, RecordLayout]:
+        """Layouts, by digest, that are not known to be written."""
         layouts: dict[str, RecordLayout] = {}
-        texts: dict[int, dict[int, str]] = {}
         for waiting in batch:
             if not self._described.issuperset(waiting.layouts.by_digest):
                 layouts |= waiting.layouts.by_digest
-            if waiting.texts and (unknown := self._texts.unknown(waiting.texts)):
-                texts.setdefault(waiting.layouts.seed, {}).update(unknown)
-        return layouts, texts
+        return layouts
 
-    def _note(
-        self, layouts: Iterable[str], texts: Mapping[int, Iterable[int]], answers: Sequence[Any]
-    ) -> None:
+    def _note(self, layouts: Iterable[str], answers: Sequence[Any]) -> None:
         if error := next((answer for answer in answers if isinstance(answer, Exception)), None):
             logger.error("Redis refused what is needed to read impressions: %s", error)
             return
         self._described.update(layouts)
-        for words in texts.values():
-            self._texts.written(words)
-
-
-def _queue(
-    pipeline: Pipeline, layouts: Mapping[str, RecordLayout], texts: Mapping[int, Mapping[int, str]]
-) -> None:
-    if layouts:
-        queue_layouts(pipeline, layouts.values())
-    for seed, some in texts.items():
-        queue_texts(pipeline, seed, some)

@@ -5,7 +5,7 @@ from ranker.stream.event_log import BEGINNING, Kind
 from ranker.stream.impressions import Impression
 from ranker.stream.layouts import Layouts, columns_of
 from ranker.stream.redis_event_log import RedisEventLog
-from ranker.stream.texts import Texts
+from ranker.stream.texts import Texts, by_word
 
 
 def entries(client):
@@ -36,6 +36,6 @@ def columns(client, impression, *, seed=0, without=("user_id", "video_id", "quer
         impression.header.layouts, (impression.request, impression.videos, impression.pairs), strict=True
     ):
         parts = [part for part in layouts.of(digest) if part.column not in without]
-        read = columns_of(parts, words, texts)
+        read = columns_of(parts, words, texts, by_word(impression.header.texts, seed))
         found.append({name: column.to_pylist() for name, column in read.items()})
     return found

@@ -165,11 +165,25 @@ def test_a_request_that_is_not_answered_has_none(service, store):
     assert entries(store) == []
 
 
-def test_texts_of_ids_are_not_kept_and_those_of_other_columns_are(service, store):
+def test_texts_of_stored_records_are_kept_and_those_that_a_request_carries_are_in_its_impression(
+    service, store
+):
     put_world(service)
-    rank(service, body())
-    texts = {text.decode() for text in store.hgetall("watchnext:texts:0").values()}
-    assert texts == {"news", "sport", "music", "a", "b", "c", "z", "21"}
+    stored = {text.decode() for text in store.hgetall("watchnext:texts:0").values()}
+    assert stored == {"news", "sport", "a", "b", "c"}
+    for hour in range(5):
+        rank(service, body(context={"hour": hour}))
+    assert store.hlen("watchnext:texts:0") == len(stored)
+    carried = [sorted(impression.header.texts) for impression in impressions(store)]
+    assert carried == [sorted({str(hour), "music", "z", "a"}) for hour in range(5)]
+
+
+def test_texts_of_videos_that_are_not_returned_are_not_kept(service, store):
+    tags = [["one", "both"], ["two", "both"]]
+    candidates = [{"id": f"v{row}", "features": {"tags": own}} for row, own in enumerate(tags)]
+    [kept] = rank(service, {"user": {}, "candidates": candidates, "limit": 1})["items"]
+    [impression] = impressions(store)
+    assert sorted(impression.header.texts) == sorted(tags[int(kept["id"][1])])
 
 
 def test_what_redis_lost_is_written_again(service, store):

@@ -199,9 +199,9 @@ class LiveSource(Source):
                 after = entries[-1].id
             if len(entries) < ENTRIES:
                 joined += joiner.advance(now_ms)
-            if self._clock is Clock.ARRIVAL:
-                reached_ms = after.ms if len(entries) == ENTRIES else max(after.ms, now_ms)
-                complete_ms = max(complete_ms, reached_ms - joiner.wait_ms)
+            complete_ms = max(complete_ms, joiner.complete_ms)
+            if self._clock is Clock.ARRIVAL and len(entries) < ENTRIES:
+                complete_ms = max(complete_ms, now_ms - joiner.wait_ms)
             self._set_aside(joiner.take_rejected())
             if joiner.left_early and not self._left_early:
                 logger.warning("%s: so many rows wait for feedback that the oldest leave early", self.name)

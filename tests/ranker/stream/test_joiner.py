@@ -167,7 +167,7 @@ def test_with_the_clock_of_events_the_times_that_they_carry_decide() -> None:
     found = left(one := joiner(clock=Clock.EVENT), entries)
 
     assert [joined.impression.header.request_id for joined in found] == ["late", "s", "r", "later"]
-    assert [joined.time_ms for joined in found] == [10_000, 99_000, 100_000, 100_000]
+    assert [joined.time_ms for joined in found] == [97_000, 99_000, 100_000, 195_000]
     assert [joined.labels[0, CLICK] for joined in found] == [0, 0, 1, 0]
     assert [reason for reason, _ in one.take_rejected()] == [Reason.TOO_LATE]
 

@@ -1,0 +1,1 @@
+"""A log at rest played back as real HTTP: requests for rankings, and the feedback on them."""
