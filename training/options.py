@@ -10,7 +10,10 @@ from ranker.errors import UserError
 from ranker.event_times import TimeRange
 
 SpecOption = Annotated[
-    str, typer.Option(envvar="WATCHNEXT_SPEC", help="A preset (kuairand, simulated, simulated_live) or a .yaml file.")
+    str,
+    typer.Option(
+        envvar="WATCHNEXT_SPEC", help="A preset (kuairand, simulated, simulated_live) or a .yaml file."
+    ),
 ]
 DataOption = Annotated[
     str | None,
