@@ -1,4 +1,4 @@
-"""The subcommands of training: train, evaluate, features, events, data, simulate, viewers, demo."""
+"""The subcommands of training: train, evaluate, features, events, data, simulate, viewers, up, demo."""
 
 import logging
 import signal
@@ -34,12 +34,14 @@ from training.sources.registry import open_source
 from training.sources.simulated.world_file import LIVE_CONFIG, LIVE_DAYS, LIVE_SPEED
 from training.sources.simulated.write import write_simulation
 from training.train_command import train
+from training.up.command import up
 from training.viewers.command import viewers
 
 app = typer.Typer()
 data = typer.Typer(help="Get public logs.")
 app.command()(train)
 app.command()(viewers)
+app.command()(up)
 app.add_typer(features, name="features")
 app.add_typer(events, name="events")
 app.add_typer(data, name="data")

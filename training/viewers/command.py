@@ -1,8 +1,6 @@
 """The command `watchnext viewers`."""
 
 import json
-import signal
-import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +13,7 @@ from training.console import results_console
 from training.progress import Display
 from training.sources.lateness import parse_wait
 from training.sources.simulated.world_file import WorldFile
+from training.stopping import StopSignals
 from training.viewers.behaviour import Habits
 from training.viewers.crowd import Crowd, CrowdConfig
 from training.viewers.service_client import ServiceClient
@@ -82,17 +81,15 @@ def viewers(
     )
     key = None if api_key is None else _key(api_key)
     crowd = Crowd(config, lambda: ServiceClient(url, key))
-    left = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: left.set())
-    with Display(console, live=not as_json) as display:
+    said = "\nthe viewers leave; once more ends at once\n"
+    with StopSignals(said) as signals, Display(console, live=not as_json) as display:
 
         def report(status: ViewerStatus) -> None:
             if state is not None:
                 status.write(state)
             display.update(lambda _: _line(status))
 
-        crowd.run(left, report)
+        crowd.run(signals.asked, report)
     if as_json:
         console.print_json(json.dumps(crowd.status().as_json()))
     else:

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 BEHIND_S: Final = 2.0
 """Who is further behind does not catch up: viewers who found no service have gone."""
 PAUSE_S: Final = 0.5
+POLL_S: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,16 @@ class Crowd:
         self._away_since: float | None = None
 
     def run(
-        self, left: threading.Event, report: Callable[[ViewerStatus], None], every_s: float = 1.0
+        self, leave: Callable[[], bool], report: Callable[[ViewerStatus], None], every_s: float = 1.0
     ) -> None:
-        """Visit until an event is set; a report comes every so often, and at the end.
+        """Visit until it is time to leave; a report comes every so often, and at the end.
 
         Args:
-            left: Tells the viewers to leave.
+            leave: Asked several times a second whether it is time.
             report: Is told how things stand.
             every_s: How often.
         """
+        left = threading.Event()
         asking = [
             threading.Thread(target=self._ask, args=(left,), name=f"viewer-{number}")
             for number in range(self._config.concurrency)
@@ -89,8 +91,13 @@ class Crowd:
         with self._outbox:
             for thread in asking:
                 thread.start()
-            while not left.wait(every_s):
-                report(self.status())
+            reported_s = time.monotonic()
+            while not leave():
+                time.sleep(POLL_S)
+                if time.monotonic() - reported_s >= every_s:
+                    reported_s = time.monotonic()
+                    report(self.status())
+            left.set()
             for thread in asking:
                 thread.join()
         report(self.status())

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from ranker.errors import FileError
-from tests.serving.waiting import wait_until
 from tests.training.viewers.fake_service import FakeService, fake_service
 from training.sources.simulated.population import DAY_MS, PAGE, WorldConfig
 from training.sources.simulated.world_file import WorldFile
@@ -29,14 +28,8 @@ def live(service: FakeService, pages: int, **config: Any) -> ViewerStatus:
         CrowdConfig(WORLD, rate=400, habits=Habits(answer_s=0.01), **config),
         lambda: ServiceClient(service.url),
     )
-    left = threading.Event()
-    watcher = threading.Thread(
-        target=lambda: (wait_until(lambda: crowd.status().pages >= pages, "pages"), left.set())
-    )
-    watcher.start()
     reports: list[ViewerStatus] = []
-    crowd.run(left, reports.append, every_s=0.05)
-    watcher.join()
+    crowd.run(lambda: crowd.status().pages >= pages, reports.append, every_s=0.05)
     return reports[-1]
 
 
@@ -89,12 +82,7 @@ def test_new_videos_are_told_once_they_are_uploaded() -> None:
     later = ViewerStatus(world_ms=WORLD.world_end_ms + 2 * DAY_MS)
     with fake_service() as service:
         crowd = Crowd(CrowdConfig(WORLD, rate=1, begin=later), lambda: ServiceClient(service.url))
-        left = threading.Event()
-        thread = threading.Thread(target=crowd.run, args=(left, lambda _: None))
-        thread.start()
-        wait_until(lambda: len(service.videos) >= 40, "the uploads of two days")
-        left.set()
-        thread.join()
+        crowd.run(lambda: len(service.videos) >= 40, lambda _: None)
 
     before = SMALL.uploads_per_day * (SMALL.catalogue_days + WORLD.days)
     assert [video["id"] for video in service.videos[:40]] == [str(before + n) for n in range(40)]
