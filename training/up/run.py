@@ -108,7 +108,7 @@ def _run(
     with connect(redis_url) as client:
         trainer.start()
         load_features(client, spec, open_source(str(config.traffic.log)), console)
-        _wait_for_bundle(trainer, registry, console, stop)
+        wait_for_bundle(trainer, registry, console, stop)
         service.start()
         wait_until_ready(service, url, stop.asked)
         if stop.asked():
@@ -153,8 +153,18 @@ def _parts(config: UpConfig, redis_url: str, port: int) -> list[Child]:
     ]
 
 
-def _wait_for_bundle(trainer: Child, registry: Registry, console: Console, stop: StopSignals) -> None:
-    """Wait until the trainer has published what it has learned of the log at rest."""
+def wait_for_bundle(trainer: Child, registry: Registry, console: Console, stop: StopSignals) -> None:
+    """Wait until the trainer has published what it has learned of the log at rest.
+
+    Args:
+        trainer: Its process.
+        registry: Where it publishes.
+        console: Where it is said that this takes a while.
+        stop: Ends the waiting.
+
+    Raises:
+        WatchnextError: The trainer ended, or published nothing in time.
+    """
     if registry.current_or_none() is None:
         console.print("the trainer learns the log, in temporal order", highlight=False)
     deadline = time.monotonic() + FIRST_BUNDLE_S

@@ -57,11 +57,19 @@ class Crowd:
     Args:
         config: Who asks.
         connect: Gives a client of the service; called once for each thread.
+        watch: Is told of each visit that was answered, and how satisfying its page truly is, in the thread of
+            the visit.
     """
 
-    def __init__(self, config: CrowdConfig, connect: Callable[[], ServiceClient]) -> None:
+    def __init__(
+        self,
+        config: CrowdConfig,
+        connect: Callable[[], ServiceClient],
+        watch: Callable[[Visit, Satisfaction], None] = lambda *_: None,
+    ) -> None:
         self._config = config
         self._connect = connect
+        self._watch = watch
         self._visits = Visits(config.world, config.seed)
         self._lock = threading.Lock()
         self._counted = config.begin or ViewerStatus(world_ms=config.world.world_end_ms)
@@ -155,9 +163,11 @@ class Crowd:
         truth = visit.truth(np.array([[int(video) for video in videos]]))
         answered = answer(visit.rng, self._config.habits, page["request_id"], videos, visit.respond(truth))
         self._outbox.add(answered.due)
+        satisfaction = Satisfaction.of(truth)
         with self._lock:
-            self._shown.add(Satisfaction.of(truth))
+            self._shown.add(satisfaction)
             self._random.add(Satisfaction.of(visit.truth(visit.random_page)))
+        self._watch(visit, satisfaction)
         self._count(
             pages=1,
             videos=len(videos),
