@@ -1,4 +1,4 @@
-"""The subcommands of training: train, replay, evaluate, features, events, data, simulate, demo."""
+"""The subcommands of training: train, replay, evaluate, features, events, data, simulate, viewers, up, demo."""
 
 import logging
 import signal
@@ -32,13 +32,18 @@ from training.replay_command import replay
 from training.show import comparison_table, evaluation_table
 from training.sources.kuairand.download import download_kuairand
 from training.sources.registry import open_source
+from training.sources.simulated.world_file import LIVE_CONFIG, LIVE_DAYS, LIVE_SPEED
 from training.sources.simulated.write import write_simulation
 from training.train_command import train
+from training.up.command import up
+from training.viewers.command import viewers
 
 app = typer.Typer()
 data = typer.Typer(help="Get public logs.")
 app.command()(train)
 app.command()(replay)
+app.command()(viewers)
+app.command()(up)
 app.add_typer(features, name="features")
 app.add_typer(events, name="events")
 app.add_typer(data, name="data")
@@ -104,11 +109,27 @@ def simulate(
     out: Annotated[
         Path, typer.Option(parser=local_path, metavar="FOLDER", help="Folder for the Parquet files.")
     ],
-    days: Annotated[int, typer.Option(min=1, help="Days of the world.")] = 10,
+    days: Annotated[
+        int | None, typer.Option(min=1, help="Days of the world.  [default: 10, 12 with --live]")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the world.")] = 0,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="A smaller world whose tastes turn faster, for the preset simulated_live: its log ends now, "
+            "and a day of it takes a minute.",
+        ),
+    ] = False,
 ) -> None:
-    """Write days of the simulated world as Parquet. A log a day, users and videos."""
-    rows = write_simulation(out, days, seed)
+    """Write days of the simulated world as Parquet. A log a day, users and videos.
+
+    `watchnext viewers` lets its viewers go on living behind the log.
+    """
+    if live:
+        rows = write_simulation(out, days or LIVE_DAYS, seed, LIVE_CONFIG, speed=LIVE_SPEED)
+    else:
+        rows = write_simulation(out, days or 10, seed)
     Console().print(f"wrote {rows:,} impressions to {out}", markup=False, soft_wrap=True)
 
 

@@ -5,17 +5,10 @@ training, and nothing else.
 """
 
 import contextlib
-import http.client
 import json
-import os
 import shlex
 import shutil
-import socket
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +16,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
-from ranker.errors import UserError, WatchnextError
+from ranker.errors import UserError
 from ranker.event_times import TimeRange
 from ranker.events import QUERY_VIDEO_ID, TIME_MS, USER_ID, VIDEO_ID
 from ranker.features.sides import Side
@@ -37,17 +28,19 @@ from ranker.spec_file import load_spec
 from ranker.store.connection import connect
 from training.chart import auc_chart
 from training.load_features import load_features
+from training.ranked_table import ranked_table
 from training.report import metrics_table
 from training.run import RunConfig, RunResult, run
 from training.sources.base import Source
 from training.sources.registry import open_source
+from training.up.child import Child, subcommand
+from training.up.service import free_port, wait_until_ready
+from training.viewers.service_client import ServiceClient
 
 HOUR_MS = 3_600_000
-READY_TIMEOUT_S = 60
 REQUESTS = 2
 CANDIDATES = 300
 SHOWN_VIDEOS = 10
-SHOWN_HEADS = 6
 
 
 @dataclass(frozen=True)
@@ -90,66 +83,28 @@ def run_demo(config: DemoConfig, console: Console) -> None:
     auc_chart(result.trainer.metrics.rows(with_open=True), chart, title)
 
     console.rule("2. load the features of viewers and videos")
-    with private_server(home) as redis_url, connect(redis_url) as client:
-        loaded = load_features(client, spec, source, console)
+    with private_server(home) as redis_url, connect(redis_url) as store:
+        loaded = load_features(store, spec, source, console)
         console.print(f"{loaded.users:,} viewers and {loaded.videos:,} videos are in the feature store")
 
         console.rule("3. serve the bundle")
-        port = _free_port(config.port)
+        port = _any_port(config.port)
         if port != config.port and config.port:
             console.print(f"port {config.port} is in use, so the service takes {port}")
         console.print("the service starts; the first one on a machine compiles code for up to a minute")
-        with _service(registry, home, port, result.model_version) as (process, url):
+        with _service(registry, home, port) as (service, url):
             console.print(f"{result.model_version} answers at {url}", markup=False, soft_wrap=True)
             console.rule("4. rank, over HTTP")
-            for body in _requests(spec, source, result):
-                answer = _post(f"{url}/v1/rank", body)
-                console.print(ranked_table(body, answer))
+            with contextlib.closing(ServiceClient(url)) as client:
+                for body in _requests(spec, source, result):
+                    console.print(ranked_table(body, client.call("POST", "/v1/rank", body)))
             if not config.once:
                 _next_steps(console, config, url, chart, body)
                 console.print("\n[bold]serving until Ctrl-C[/]")
                 with contextlib.suppress(KeyboardInterrupt):
-                    process.wait()
+                    service.wait()
     if config.once:
         _next_steps(console, config, url, chart, body)
-
-
-def ranked_table(body: dict[str, Any], answer: dict[str, Any]) -> Table:
-    """Return a ranking as a table: each video's predictions and their contributions to the score.
-
-    Args:
-        body: The body of `POST /v1/rank`, with `explain`.
-        answer: The answer's body.
-    """
-    items = answer["items"]
-    spread = {
-        head: float(np.ptp([item["contributions"][head] for item in items]))
-        for head in items[0]["contributions"]
-    }
-    heads = sorted(sorted(spread, key=spread.__getitem__)[-SHOWN_HEADS:], key=list(spread).index)
-    table = Table(
-        title=f"viewer {body['user']['id']}: {len(body['candidates'])} candidates, "
-        f"{answer['took_ms']:.1f} ms",
-        caption="prediction, and below it its contribution to the score"
-        + (f"\ndegraded: without {', '.join(answer['degraded'])}" if answer["degraded"] else "")
-        + (f"\nthe {SHOWN_HEADS} heads that decide most" if len(spread) > SHOWN_HEADS else ""),
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        collapse_padding=True,
-    )
-    for name in ("", "video", "score", *(head.replace("_", "_\n") for head in heads)):
-        table.add_column(name, justify="right", no_wrap=True)
-    for item in items:
-        cells = [
-            f"{_short(item['predictions'][head])}\n[dim]{item['contributions'][head]:+.2f}[/]"
-            for head in heads
-        ]
-        table.add_row(str(item["position"]), item["id"], f"{item['score']:.3f}", *cells)
-    return table
-
-
-def _short(prediction: float) -> str:
-    return f"{prediction:.2g}" if abs(prediction) < 1 else f"{prediction:.1f}"
 
 
 def _preset(source: Source) -> str:
@@ -183,10 +138,8 @@ def _requests(spec: RankerSpec, source: Source, result: RunResult) -> Iterator[d
 
 
 @contextlib.contextmanager
-def _service(
-    registry: Path, home: Path, port: int, version: str
-) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """Run a service, once it answers with this version of the model.
+def _service(registry: Path, home: Path, port: int) -> Iterator[tuple[Child, str]]:
+    """Run a service, once it ranks.
 
     Yields:
         The process, and its URL.
@@ -194,63 +147,22 @@ def _service(
     Raises:
         WatchnextError: It did not start.
     """
-    command = [sys.executable, "-m", "watchnext", "serve", "--registry", str(registry), "--home", str(home)]
-    log = (home / "service.log").open("wb")
-    options = ("WATCHNEXT_SERVE_", "WATCHNEXT_REDIS_URL")  # what was meant for another service
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(options)}
-    process = subprocess.Popen(
-        [*command, "--port", str(port)], stdout=log, stderr=subprocess.STDOUT, env=environment
-    )
-    url = f"http://127.0.0.1:{port}"
+    command = subcommand("serve", "--registry", str(registry), "--home", str(home), "--port", str(port))
+    service, url = Child("service", command, home / "service.log"), f"http://127.0.0.1:{port}"
+    service.start()
     try:
-        deadline = time.monotonic() + READY_TIMEOUT_S
-        while not _answers_with(version, f"{url}/readyz"):
-            if process.poll() is not None or time.monotonic() > deadline:
-                said = Path(log.name).read_text(errors="replace").strip().splitlines()[-3:]
-                raise WatchnextError(
-                    f"the service did not start; it said: {' / '.join(said)} (all in {log.name})"
-                )
-            time.sleep(0.1)
-        yield process, url
+        wait_until_ready(service, url)
+        yield service, url
     finally:
-        process.terminate()
-        process.wait()
-        log.close()
+        service.stop()
 
 
-def _answers_with(version: str, url: str) -> bool:
-    """Whether a service is ready with this model; another program may have taken the port."""
+def _any_port(wanted: int) -> int:
+    """The port that is wanted, or another one if it is in use."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:
-            return bool(json.load(response)["model_version"] == version)
-    except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException):
-        return False
-
-
-def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
-    request = urllib.request.Request(
-        url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST"
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=30) as response:
-            answer: dict[str, Any] = json.load(response)
-            return answer
-    except urllib.error.HTTPError as error:
-        raise WatchnextError(
-            f"{url} answered {error.code}: {error.read().decode(errors='replace')}"
-        ) from error
-
-
-def _free_port(wanted: int) -> int:
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise WatchnextError("expected a free port on 127.0.0.1, found none")
+        return free_port(wanted)
+    except UserError:
+        return free_port(0)
 
 
 def _next_steps(console: Console, config: DemoConfig, url: str, chart: Path, asked: dict[str, Any]) -> None:

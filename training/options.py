@@ -11,7 +11,10 @@ from ranker.event_times import TimeRange
 from ranker.stream.joiner import Clock
 
 SpecOption = Annotated[
-    str, typer.Option(envvar="WATCHNEXT_SPEC", help="A preset (kuairand, simulated) or a .yaml file.")
+    str,
+    typer.Option(
+        envvar="WATCHNEXT_SPEC", help="A preset (kuairand, simulated, simulated_live) or a .yaml file."
+    ),
 ]
 DataOption = Annotated[
     str | None,

@@ -24,18 +24,24 @@ class StopSignals:
     waits for it. Only the main thread can enter the context. A SIGHUP that is ignored, as under nohup, stays
     so.
 
+    Args:
+        said: What is said on standard error at the first signal.
+
     Attributes:
         number: The first signal that came; None before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, said: str = SAID) -> None:
+        self._said = said
         self.number: int | None = None
         self._left = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
-        watcher = threading.Thread(target=_watch, args=(reader,), name="watchnext-stop", daemon=True)
+        watcher = threading.Thread(
+            target=_watch, args=(reader, self._said), name="watchnext-stop", daemon=True
+        )
         watcher.start()
         self._left.callback(os.close, reader)
         self._left.callback(watcher.join)
@@ -60,7 +66,7 @@ class StopSignals:
         self.number = self.number or number
 
 
-def _watch(reader: int) -> None:
+def _watch(reader: int, said: str) -> None:
     """Say that a first signal was heard, and end the process at a second one."""
     heard = False
     while received := os.read(reader, 1):
@@ -69,7 +75,7 @@ def _watch(reader: int) -> None:
                 _say(sys.stdout, SHOW_CURSOR)  # the live table hides it
                 os._exit(128 + received[0])
             heard = True
-            _say(sys.stderr, SAID)
+            _say(sys.stderr, said)
 
 
 def _say(stream: TextIO, text: str) -> None:

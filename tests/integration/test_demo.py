@@ -19,7 +19,8 @@ from rich.console import Console
 
 from ranker.bundles.registry import Registry
 from tests.docs.snippets import ROOT
-from training.demo import CANDIDATES, REQUESTS, SHOWN_HEADS, SHOWN_VIDEOS, _script, ranked_table
+from training.demo import CANDIDATES, REQUESTS, SHOWN_VIDEOS, _script
+from training.ranked_table import SHOWN_HEADS, ranked_table
 from training.sources.simulated.population import WorldConfig
 from training.sources.simulated.write import write_simulation
 

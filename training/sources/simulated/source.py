@@ -95,7 +95,7 @@ class SimulatedSource(SourceKind):
         self._world = World(config, seed, days)
         self._marks: dict[str, Any] = {"config": config.model_dump(mode="json"), "seed": seed}
         self._users = _user_table(self._world.viewers)
-        self._videos = _video_table(self._world.videos)
+        self._videos = video_table(self._world.videos)
         own = [*self._users.schema][1:] + [*self._videos.schema][1:]
         query = [field.with_name(QUERY_PREFIX + field.name) for field in [*self._videos.schema][1:]]
         self._schema = pa.schema([*_CONTEXT, *own, *query, *_LABELS, *_TRUTH])
@@ -225,7 +225,8 @@ def _user_table(viewers: Viewers) -> pa.RecordBatch:
     )
 
 
-def _video_table(videos: Videos) -> pa.RecordBatch:
+def video_table(videos: Videos) -> pa.RecordBatch:
+    """A row a video, in the order of upload."""
     listed = videos.topic_share > 0
     offsets = np.concatenate([[0], np.cumsum(listed.sum(axis=1))]).astype(np.int32)
     return pa.record_batch(

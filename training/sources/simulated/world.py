@@ -11,7 +11,7 @@ one hour is in memory.
 Shape letters: V viewers, N videos, R requests, C candidates of a request, P positions of a page, K topics.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -34,6 +34,8 @@ from training.sources.simulated.population import (
 
 _DEVICE_LENGTH: Final = np.array([-0.35, 0.0, 0.45, 0.1])
 """Logit of relevance per unit of log duration, by device: phones favour short videos, TVs long ones."""
+MAX_AGE_DAYS: Final = 60
+"""Older videos are no candidates of a single visit, so that one in a long-lived world takes no longer."""
 _HOURS: Final = 4
 """Part of the seed of an hour's generator; smaller numbers belong to the population's generators."""
 
@@ -134,21 +136,10 @@ class World:
         rng = np.random.default_rng([self._seed, _HOURS, day, hour])
         start_ms = EPOCH_MS + day * DAY_MS + hour * HOUR_MS
         size = int(np.diff(self.request_edges())[hour])
-        viewer = np.searchsorted(self.viewers.share, rng.random(size)).clip(max=self.config.viewers - 1)
-        device = np.where(
-            rng.random(size) < 0.7,
-            self.viewers.device[viewer],
-            rng.choice(len(DEVICES), size, p=DEVICE_SHARE),
-        )
+        viewer, device = self._visitors(rng, size)
         time_ms = np.sort(start_ms + rng.integers(HOUR_MS, size=size))
         candidates = self._candidates(rng, start_ms, size)
-        homepage = Requests(time_ms, viewer, device, np.full(size, -1))
-
-        # The query video is one that the viewer likes; it is not shown as a candidate of its own page
-        options = candidates[:, :8]
-        wish = self.attraction(homepage, options) + rng.gumbel(size=options.shape)
-        on = np.take_along_axis(options, wish.argmax(axis=1)[:, None], axis=1)[:, 0]
-        requests = Requests(time_ms, viewer, device, np.where(rng.random(size) < 0.25, -1, on))
+        requests = self._requests(rng, Requests(time_ms, viewer, device, np.full(size, -1)), candidates)
 
         merit = self.attraction(requests, candidates) + self.videos.promotion[candidates]
         merit += self.config.policy_noise * rng.gumbel(size=candidates.shape)
@@ -156,6 +147,24 @@ class World:
         video = np.take_along_axis(candidates, np.argsort(-merit, axis=1)[:, :PAGE], axis=1)
         truth = self.truth(requests, video)
         return Pages(requests, video, truth, self.respond(rng, requests, truth))
+
+    def visit(self, rng: np.random.Generator, time_ms: int) -> tuple[Requests, Ints]:
+        """Draw one request, to be answered by any ranking.
+
+        Args:
+            rng: The random generator.
+            time_ms: When it is made, in the world's time.
+
+        Returns:
+            One request, and (1, C) the videos that may be shown, without the query video.
+        """
+        viewer, device = self._visitors(rng, 1)
+        oldest = np.searchsorted(self.videos.upload_ms, time_ms - MAX_AGE_DAYS * DAY_MS)
+        candidates = self._candidates(rng, time_ms, 1, oldest=int(oldest))
+        request = self._requests(
+            rng, Requests(np.array([time_ms]), viewer, device, np.array([-1])), candidates
+        )
+        return request, candidates[candidates != request.query[0]][None]
 
     def attraction(self, requests: Requests, video: Ints) -> Floats:
         """Return the logit of relevance.
@@ -228,10 +237,32 @@ class World:
             rating=np.where(click & answers & self.viewers.surveyed[requests.viewer][:, None], stars, 0),
         )
 
-    def _candidates(self, rng: np.random.Generator, now_ms: int, size: int) -> Ints:
+    def _visitors(self, rng: np.random.Generator, size: int) -> tuple[Ints, Ints]:
+        """Draw (R,) viewers, and the devices that they are on."""
+        viewer = np.searchsorted(self.viewers.share, rng.random(size)).clip(max=self.config.viewers - 1)
+        device = np.where(
+            rng.random(size) < 0.7,
+            self.viewers.device[viewer],
+            rng.choice(len(DEVICES), size, p=DEVICE_SHARE),
+        )
+        return viewer, device
+
+    def _requests(self, rng: np.random.Generator, homepage: Requests, candidates: Ints) -> Requests:
+        """Choose what is on now: a video that the viewer likes; nothing on the homepage.
+
+        It is not shown as a candidate of its own page.
+        """
+        options = candidates[:, :8]
+        wish = self.attraction(homepage, options) + rng.gumbel(size=options.shape)
+        on = np.take_along_axis(options, wish.argmax(axis=1)[:, None], axis=1)[:, 0]
+        query = np.where(rng.random(len(on)) < 0.25, -1, on)
+        return replace(homepage, query=query)
+
+    def _candidates(self, rng: np.random.Generator, now_ms: int, size: int, oldest: int = 0) -> Ints:
         """Draw (R, C) candidates without repetition; popular and recent videos are more frequent."""
         videos, count = self.videos, self.config.candidates
-        pool = rng.permutation(np.searchsorted(videos.upload_ms, now_ms, side="right"))
+        newest = np.searchsorted(videos.upload_ms, now_ms, side="right")
+        pool = oldest + rng.permutation(newest - oldest)
         age_days = (now_ms - videos.upload_ms[pool]) / DAY_MS
         weight = videos.popularity[pool] * np.exp2(-age_days / self.config.popularity_half_life_days)
         # One video from each of C parts of the shuffled pool, so that none is drawn twice

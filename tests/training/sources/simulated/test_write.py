@@ -1,5 +1,7 @@
+import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -8,8 +10,10 @@ from ranker.errors import SourceError
 from training.sources.parquet import ParquetSource
 from training.sources.simulated.population import WorldConfig
 from training.sources.simulated.source import SimulatedSource
+from training.sources.simulated.world_file import WorldFile
 from training.sources.simulated.write import write_simulation
 
+TIMES = ["time_ms", "upload_time_ms", "query_upload_time_ms"]
 CONFIG = WorldConfig(viewers=100, authors=20, uploads_per_day=40, catalogue_days=2, requests_per_day=2_000)
 
 
@@ -30,8 +34,38 @@ def test_every_day_is_a_file_of_several_row_groups(tmp_path: Path) -> None:
     write_simulation(tmp_path / "log", days=2, seed=1, config=CONFIG)
 
     names = sorted(path.name for path in (tmp_path / "log").iterdir())
-    assert names == ["2026-01-01.parquet", "2026-01-02.parquet", "users.parquet", "videos.parquet"]
+    assert names == [
+        "2026-01-01.parquet",
+        "2026-01-02.parquet",
+        "users.parquet",
+        "videos.parquet",
+        "world.json",
+    ]
     assert pq.ParquetFile(tmp_path / "log" / "2026-01-02.parquet").num_row_groups == 3
+
+
+def test_a_world_that_runs_faster_has_the_same_log_and_ends_now(tmp_path: Path) -> None:
+    began_ms = time.time_ns() // 1_000_000
+    write_simulation(tmp_path / "log", days=2, seed=1, config=CONFIG, speed=1_440)
+
+    found = pa.Table.from_batches(ParquetSource(str(tmp_path / "log")).records(4096))
+    made = pa.Table.from_batches(SimulatedSource(days=2, seed=1, config=CONFIG).records(4096))
+    times = found["time_ms"].to_numpy()
+    assert began_ms - 120_000 <= times[0] <= times[-1] <= time.time_ns() // 1_000_000
+    world_times = made["time_ms"].to_numpy()
+    np.testing.assert_allclose(times - times[0], (world_times - world_times[0]) / 1_440, atol=1)
+    assert found.drop_columns(TIMES).equals(made.drop_columns(TIMES))
+    world = WorldFile.read(tmp_path / "log")
+    assert (world.config, world.seed, world.days) == (CONFIG, 1, 2)
+    assert world.event_ms(world_times).tolist() == times.tolist()
+
+
+def test_a_log_without_its_world_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"world.json: expected the file that `watchnext simulate` writes"):
+        WorldFile.read(tmp_path)
+    (tmp_path / "world.json").write_text("{}")
+    with pytest.raises(SourceError, match="expected a simulated world, found: Field required"):
+        WorldFile.read(tmp_path)
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:

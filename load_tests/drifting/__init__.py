@@ -1,0 +1,1 @@
+"""The drifting world, ranked by several arms at once."""

@@ -1,0 +1,43 @@
+"""The command `watchnext up`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ranker.files.location import local_path
+from training.console import results_console
+from training.up.run import UpConfig, run_up
+from training.up.traffic import SimulatedViewers
+
+
+def up(
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=local_path,
+            metavar="FOLDER",
+            help="Everything that is kept: world, bundles, checkpoints, Redis. A second `up` goes on there.",
+        ),
+    ] = Path("watchnext-up"),
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the service; 0 for any free one.")
+    ] = 8000,
+    rate: Annotated[float, typer.Option(min=0.01, help="Pages that viewers ask for in a second.")] = 20.0,
+    double: Annotated[float, typer.Option(min=0, max=1, help="Share of events that are sent twice.")] = 0.02,
+    lose: Annotated[float, typer.Option(min=0, max=1, help="Share of events that are never sent.")] = 0.01,
+    late: Annotated[float, typer.Option(min=0, max=1, help="Share of events that come too late.")] = 0.01,
+    wait: Annotated[str, typer.Option(help="How long impressions wait for feedback.")] = "5s",
+    publish_every: Annotated[str, typer.Option(help="Time between two bundles.")] = "30s",
+    seed: Annotated[int, typer.Option(min=0, help="Of the world, when it is made.")] = 0,
+) -> None:
+    """Run the whole loop: Redis, service, following trainer and simulated viewers, until Ctrl-C.
+
+    The screen says how it goes; in a pipe it is a line every few seconds. What a part says is in a log of its
+    own in the folder. A part that ends is started again.
+    """
+    viewers = SimulatedViewers(out, seed=seed, rate=rate, double=double, lose=lose, late=late)
+    run_up(
+        UpConfig(folder=out, traffic=viewers, port=port, wait=wait, publish_every=publish_every),
+        results_console(),
+    )

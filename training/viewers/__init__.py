@@ -1,0 +1,1 @@
+"""Simulated viewers: clients of a service that live in the simulated world."""
