@@ -13,14 +13,17 @@ import redis
 from rich.console import Console
 
 from ranker.bundles.registry import Registry
+from ranker.bundles.verdict import Verdict
 from ranker.errors import BundleError, CheckpointError, FileError, RegistryError
 from ranker.spec import RankerSpec
 from ranker.stream.joiner import Clock
 from training.archive import offset_after
 from training.event_reader import EventReader
+from training.gate.judge import judge, summary
+from training.gate.window import Window
 from training.loop import Every, TrainingLoop
 from training.publish import publish, version_of
-from training.run import RunConfig, RunResult, learn, prepared, published, started
+from training.run import RunConfig, RunResult, learn, prepared, started
 from training.sources.base import Source
 from training.sources.chained import ChainedSource
 from training.sources.live import LiveSource
@@ -113,13 +116,14 @@ def follow(
             device=config.device,
         )
         with prepared(run) as registry:
+            window = Window.of(spec.training.gate)
             try:
-                loop = started(run, anew="train --follow --restart")
+                loop = started(run, anew="train --follow --restart", window=window)
             except CheckpointError:
                 reader.withdraw()
                 raise
             reader.goes_on(source.needed(loop.offset))
-            publisher = Publisher(run, source, loop, registry, config.publish_every_ms)
+            publisher = Publisher(run, source, loop, window, registry, config.publish_every_ms)
             if isinstance(source, ChainedSource):
                 source.between = publisher.publish
             known_rows = loop.trainer.rows
@@ -142,13 +146,16 @@ def follow(
 class Publisher:
     """Publishes what a loop has learned whenever event time passes a multiple of an interval.
 
-    So what is published depends on the rows alone. A bundle that cannot be published, such as one whose
-    numbers are not plausible, is said in the log, and the next one is tried in its time.
+    So what is published depends on the rows alone. A bundle that is surely worse than the one that ranks is
+    held back: it is in the registry, with the reasons, but does not become current. One that cannot be
+    published, such as one whose numbers are not plausible, is said in the log, and the next one is tried in
+    its time.
 
     Args:
         run: The run.
         source: What it learns from; while that is a log at rest, nothing is published.
         loop: Where it stands.
+        window: Its newest rows, on which bundles are compared.
         registry: Where to publish.
         every_ms: The interval.
     """
@@ -158,17 +165,19 @@ class Publisher:
         run: RunConfig,
         source: LiveSource | ChainedSource,
         loop: TrainingLoop,
+        window: Window,
         registry: Registry,
         every_ms: int,
     ) -> None:
         self._run = run
         self._source = source
         self._loop = loop
+        self._window = window
         self._registry = registry
         self._every_ms = every_ms
         self._interval = self._reached()
-        self._known_rows: int | None = None  # after so many, an earlier process has published
-        self._published: tuple[str, int] | None = None  # the newest version, and the rows that it has learned
+        self._may_be_there = True  # an earlier process may have come further than its checkpoint
+        self._newest: _Exported | None = None
 
     def after_step(self) -> None:
         """Publish if an interval is over."""
@@ -179,22 +188,11 @@ class Publisher:
     def publish(self) -> None:
         """Publish what was learned, if anything is new."""
         rows = self._loop.trainer.rows
-        if not rows or rows == self._known_rows or (self._published or ("", 0))[1] == rows:
-            return
         try:
-            if self._published is None and self._is_in_registry():
-                self._known_rows = rows
-                return
-            version = publish(self._loop, self._registry, self._run.identity)
+            if rows:
+                self._export()
         except (BundleError, RegistryError, FileError) as error:
             logger.error("nothing was published after %d rows: %s", rows, error)
-            return
-        self._published = version, rows
-        logger.info("published %s after %d rows", version, rows)
-
-    def _is_in_registry(self) -> bool:
-        """Whether what was learned was published before the trainer was started again."""
-        return version_of(self._loop, self._run.identity) in self._registry.versions()
 
     def at_end(self, known_rows: int) -> RunResult | None:
         """Publish what was learned and not published yet.
@@ -208,11 +206,77 @@ class Publisher:
         trainer = self._loop.trainer
         if not trainer.rows:
             return None
-        if self._published is not None and self._published[1] == trainer.rows:
-            return RunResult(self._published[0], trainer, trainer.rows - known_rows, published=True)
-        return published(self._run, self._loop, self._registry, known_rows)
+        newest, new_rows = self._export(), trainer.rows - known_rows
+        is_new = not newest.held_back and (not newest.was_there or new_rows > 0)
+        return RunResult(newest.version, trainer, new_rows, published=is_new, held_back=newest.held_back)
+
+    def _export(self) -> "_Exported":
+        """Publish or hold back what was learned; nothing is done twice.
+
+        Raises:
+            BundleError: It cannot be published.
+            RegistryError: The registry cannot be read or written.
+        """
+        rows = self._loop.trainer.rows
+        if self._newest is None or self._newest.rows != rows:
+            self._newest = self._found() or self._fresh()
+        return self._newest
+
+    def _found(self) -> "_Exported | None":
+        """What an earlier process has done with the same bundle before it was killed; None for nothing."""
+        if not self._may_be_there:
+            return None
+        version = version_of(self._loop, self._run.identity)
+        self._may_be_there = version in self._registry.versions()
+        if not self._may_be_there:
+            return None
+        manifest = self._registry.manifest(version)
+        was_killed_before = self._registry.current_or_none() == manifest.parent
+        if was_killed_before and not manifest.held_back and not self._registry.is_rolled_back_from(version):
+            self._registry.make_current(version)
+        return _Exported(version, self._loop.trainer.rows, manifest.gate, was_there=True)
+
+    def _fresh(self) -> "_Exported":
+        """Compare what was learned with the bundle that ranks, and publish it or hold it back."""
+        trainer = self._loop.trainer
+        verdict = judge(trainer, self._window, self._registry)
+        version = publish(self._loop, self._registry, self._run.identity, verdict)
+        if verdict.passed:
+            logger.info("published %s after %d rows; %s", version, trainer.rows, summary(verdict))
+        else:
+            logger.warning(
+                "HELD BACK %s after %d rows, %s goes on: %s (%s)",
+                version,
+                trainer.rows,
+                verdict.compared_with,
+                "; ".join(verdict.reasons),
+                summary(verdict),
+            )
+        return _Exported(version, trainer.rows, verdict)
 
     def _reached(self) -> int | None:
         """The number of the interval that event time is in; None before the log of events is read."""
         reached_ms = self._source.reached_ms(self._loop.reached or self._loop.offset)
         return None if reached_ms is None else reached_ms // self._every_ms
+
+
+@dataclass(frozen=True)
+class _Exported:
+    """A bundle that was published or held back.
+
+    Attributes:
+        version: Its name.
+        rows: What the run had learned then.
+        verdict: Of the gate; None if it was not asked.
+        was_there: Whether an earlier process has done it.
+    """
+
+    version: str
+    rows: int
+    verdict: Verdict | None
+    was_there: bool = False
+
+    @property
+    def held_back(self) -> tuple[str, ...]:
+        """Why it was held back; nothing if it was not."""
+        return () if self.verdict is None else self.verdict.reasons

@@ -17,7 +17,7 @@ from torch import Tensor
 from ranker.errors import NonFiniteLossError
 from ranker.events import TIME_MS, WEIGHT
 from ranker.features.batch import Encoded
-from ranker.features.encoder import Encoder
+from ranker.features.encoder import Encoder, Examples
 from ranker.labels.matrix import label_matrix, number_column, refuse_rows
 from ranker.labels.natural_units import natural_units
 from ranker.metrics.progressive import ProgressiveMetrics
@@ -38,11 +38,13 @@ class StepResult:
         loss: The batch's loss, before learning from it.
         predictions: (B, T) in natural units, made before learning from the batch.
         labels: (B, T) in natural units, NaN where missing.
+        examples: The batch as it was encoded.
     """
 
     loss: float
     predictions: NDArray[np.float64]
     labels: NDArray[np.float32]
+    examples: Examples
 
 
 class Trainer:
@@ -137,7 +139,7 @@ class Trainer:
                 network.load_state_dict(untrained)
             raise
         fresh_rows = self.encoder.learn(examples)
-        result = StepResult(loss.total.item(), natural_units(prediction, self.spec.tasks), labels)
+        result = StepResult(loss.total.item(), natural_units(prediction, self.spec.tasks), labels, examples)
         time_ms = batch.column(TIME_MS).to_numpy()
         self.metrics.update(time_ms, result.predictions, labels)
         if self.rows:  # the first batch is predicted by an untrained network

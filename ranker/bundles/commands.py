@@ -110,7 +110,7 @@ def rollback(
     opened = Registry(registry)
     chosen = version or _parent(opened)
     opened.read(chosen)
-    replaced = opened.make_current(chosen)
+    replaced = opened.make_current(chosen, rolls_back=True)
     if as_json:
         _print_json({"version": chosen, "replaced": replaced})
     else:

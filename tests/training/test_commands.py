@@ -34,7 +34,7 @@ def test_training_prints_json_and_nothing_else(command: Command, log: str) -> No
     answer = command("train", "--registry", "r", "--data", log, "--json", "--until", NOON)
     assert answer.status == 0
     report = json.loads(answer.out)
-    assert report.keys() == {"model_version", "rows", "new_rows", "implausible", "heads"}
+    assert report.keys() == {"model_version", "rows", "new_rows", "held_back", "implausible", "heads"}
     assert report["heads"].keys() == {"click", "watch_time", "like", "dismiss", "rating"}
     assert report["heads"]["click"]["rows"] == report["rows"]
     assert 0 < report["heads"]["click"]["auc"] < 1
