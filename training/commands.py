@@ -1,4 +1,4 @@
-"""The subcommands of training: train, evaluate, features, events, data, simulate, demo."""
+"""The subcommands of training: train, export, evaluate, features, events, data, simulate, demo."""
 
 import logging
 import signal
@@ -17,6 +17,7 @@ from training.demo import DemoConfig, run_demo
 from training.evaluate import FeatureMode
 from training.evaluate import evaluate as evaluate_bundle
 from training.event_commands import events
+from training.export_command import export
 from training.feature_commands import features
 from training.options import (
     DataOption,
@@ -37,6 +38,7 @@ from training.train_command import train
 app = typer.Typer()
 data = typer.Typer(help="Get public logs.")
 app.command()(train)
+app.command()(export)
 app.add_typer(features, name="features")
 app.add_typer(events, name="events")
 app.add_typer(data, name="data")

@@ -5,31 +5,26 @@ learn again what came after the checkpoint. Weights, checkpoints and published b
 that was never killed, as batches depend on the log alone.
 """
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import redis
 from rich.console import Console
 
-from ranker.bundles.registry import Registry
-from ranker.bundles.verdict import Verdict
-from ranker.errors import BundleError, CheckpointError, FileError, RegistryError
+from ranker.errors import CheckpointError
 from ranker.spec import RankerSpec
 from ranker.stream.joiner import Clock
 from training.archive import offset_after
 from training.event_reader import EventReader
-from training.gate.judge import judge, summary
+from training.export_requests import ExportRequests
 from training.gate.window import Window
-from training.loop import Every, TrainingLoop
-from training.publish import publish, version_of
+from training.loop import Every
+from training.publisher import Publisher
 from training.run import RunConfig, RunResult, learn, prepared, started
 from training.sources.base import Source
 from training.sources.chained import ChainedSource
 from training.sources.live import LiveSource
 from training.stopping import StopSignals
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,12 +88,18 @@ def follow(
     """
     spec = config.spec
     reader = EventReader(config.client, spec.name)  # before the log at rest is opened: no gap comes between
+    exports = ExportRequests(config.client, spec.name)
+
+    def asked_to_stop() -> bool:
+        exports.serve()  # here, as this is asked between two steps and while the log is quiet
+        return stop.asked()
+
     with stop:
         events = LiveSource(
             spec,
             config.client,
             wait_s=config.wait_s,
-            stop=stop.asked,
+            stop=asked_to_stop,
             flush_s=config.flush_s,
             clock=config.clock,
         )
@@ -127,13 +128,14 @@ def follow(
             if isinstance(source, ChainedSource):
                 source.between = publisher.publish
             known_rows = loop.trainer.rows
+            exports.export = publisher.export_now
             learn(
                 run,
                 loop,
                 source.batches(spec.training.batch_size, since_ms=run.since_ms, resume_from=loop.offset),
                 console,
                 live=live,
-                stop=stop.asked,
+                stop=asked_to_stop,
                 actions=[Every(publisher.after_step, rows=0)],
                 checkpoint_s=config.checkpoint_every_s,
                 saved=lambda: reader.done(
@@ -141,142 +143,3 @@ def follow(
                 ),
             )
             return publisher.at_end(known_rows)
-
-
-class Publisher:
-    """Publishes what a loop has learned whenever event time passes a multiple of an interval.
-
-    So what is published depends on the rows alone. A bundle that is surely worse than the one that ranks is
-    held back: it is in the registry, with the reasons, but does not become current. One that cannot be
-    published, such as one whose numbers are not plausible, is said in the log, and the next one is tried in
-    its time.
-
-    Args:
-        run: The run.
-        source: What it learns from; while that is a log at rest, nothing is published.
-        loop: Where it stands.
-        window: Its newest rows, on which bundles are compared.
-        registry: Where to publish.
-        every_ms: The interval.
-    """
-
-    def __init__(
-        self,
-        run: RunConfig,
-        source: LiveSource | ChainedSource,
-        loop: TrainingLoop,
-        window: Window,
-        registry: Registry,
-        every_ms: int,
-    ) -> None:
-        self._run = run
-        self._source = source
-        self._loop = loop
-        self._window = window
-        self._registry = registry
-        self._every_ms = every_ms
-        self._interval = self._reached()
-        self._may_be_there = True  # an earlier process may have come further than its checkpoint
-        self._newest: _Exported | None = None
-
-    def after_step(self) -> None:
-        """Publish if an interval is over."""
-        before, self._interval = self._interval, self._reached()
-        if before is not None and self._interval is not None and self._interval > before:
-            self.publish()
-
-    def publish(self) -> None:
-        """Publish what was learned, if anything is new."""
-        rows = self._loop.trainer.rows
-        try:
-            if rows:
-                self._export()
-        except (BundleError, RegistryError, FileError) as error:
-            logger.error("nothing was published after %d rows: %s", rows, error)
-
-    def at_end(self, known_rows: int) -> RunResult | None:
-        """Publish what was learned and not published yet.
-
-        Args:
-            known_rows: Rows that had been learned when the run began or went on.
-
-        Returns:
-            The newest version; None if nothing was learned.
-        """
-        trainer = self._loop.trainer
-        if not trainer.rows:
-            return None
-        newest, new_rows = self._export(), trainer.rows - known_rows
-        is_new = not newest.held_back and (not newest.was_there or new_rows > 0)
-        return RunResult(newest.version, trainer, new_rows, published=is_new, held_back=newest.held_back)
-
-    def _export(self) -> "_Exported":
-        """Publish or hold back what was learned; nothing is done twice.
-
-        Raises:
-            BundleError: It cannot be published.
-            RegistryError: The registry cannot be read or written.
-        """
-        rows = self._loop.trainer.rows
-        if self._newest is None or self._newest.rows != rows:
-            self._newest = self._found() or self._fresh()
-        return self._newest
-
-    def _found(self) -> "_Exported | None":
-        """What an earlier process has done with the same bundle before it was killed; None for nothing."""
-        if not self._may_be_there:
-            return None
-        version = version_of(self._loop, self._run.identity)
-        self._may_be_there = version in self._registry.versions()
-        if not self._may_be_there:
-            return None
-        manifest = self._registry.manifest(version)
-        was_killed_before = self._registry.current_or_none() == manifest.parent
-        if was_killed_before and not manifest.held_back and not self._registry.is_rolled_back_from(version):
-            self._registry.make_current(version)
-        return _Exported(version, self._loop.trainer.rows, manifest.gate, was_there=True)
-
-    def _fresh(self) -> "_Exported":
-        """Compare what was learned with the bundle that ranks, and publish it or hold it back."""
-        trainer = self._loop.trainer
-        verdict = judge(trainer, self._window, self._registry)
-        version = publish(self._loop, self._registry, self._run.identity, verdict)
-        if verdict.passed:
-            logger.info("published %s after %d rows; %s", version, trainer.rows, summary(verdict))
-        else:
-            logger.warning(
-                "HELD BACK %s after %d rows, %s goes on: %s (%s)",
-                version,
-                trainer.rows,
-                verdict.compared_with,
-                "; ".join(verdict.reasons),
-                summary(verdict),
-            )
-        return _Exported(version, trainer.rows, verdict)
-
-    def _reached(self) -> int | None:
-        """The number of the interval that event time is in; None before the log of events is read."""
-        reached_ms = self._source.reached_ms(self._loop.reached or self._loop.offset)
-        return None if reached_ms is None else reached_ms // self._every_ms
-
-
-@dataclass(frozen=True)
-class _Exported:
-    """A bundle that was published or held back.
-
-    Attributes:
-        version: Its name.
-        rows: What the run had learned then.
-        verdict: Of the gate; None if it was not asked.
-        was_there: Whether an earlier process has done it.
-    """
-
-    version: str
-    rows: int
-    verdict: Verdict | None
-    was_there: bool = False
-
-    @property
-    def held_back(self) -> tuple[str, ...]:
-        """Why it was held back; nothing if it was not."""
-        return () if self.verdict is None else self.verdict.reasons

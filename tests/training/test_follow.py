@@ -17,10 +17,15 @@ from ranker.stream.event_log import BEGINNING
 from ranker.stream.redis_event_log import RedisEventLog
 from tests.training.followers import PUBLISH_MS, config, interrupt, kept, parts, start, versions
 from tests.training.live_log import BEGAN_MS, LIVE_SPEC, WAIT_S, joined_by_search, random_log, write
-from training import follow as module
+from training import publisher as module
 from training.gate.window import Window
 from training.sources.live import LiveSource
 from training.trainer import Trainer
+
+
+def verdicts(folder: Path) -> list[Verdict | None]:
+    registry = Registry(str(folder))
+    return [registry.manifest(version).gate for version in registry.versions()]
 
 
 def test_every_row_is_learned_once_in_the_batches_of_the_source(client: redis.Redis, tmp_path: Path) -> None:
@@ -71,6 +76,7 @@ def test_one_that_was_killed_ends_as_one_that_never_was(
 
     assert kept(tmp_path / "other") == kept(tmp_path / "whole")
     assert versions(tmp_path / "other") == versions(tmp_path / "whole")
+    assert verdicts(tmp_path / "other") == verdicts(tmp_path / "whole")
     metrics = [pq.read_table(tmp_path / name / "runs/small/metrics.parquet") for name in ("whole", "other")]
     assert metrics[0].equals(metrics[1])
 
