@@ -109,7 +109,9 @@ def _app() -> typer.Typer:
             if (error.name or "").split(".")[0] in OWN_PACKAGES:
                 raise
             missing.append(f"The commands of {entry.name} need its extra, for {error.name}.")
-    app.add_typer(import_module("ranker.bundles.commands").app, name="bundles")
+    bundles = import_module("ranker.bundles.commands")
+    app.add_typer(bundles.app, name="bundles")
+    app.command()(bundles.rollback)  # at hand, where there is no time to look for it
     app.info.epilog = " ".join([*missing, "pip install 'watchnext[train,serve]'"]) if missing else None
     return app
 

@@ -6,7 +6,7 @@ before the first row is read.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import pyarrow as pa
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
@@ -19,6 +19,7 @@ from ranker.features.kinds.learned import StateFeature
 from ranker.features.kinds.registry import AnyFeature
 from ranker.features.sides import Side
 from ranker.features.values import canonical
+from ranker.gate_spec import Gate, GateSpec
 from ranker.labels.label import Label, Task
 from ranker.labels.registry import AnyLabel, AnyTask
 from ranker.networks.sharing.mmoe import MMoESpec
@@ -30,6 +31,8 @@ from ranker.spec_model import Duration, Name, SpecModel, refuse_doubles
 
 class TrainingSpec(SpecModel):
     """How the network is trained."""
+
+    switched_keys: ClassVar = frozenset({"gate"})
 
     batch_size: PositiveInt = Field(1024, description="Rows of a step.")
     learning_rate: PositiveFloat = Field(1e-3, description="Adam's, for the dense part.")
@@ -65,6 +68,10 @@ class TrainingSpec(SpecModel):
         21_600, description="Event time that one progressive metric covers."
     )
     checkpoint_rows: PositiveInt = Field(200_000, description="Rows between two checkpoints.")
+    gate: Gate = Field(
+        GateSpec(),
+        description="Which bundles `train --follow` holds back; `off` for none.",
+    )
 
 
 class RankerSpec(SpecModel):

@@ -10,6 +10,7 @@ from ranker.did_you_mean import did_you_mean
 from ranker.errors import FileError, SpecError
 from ranker.files.location import local_path
 from ranker.files.regular import read_regular
+from ranker.gate_spec import GateSpec
 from ranker.networks.sharing.registry import DEFAULT_KIND
 from ranker.score.registry import DEFAULT_COMBINE
 from ranker.spec import RankerSpec
@@ -104,6 +105,8 @@ def dump_spec(spec: RankerSpec) -> str:
     for label in (*document["tasks"], *document["labels"]):
         if label["several"] == "last":
             del label["several"]
+    if spec.training.gate == GateSpec():
+        del document["training"]["gate"]
     if not spec.policies:
         del document["policies"]
     return yaml.safe_dump(document, sort_keys=False)

@@ -25,11 +25,13 @@ class SpecModel(BaseModel):
 
     Attributes:
         renamed_keys: The present name of each key that was called otherwise in an earlier version.
+        switched_keys: Keys that may be `off`, which YAML reads as false.
         text_keys: Keys whose numbers are only written, and may have any number of digits.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     renamed_keys: ClassVar[dict[str, str]] = {}
+    switched_keys: ClassVar[frozenset[str]] = frozenset()
     text_keys: ClassVar[frozenset[str]] = frozenset()
 
     @model_validator(mode="before")
@@ -44,7 +46,12 @@ class SpecModel(BaseModel):
                 f"{did_you_mean(str(unknown[0]), cls.model_fields)}"
             )
         for key, value in given.items() if isinstance(given, dict) else ():
-            if isinstance(value, bool) and cls.model_fields[key].annotation is not bool:
+            is_switched_off = value is False and key in cls.switched_keys
+            if (
+                isinstance(value, bool)
+                and cls.model_fields[key].annotation is not bool
+                and not is_switched_off
+            ):
                 raise ValueError(f"'{key}' expects no true or false, found {str(value).lower()}")
             if key not in cls.text_keys:
                 _refuse_huge(key, value)

@@ -25,6 +25,7 @@ from ranker.errors import CheckpointError
 from ranker.event_times import time_text
 from ranker.features.encoder import EncoderState
 from ranker.files.whole import replacing
+from ranker.gate_spec import GateSpec
 from ranker.spec import RankerSpec
 from ranker.spec_file import dump_spec
 from training.loop import TrainingLoop
@@ -58,8 +59,9 @@ class RunIdentity(BaseModel):
     def of(
         cls, spec: RankerSpec, *, source: str, since_ms: int | None, until_ms: int | None, seed: int
     ) -> Self:
-        """The identity of a run that learns this spec."""
-        return cls(source=source, since_ms=since_ms, until_ms=until_ms, seed=seed, spec=dump_spec(spec))
+        """The identity of a run that learns this spec; which bundles are held back may change meanwhile."""
+        learned = spec.model_copy(update={"training": spec.training.model_copy(update={"gate": GateSpec()})})
+        return cls(source=source, since_ms=since_ms, until_ms=until_ms, seed=seed, spec=dump_spec(learned))
 
 
 class Reached(BaseModel):
@@ -196,6 +198,7 @@ def _tensors(loop: TrainingLoop) -> dict[str, Tensor]:
         "trained": {"heads": torch.from_numpy(trainer.trained)},
         "random": {"cpu": torch.get_rng_state()},
     }
+    parts |= {name: _as_tensors(one.state_dict()) for name, one in loop.listeners.items()}
     if trainer.device.type == "cuda":
         parts["random"] = {**parts["random"], "cuda": torch.cuda.get_rng_state(trainer.device)}
     tensors = {f"{part}/{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
@@ -231,6 +234,8 @@ def _load_tensors(loop: TrainingLoop, tensors: Mapping[str, Tensor]) -> None:
     dense["state"] = {int(index): _part(tensors, f"dense/{index}") for index in indices}
     trainer.dense.load_state_dict(dense)
     loop.recent = _unpacked(_as_arrays(_part(tensors, "recent")))
+    for name, listener in loop.listeners.items():
+        listener.load_state_dict(_as_arrays(_part(tensors, name)))
     random = _part(tensors, "random")
     torch.set_rng_state(random["cpu"])
     if "cuda" in random and trainer.device.type == "cuda":

@@ -1,4 +1,4 @@
-"""The subcommands of training: train, replay, evaluate, features, events, data, simulate, viewers, up, demo."""
+"""The subcommands of training: from logs and events to bundles, and what is tried with them."""
 
 import logging
 import signal
@@ -17,6 +17,7 @@ from training.demo import DemoConfig, run_demo
 from training.evaluate import FeatureMode
 from training.evaluate import evaluate as evaluate_bundle
 from training.event_commands import events
+from training.export_command import export
 from training.feature_commands import features
 from training.options import (
     DataOption,
@@ -44,6 +45,7 @@ app.command()(train)
 app.command()(replay)
 app.command()(viewers)
 app.command()(up)
+app.command()(export)
 app.add_typer(features, name="features")
 app.add_typer(events, name="events")
 app.add_typer(data, name="data")

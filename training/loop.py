@@ -9,6 +9,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from training.listener import StepListener
 from training.sources.base import Offset, SourceBatch
 from training.trainer import Trainer
 
@@ -87,6 +88,7 @@ class TrainingLoop:
         reached: Offset after the last batch, which may have had no rows; None before it.
         recent: The last `RECENT_ROWS` examples that were learned, or fewer after the log's schema has
             changed; None before the first batch.
+        listeners: Told of each step, by the names of their parts of a checkpoint.
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -94,6 +96,7 @@ class TrainingLoop:
         self.offset: Offset | None = None
         self.reached: Offset | None = None
         self.recent: pa.RecordBatch | None = None
+        self.listeners: dict[str, StepListener] = {}
 
     def run(
         self,
@@ -116,7 +119,9 @@ class TrainingLoop:
             action.start(self.trainer)
         for batch in batches:
             if batch.records.num_rows:
-                self.trainer.step(batch.records, arrived=batch.arrived)
+                result = self.trainer.step(batch.records, arrived=batch.arrived)
+                for listener in self.listeners.values():
+                    listener.after_step(batch.records, result)
                 self._remember(batch.records)
                 self.offset = batch.offset
             self.reached = batch.offset

@@ -10,6 +10,7 @@ import torch
 from ranker.bundles.bundle import MANIFEST, Request, pack, read_manifest
 from ranker.bundles.manifest import Manifest
 from ranker.bundles.registry import Registry
+from ranker.bundles.verdict import Verdict
 from ranker.features.sides import SIDES, Group
 from ranker.features.values import FeatureValue, canonical
 from ranker.spec import RankerSpec
@@ -22,13 +23,14 @@ GOLDEN_CANDIDATES: Final = 8
 GOLDEN_REQUESTS: Final = RECENT_ROWS // GOLDEN_CANDIDATES
 
 
-def publish(loop: TrainingLoop, registry: Registry, run: RunIdentity) -> str:
-    """Add what a loop has learned to a registry and make it the current bundle.
+def publish(loop: TrainingLoop, registry: Registry, run: RunIdentity, verdict: Verdict | None = None) -> str:
+    """Add what a loop has learned to a registry and make it the current bundle, unless it is held back.
 
     Args:
         loop: After at least one step.
         registry: Where to.
         run: Which run it was.
+        verdict: Whether it may rank, which the bundle's manifest keeps; None if that was not asked.
 
     Returns:
         The model version.
@@ -36,11 +38,12 @@ def publish(loop: TrainingLoop, registry: Registry, run: RunIdentity) -> str:
     Raises:
         BundleError: A number is not finite or plausible, or the bundle does not verify; nothing was added.
     """
-    contents = export(loop, run, parent=registry.current_or_none())
+    contents = export(loop, run, parent=registry.current_or_none(), verdict=verdict)
     with torch.random.fork_rng(devices=[]):
         # Verifying builds a second network; keep it from advancing the training RNG.
         version = registry.add(contents)
-    registry.make_current(version)
+    if verdict is None or verdict.passed:
+        registry.make_current(version)
     return version
 
 
@@ -53,7 +56,9 @@ def version_of(loop: TrainingLoop, run: RunIdentity) -> str:
     return read_manifest(contents[MANIFEST], where="the new bundle").model_version
 
 
-def export(loop: TrainingLoop, run: RunIdentity, *, parent: str | None) -> dict[str, bytes]:
+def export(
+    loop: TrainingLoop, run: RunIdentity, *, parent: str | None, verdict: Verdict | None = None
+) -> dict[str, bytes]:
     """Turn what a loop has learned into a bundle's files.
 
     Golden requests are made of the rows that were learned last, at the time of the last one: so they reach
@@ -63,6 +68,7 @@ def export(loop: TrainingLoop, run: RunIdentity, *, parent: str | None) -> dict[
         loop: After at least one step.
         run: Which run it was.
         parent: The version that is current; None for none.
+        verdict: Whether it may rank; None if that was not asked.
 
     Returns:
         The content of every file; the manifest names the version.
@@ -84,6 +90,7 @@ def export(loop: TrainingLoop, run: RunIdentity, *, parent: str | None) -> dict[
         rows=trainer.rows,
         source=run.source,
         metrics={head: dict(metrics) for head, metrics in trainer.metrics.total().items()},
+        gate=verdict,
         files={},
     )
     golden = golden_requests(loop.recent, trainer.spec, trainer.watermark_ms)

@@ -21,6 +21,7 @@ from ranker.files.lock import locked
 from ranker.files.whole import remove_leftovers
 from ranker.spec import RankerSpec
 from training.checkpoint import RunIdentity, restore, save
+from training.gate.window import Window
 from training.located import located
 from training.loop import Every, TrainingLoop
 from training.progress import event_span
@@ -90,13 +91,16 @@ class RunResult:
         model_version: The bundle of what was learned.
         trainer: What has learned.
         new_rows: Examples that this run learned from; `trainer.rows` has those of earlier runs as well.
-        published: Whether the bundle was published; otherwise nothing was new and it had been before.
+        published: Whether the bundle was published; otherwise nothing was new and it had been before, or it
+            was held back.
+        held_back: Why it was held back; nothing if it was not.
     """
 
     model_version: str
     trainer: Trainer
     new_rows: int
     published: bool
+    held_back: tuple[str, ...] = ()
 
 
 def run(
@@ -163,7 +167,12 @@ def prepared(config: RunConfig) -> Iterator[Registry]:
         yield registry
 
 
-def started(config: RunConfig, *, anew: str = "train without --resume") -> TrainingLoop:
+def started(
+    config: RunConfig,
+    *,
+    anew: str = "train without --resume",
+    window: Window | None = None,
+) -> TrainingLoop:
     """A fresh loop, or one that stands where the run's checkpoint was written if the run is to be resumed.
 
     A source that continues another one goes on from a checkpoint of that one, too.
@@ -171,6 +180,8 @@ def started(config: RunConfig, *, anew: str = "train without --resume") -> Train
     Args:
         config: The run.
         anew: How to start anew, for messages.
+        window: Keeps the newest rows for the gate; one of its own by default, for whoever goes on with
+            `--follow`.
 
     Raises:
         CheckpointError: The checkpoint is damaged or of another run.
@@ -178,6 +189,7 @@ def started(config: RunConfig, *, anew: str = "train without --resume") -> Train
     device = choose_device(config.device)
     trainer = Trainer(config.spec, seed=config.seed, device=device, bfloat16=fast_bfloat16(device))
     loop = TrainingLoop(trainer)
+    loop.listeners["gate"] = window or Window.of(config.spec.training.gate)
     if config.resume and config.checkpoint.exists():
         earlier = config.source.continues
         reached = restore(config.checkpoint, loop, config.identity, anew=anew, earlier_source=earlier)

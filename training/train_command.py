@@ -212,12 +212,17 @@ def _show(result: RunResult, registry: str, console: Console, *, as_json: bool) 
             "model_version": result.model_version,
             "rows": trainer.rows,
             "new_rows": result.new_rows,
+            "held_back": result.held_back,
             "implausible": {name: found._asdict() for name, found in trainer.plausibility.found().items()},
             "heads": trainer.metrics.total(),
         }
         console.print_json(json.dumps(report))
         return
     console.print(metrics_table(trainer))
+    if result.held_back:
+        said = f"held back {result.model_version}, which is in {shown(registry)} but does not rank: "
+        console.print(said + "; ".join(result.held_back), markup=False, soft_wrap=True)
+        return
     console.print(
         f"published {result.model_version} in {shown(registry)} after {trainer.rows:,} rows"
         if result.published

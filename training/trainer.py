@@ -17,7 +17,7 @@ from torch import Tensor
 from ranker.errors import NonFiniteLossError
 from ranker.events import TIME_MS, WEIGHT
 from ranker.features.batch import Encoded
-from ranker.features.encoder import Encoder
+from ranker.features.encoder import Encoder, Examples
 from ranker.labels.matrix import label_matrix, number_column, refuse_rows
 from ranker.labels.natural_units import natural_units
 from ranker.metrics.progressive import ProgressiveMetrics
@@ -39,11 +39,13 @@ class StepResult:
         loss: The batch's loss, before the heads that do not wait learned it; None if all wait.
         predictions: (B, T) in natural units, made before learning from the batch.
         labels: (B, T) in natural units, NaN where missing.
+        examples: The batch as it was encoded.
     """
 
     loss: float | None
     predictions: NDArray[np.float64]
     labels: NDArray[np.float32]
+    examples: Examples
 
 
 class Trainer:
@@ -156,7 +158,7 @@ class Trainer:
             self.waiting.add(rows, done=at_once)
         self.rows += batch.num_rows
         self.watermark_ms = int(times[-1])
-        return StepResult(loss, rows.predictions, rows.labels)
+        return StepResult(loss, rows.predictions, rows.labels, examples)
 
     def learn_due(self, time_ms: int | None) -> None:
         """Let heads learn the rows that wait for labels which are known at a time.

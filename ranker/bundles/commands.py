@@ -13,6 +13,7 @@ from rich.table import Table
 
 from ranker.bundles.prune import prune as prune_registry
 from ranker.bundles.registry import Entry, Registry
+from ranker.bundles.verdict import Verdict
 from ranker.errors import BundleError, RegistryError
 from ranker.event_times import time_text
 from ranker.options import JsonOption, RegistryOption
@@ -39,12 +40,12 @@ def list_bundles(registry: RegistryOption, as_json: JsonOption = False) -> None:
         _print_json([_summary(entry, current) for entry in entries])
         return
     table = Table()
-    for name in ("version", "created", "learned up to", "rows", "parent", ""):
+    for name in ("version", "created", "learned up to", "rows", "parent", "gate", ""):
         table.add_column(name, overflow="fold")
     for entry in entries:
         mark = "current" if entry.version == current else ""
         if entry.manifest is None:
-            table.add_row(entry.version, "", "", "", "", f"{mark} unreadable: {entry.problem}".strip())
+            table.add_row(entry.version, "", "", "", "", "", f"{mark} unreadable: {entry.problem}".strip())
             continue
         manifest = entry.manifest
         table.add_row(
@@ -53,6 +54,7 @@ def list_bundles(registry: RegistryOption, as_json: JsonOption = False) -> None:
             _time(manifest.watermark_ms),
             f"{manifest.rows:,}",
             manifest.parent or "",
+            _gate(manifest.gate),
             mark,
         )
     Console().print(table, markup=False)
@@ -77,6 +79,9 @@ def show(
         if key == "metrics":
             for head, metrics in value.items():
                 table.add_row(f"{key}, {head}", ", ".join(f"{name} {metrics[name]}" for name in metrics))
+        elif key == "gate":
+            for name, text in _verdict_rows(bundle.manifest.gate):
+                table.add_row(name, text)
         elif key == "files":
             table.add_row(key, f"{len(value)}, as the manifest says; golden predictions are reproduced")
         elif key.endswith("_ms"):
@@ -106,11 +111,14 @@ def rollback(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Serve an earlier bundle again, if it verifies. Running services take it up within seconds."""
+    """Serve an earlier bundle again, if it verifies; one that was held back may be named, too.
+
+    Running services take it up within a second of a registry on a disk of theirs, elsewhere within two.
+    """
     opened = Registry(registry)
     chosen = version or _parent(opened)
     opened.read(chosen)
-    replaced = opened.make_current(chosen)
+    replaced = opened.make_current(chosen, rolls_back=True)
     if as_json:
         _print_json({"version": chosen, "replaced": replaced})
     else:
@@ -160,8 +168,38 @@ def _summary(entry: Entry, current_version: str | None) -> dict[str, Any]:
         "watermark_ms": manifest and manifest.watermark_ms,
         "rows": manifest and manifest.rows,
         "parent": manifest and manifest.parent,
+        "held_back": list(manifest.gate.reasons) if manifest and manifest.gate else [],
         "problem": entry.problem,
     }
+
+
+def _gate(verdict: Verdict | None) -> str:
+    """What the gate said, for a table: of one that was held back, the heads and whatever else was amiss."""
+    if verdict is None:
+        return ""
+    if not verdict.passed:
+        return "held back: " + ", ".join(dict.fromkeys(r.partition(":")[0] for r in verdict.reasons))
+    return "passed" if verdict.compared_with else f"not compared: {verdict.remark}"
+
+
+def _verdict_rows(verdict: Verdict | None) -> list[tuple[str, str]]:
+    """All that the gate found, a line a head."""
+    if verdict is None or verdict.compared_with is None:
+        return [("gate", _gate(verdict))]
+    rows = [("gate", "held back" if not verdict.passed else "passed")]
+    rows += [("gate, reason", reason) for reason in verdict.reasons]
+    rows.append(("gate, compared with", verdict.compared_with))
+    rows.append(
+        ("gate, on", f"{verdict.rows:,} rows of {verdict.viewers:,} viewers that neither had learned")
+    )
+    for head, figures in verdict.heads.items():
+        shown = [f"{name} {value:.4g}" for name, value in figures.items() if value is not None]
+        rows.append((f"gate, {head}", ", ".join(shown)))
+    if verdict.psi is not None and verdict.overlap is not None:
+        rows.append(
+            ("gate, answers", f"PSI of scores {verdict.psi:.3g}, {verdict.overlap:.0%} of the top 20 kept")
+        )
+    return rows
 
 
 def _time(time_ms: int | None) -> str:

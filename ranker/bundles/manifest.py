@@ -5,6 +5,8 @@ from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ranker.bundles.verdict import Verdict
+
 FORMAT_VERSION: Final = 4
 """Incremented when an older watchnext cannot read the bundles of a newer one."""
 
@@ -27,8 +29,16 @@ class Manifest(BaseModel):
     metrics: dict[str, dict[str, float | None]] = Field(
         default_factory=dict, description="Progressive metrics of each head over the whole training."
     )
+    gate: Verdict | None = Field(
+        None, description="What was found before it was to rank; null if it was not compared."
+    )
     files: dict[str, str] = Field(description="sha256 of every file.")
     digest: str = Field("", description="sha256 of the manifest's file with an empty digest.")
+
+    @property
+    def held_back(self) -> bool:
+        """Whether it was not to rank."""
+        return self.gate is not None and not self.gate.passed
 
     def sealed(self) -> Self:
         """Return the manifest with its digest."""

@@ -20,6 +20,7 @@ from ranker.files.location import locate
 from ranker.files.secrets import shown
 
 CURRENT = "current.json"
+ROLLED_BACK = "rolled_back_from"
 
 
 @dataclass(frozen=True)
@@ -168,8 +169,12 @@ class Registry:
             self._files.add_folder(f"bundles/{version}", contents, last=MANIFEST)
         return version
 
-    def make_current(self, version: str) -> str | None:
+    def make_current(self, version: str, *, rolls_back: bool = False) -> str | None:
         """Serve this version from now on; an earlier one rolls back.
+
+        Args:
+            version: The version.
+            rolls_back: Whether the one that was current was not to rank; see `is_rolled_back_from`.
 
         Returns:
             The version that was current; None if there was none, or its pointer is damaged.
@@ -182,8 +187,16 @@ class Registry:
             before = self.current_or_none()
         except BundleError:
             before = None
-        self._files.replace(CURRENT, json.dumps({"version": version}).encode())
+        pointer = {"version": version} | ({ROLLED_BACK: before} if rolls_back and before else {})
+        self._files.replace(CURRENT, json.dumps(pointer).encode())
         return before
+
+    def is_rolled_back_from(self, version: str) -> bool:
+        """Whether the current version took the place of this one because somebody chose so."""
+        try:
+            return bool(json.loads(self._files.read(CURRENT)).get(ROLLED_BACK) == version)
+        except (FileNotFoundError, ValueError, AttributeError):
+            return False
 
     def remove(self, version: str) -> None:
         """Remove a version that is neither current nor held.

@@ -56,6 +56,7 @@ class Examples:
     Attributes:
         batch: The rows.
         words: (B, W) their records.
+        known: What the state knew of each group's rows, at each row's time.
         groups: What each group's reader found.
         bias: (B, number of bias features) categories.
         reversible: Whether `take_back` can undo what the state took in.
@@ -63,6 +64,7 @@ class Examples:
 
     batch: pa.RecordBatch
     words: Words
+    known: dict[Group, Known]
     groups: dict[Group, GroupRead]
     bias: NDArray[np.int64]
     reversible: bool
@@ -134,7 +136,17 @@ class Encoder:
         )
         known = self._known(words, batch, labels, reversible=reversible)
         groups = {group: reader.read(words, known[group]) for group, reader in self._example_readers.items()}
-        return Examples(batch, words, groups, bias, reversible)
+        return Examples(batch, words, known, groups, bias, reversible)
+
+    def read_words(self, words: Words, known: Mapping[Group, Known]) -> Encoded:
+        """Encode records of whole rows with what a state knew of them; nothing is learned.
+
+        Args:
+            words: (R, W) in the layout `example_records`, as another encoder of the same features made them.
+            known: Of each group's rows.
+        """
+        readers = self._example_readers.items()
+        return Encoded({group: reader.read(words, known[group]).inputs for group, reader in readers}, None)
 
     def learn(self, examples: Examples) -> FreshRows:
         """Take rows into vocabularies, rows of ids and statistics.

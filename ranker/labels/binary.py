@@ -12,7 +12,7 @@ from torch.nn import functional
 from ranker.labels.head_report import HeadReport, JudgedRows, Pair, finite
 from ranker.labels.label import Floats, Label, Means, Task
 from ranker.metrics.binary_sums import BinarySums
-from ranker.metrics.exact import calibration, log_loss
+from ranker.metrics.exact import PROBABILITY_FLOOR, calibration, log_loss
 from ranker.metrics.intervals import Interval, auc_difference_interval, auc_interval
 
 MIN_DIVISOR: Final = 1e-12
@@ -61,6 +61,12 @@ class BinaryLabel(Label):
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy in nats."""
         return functional.binary_cross_entropy_with_logits(outputs, labels, reduction="none")
+
+    def row_losses(self, labels: Floats, predictions: Floats) -> Floats:
+        """Cross-entropy in nats."""
+        probability = np.clip(predictions, PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
+        losses: Floats = -(labels * np.log(probability) + (1 - labels) * np.log(1 - probability))
+        return losses
 
     def base_outputs(self, total: Tensor, count: Tensor) -> Tensor:
         """The logit of the rate, with half a positive and half a negative more."""

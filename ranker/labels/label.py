@@ -124,6 +124,15 @@ class Label(SpecModel, ABC):
             (B, K), at least 0; of no meaning for other labels.
         """
 
+    @abstractmethod
+    def row_losses(self, labels: Floats, predictions: Floats) -> Floats:
+        """The loss of predictions, row by row.
+
+        Args:
+            labels: (N,) in natural units, none missing.
+            predictions: (N,) in natural units.
+        """
+
     def target(self, labels: Tensor) -> Tensor:
         """What outputs are compared with; the labels by default.
 

@@ -75,6 +75,12 @@ class RegressionLabel(Label):
         """Squared error of what is learned."""
         return (outputs - self.target(labels)).square()
 
+    def row_losses(self, labels: Floats, predictions: Floats) -> Floats:
+        """Squared error of what is learned."""
+        if self.transform == "log1p":
+            labels, predictions = np.log1p(np.maximum(labels, 0)), np.log1p(np.maximum(predictions, 0))
+        return np.square(predictions - labels)
+
     def target(self, labels: Tensor) -> Tensor:
         """The logarithm of 1 + the label, or the label."""
         return labels.clamp_min(0).log1p() if self.transform == "log1p" else labels

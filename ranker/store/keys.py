@@ -87,3 +87,13 @@ def texts_key(seed: int) -> str:
 def layouts_key() -> str:
     """Return the key of the layouts of records in impressions: a hash from digest to JSON."""
     return f"{PREFIX}layouts"
+
+
+def exports_key(trainer: str) -> str:
+    """Return the key of the requests that a trainer gets to export now: a list of their ids."""
+    return f"{PREFIX}exports:{trainer}"
+
+
+def export_answer_key(request: str) -> str:
+    """Return the key of the answer to a request to export now: a list of one JSON object."""
+    return f"{PREFIX}exported:{request}"

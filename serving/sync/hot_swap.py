@@ -32,7 +32,9 @@ from serving.sync.state_follower import RETRY_REFUSED_S, StateKeeper
 logger = logging.getLogger(__name__)
 
 POLL_S: Final = 1.0
-"""How often the registry is asked for its current version."""
+"""How often the registry is asked for its current version, and followers for what is new."""
+LOCAL_POLL_S: Final = 0.1
+"""How often a registry on this machine's disks is asked: it costs a fifth of a millisecond."""
 ASK_S: Final = 10.0
 """How long the registry may take to say which version is current."""
 READ_S: Final = 300.0
@@ -127,16 +129,13 @@ class HotSwap:
 
     async def _watch(self) -> None:
         may_trim = False
+        poll_s = min(LOCAL_POLL_S, POLL_S) if self._registry.is_local else POLL_S
+        chores_at = monotonic() + POLL_S
         while True:
-            await asyncio.sleep(POLL_S)
-            if may_trim:  # by now nothing references a replaced model or state, or a refused model
-                await asyncio.to_thread(release_free_memory)
-                may_trim = False
-            self._metrics.resident_videos(len(self.model.catalogue))
-            self._metrics.changes_lag(self._follower.lag_s)
-            may_trim = await self._refresh_state()
-            with suppress(StoreError):
-                await self._store.ping()  # so that an absence is noticed where nobody asks for features
+            await asyncio.sleep(poll_s)
+            if monotonic() >= chores_at:
+                may_trim = await self._do_chores(may_trim)
+                chores_at = monotonic() + POLL_S
             version = await self._ask()
             if version is None:
                 continue
@@ -147,6 +146,17 @@ class HotSwap:
             if version != self.model.manifest.model_version and not too_early:
                 await self._swap(version)
                 may_trim = True
+
+    async def _do_chores(self, may_trim: bool) -> bool:
+        """Do what is due every second; return whether there will be memory to give back."""
+        if may_trim:  # by now nothing references a replaced model or state, or a refused model
+            await asyncio.to_thread(release_free_memory)
+        self._metrics.resident_videos(len(self.model.catalogue))
+        self._metrics.changes_lag(self._follower.lag_s)
+        has_other_state = await self._refresh_state()
+        with suppress(StoreError):
+            await self._store.ping()  # so that an absence is noticed where nobody asks for features
+        return has_other_state
 
     async def _forget_deleted(self) -> None:
         """Follow deletions in a task of their own: many of them take longer than a swap may wait."""

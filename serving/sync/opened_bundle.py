@@ -66,8 +66,8 @@ def open_in_time(registry: Registry, *, ask_s: float, read_s: float) -> OpenedBu
 def open_newest(registry: Registry) -> OpenedBundle:
     """Read the current bundle; if it does not verify, the newest other one that does.
 
-    Another ranker's bundle, one with another name, is no substitute. Bundles that are younger than the
-    current one come last: somebody has rolled back from them.
+    Another ranker's bundle, one with another name, is no substitute, nor is one that was held back.
+    Bundles that are younger than the current one come last: somebody has rolled back from them.
 
     Raises:
         RegistryError: The registry has no bundle, or cannot be read.
@@ -107,7 +107,7 @@ def _substitutes(registry: Registry, current: str | None) -> Iterator[str]:
 def _by_name(entries: list[Entry]) -> dict[str, list[Entry]]:
     named: dict[str, list[Entry]] = {}
     for entry in entries:
-        if entry.manifest is not None:
+        if entry.manifest is not None and not entry.manifest.held_back:
             named.setdefault(entry.manifest.name, []).append(entry)
     return named
 

@@ -84,3 +84,15 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
     with pytest.raises(SpecError, match=r"preset \(.*kuairand.*simulated.*\), found 'youtube'"):
         load_spec("youtube")
+
+
+def test_a_gate_is_written_if_it_is_another_than_the_usual_one() -> None:
+    assert " gate:" not in dump_spec(SMALL_SPEC)
+    for gate, expected in (("off", "off"), ("'off'", "off"), ("{psi: 0.5}", {"psi": 0.5})):
+        text = SMALL_YAML.replace("checkpoint_rows: 64}", f"checkpoint_rows: 64, gate: {gate}}}")
+        spec = parse_spec(text, where="with a gate")
+        found = spec.training.gate
+        assert (found if isinstance(found, str) else found.model_dump(exclude_unset=True)) == expected
+        assert parse_spec(dump_spec(spec), where="dumped") == spec
+    with pytest.raises(SpecError, match="training: 'gate' expects no true or false, found true"):
+        parse_spec(SMALL_YAML.replace("rows: 64}", "rows: 64, gate: on}"), where="with a gate")

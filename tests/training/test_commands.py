@@ -1,9 +1,11 @@
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+from ranker.bundles.registry import Registry
 from tests.training.small_commands import NOON, Command, small
 
 
@@ -34,7 +36,7 @@ def test_training_prints_json_and_nothing_else(command: Command, log: str) -> No
     answer = command("train", "--registry", "r", "--data", log, "--json", "--until", NOON)
     assert answer.status == 0
     report = json.loads(answer.out)
-    assert report.keys() == {"model_version", "rows", "new_rows", "implausible", "heads"}
+    assert report.keys() == {"model_version", "rows", "new_rows", "held_back", "implausible", "heads"}
     assert report["heads"].keys() == {"click", "watch_time", "like", "dismiss", "rating"}
     assert report["heads"]["click"]["rows"] == report["rows"]
     assert 0 < report["heads"]["click"]["auc"] < 1
@@ -138,3 +140,12 @@ def test_refreshing_the_state_says_what_was_taken_and_takes_it_once(command: Com
 def test_loading_features_says_how_many(command: Command, log: str) -> None:
     answer = command("features", "load", "--data", log, "--home", "home")
     assert (answer.status, answer.out) == (0, "loaded 60 users and 90 videos\n")
+
+
+def test_a_roll_back_is_at_hand(command: Command, registry: str, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(registry, folder)
+    version = Registry(str(folder)).current()
+    answer = command("rollback", version, "--registry", str(folder))
+    assert answer.out == f"{version} is current in place of {version}\n"
+    assert answer.out == command("bundles", "rollback", version, "--registry", str(folder)).out

@@ -8,16 +8,24 @@ import pytest
 import redis
 import torch
 
+from ranker.bundles.bundle import MANIFEST, read_manifest
 from ranker.bundles.registry import Registry
+from ranker.bundles.verdict import Verdict
 from ranker.device import fast_bfloat16
 from ranker.errors import BundleError, CheckpointError
 from ranker.stream.event_log import BEGINNING
 from ranker.stream.redis_event_log import RedisEventLog
 from tests.training.followers import PUBLISH_MS, config, interrupt, kept, parts, start, versions
 from tests.training.live_log import BEGAN_MS, LIVE_SPEC, WAIT_S, joined_by_search, random_log, write
-from training import follow as module
+from training import publisher as module
+from training.gate.window import Window
 from training.sources.live import LiveSource
 from training.trainer import Trainer
+
+
+def verdicts(folder: Path) -> list[Verdict | None]:
+    registry = Registry(str(folder))
+    return [registry.manifest(version).gate for version in registry.versions()]
 
 
 def test_every_row_is_learned_once_in_the_batches_of_the_source(client: redis.Redis, tmp_path: Path) -> None:
@@ -68,6 +76,7 @@ def test_one_that_was_killed_ends_as_one_that_never_was(
 
     assert kept(tmp_path / "other") == kept(tmp_path / "whole")
     assert versions(tmp_path / "other") == versions(tmp_path / "whole")
+    assert verdicts(tmp_path / "other") == verdicts(tmp_path / "whole")
     metrics = [pq.read_table(tmp_path / name / "runs/small/metrics.parquet") for name in ("whole", "other")]
     assert metrics[0].equals(metrics[1])
 
@@ -150,7 +159,7 @@ def test_a_bundle_that_is_not_plausible_is_said_and_training_goes_on(
     publish = module.publish
 
     def once_broken(*arguments: Any) -> str:
-        if len(caplog.records) == 0:
+        if "nothing was published" not in caplog.text:
             raise BundleError("expected plausible numbers")
         return publish(*arguments)
 
@@ -161,3 +170,90 @@ def test_a_bundle_that_is_not_plausible_is_said_and_training_goes_on(
     assert result.trainer.rows == len(joined_by_search(entries))
     assert "nothing was published after" in caplog.text
     assert len(versions(tmp_path)) > 1
+
+
+def held_at(monkeypatch: pytest.MonkeyPatch, *held_rows: int) -> None:
+    """Let bundles of so many rows be held back."""
+    judge = module.judge
+
+    def judged(trainer: Trainer, window: Window, registry: Registry) -> Verdict:
+        found = judge(trainer, window, registry)
+        if trainer.rows in held_rows:
+            return found.model_copy(update={"reasons": ("click: expected better, found worse",)})
+        return found
+
+    monkeypatch.setattr(module, "judge", judged)
+
+
+def test_a_bundle_that_is_held_back_is_kept_with_the_reason_and_does_not_rank(
+    client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(client, random_log(150, seed=2))
+    start(config(client, tmp_path / "whole"))
+    whole = Registry(str(tmp_path / "whole"))
+    manifests = [whole.manifest(version) for version in whole.versions()]
+    held_at(monkeypatch, manifests[1].rows, manifests[-1].rows)
+
+    result = start(config(client, tmp_path / "other"))
+
+    other = Registry(str(tmp_path / "other"))
+    assert other.versions() == whole.versions()
+    found = [other.manifest(version) for version in other.versions()]
+    assert [one.held_back for one in found] == [False, True, *[False] * (len(found) - 3), True]
+    assert [one.parent for one in found[:4]] == [
+        None,
+        found[0].model_version,
+        found[0].model_version,
+        found[2].model_version,
+    ]
+    assert other.current() == found[-2].model_version
+    assert f"HELD BACK {found[1].model_version} after {found[1].rows} rows" in caplog.text
+    assert result is not None
+    assert (result.published, result.model_version) == (False, found[-1].model_version)
+    assert result.held_back == ("click: expected better, found worse",)
+    again = start(config(client, tmp_path / "other"))
+    assert again is not None
+    assert (again.held_back, other.current()) == (result.held_back, found[-2].model_version)
+
+
+@pytest.mark.parametrize("step", ["add", "make_current"])
+def test_one_that_was_killed_while_it_published_ends_as_one_that_never_was(
+    client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    write(client, random_log(150, seed=3))
+    start(config(client, tmp_path / "whole"))
+    last = Registry(str(tmp_path / "whole")).current()
+    real = getattr(Registry, step)
+
+    def killed(registry: Registry, given: Any) -> str:
+        if registry.url.endswith("other") and last in (given, version_of(given)):
+            raise KeyboardInterrupt
+        return str(real(registry, given))
+
+    def version_of(given: Any) -> str:
+        return "" if isinstance(given, str) else read_manifest(given[MANIFEST], where="").model_version
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            start(config(client, tmp_path / "other"))
+    start(config(client, tmp_path / "other"))
+
+    assert versions(tmp_path / "other") == versions(tmp_path / "whole")
+    assert Registry(str(tmp_path / "other")).current() == last
+
+
+def test_what_somebody_has_rolled_back_from_is_not_published_again(
+    client: redis.Redis, tmp_path: Path
+) -> None:
+    write(client, random_log(150, seed=3))
+    result = start(config(client, tmp_path))
+    registry = Registry(str(tmp_path))
+    assert result is not None
+    parent = registry.manifest(result.model_version).parent
+    assert parent is not None
+    registry.make_current(parent, rolls_back=True)
+
+    start(config(client, tmp_path))
+
+    assert registry.current() == parent

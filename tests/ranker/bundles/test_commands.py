@@ -7,8 +7,9 @@ from typer.testing import CliRunner
 from ranker.bundles.bundle import MANIFEST, MODEL
 from ranker.bundles.commands import app
 from ranker.bundles.registry import Registry
+from ranker.bundles.verdict import Verdict
 from ranker.errors import BundleError, RegistryError
-from tests.ranker.bundles.small_bundle import aged
+from tests.ranker.bundles.small_bundle import aged, resealed
 
 
 @pytest.fixture
@@ -117,3 +118,37 @@ def test_bundles_are_listed_though_current_json_is_damaged_or_names_none_of_them
 def test_what_is_no_registry_has_no_list(tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match="expected a registry with a published bundle, found no current"):
         run(tmp_path / "nowhere", "list")
+
+
+def test_a_bundle_that_was_held_back_says_why_and_may_be_made_current(folder: Path) -> None:
+    reasons = ("click: expected better, found worse", "scores: expected those of before, found others")
+    verdict = Verdict(
+        compared_with="small-2",
+        reasons=reasons,
+        rows=1234,
+        viewers=56,
+        heads={"click": {"auc_before": 0.71234, "auc": None}},
+        psi=1.5,
+        overlap=0.25,
+    )
+    held = resealed(aged(3, parent=2), model_version="small-3", created_ms=1_700_000_000_003, gate=verdict)
+    Registry(str(folder)).add(held)
+
+    listed = json.loads(run(folder, "list", "--json"))
+    assert [entry["held_back"] for entry in listed] == [list(reasons), [], []]
+    assert "held back: click, scores" in run(folder, "list")
+    assert json.loads(run(folder, "show", "small-3", "--json"))["gate"] == verdict.model_dump(mode="json")
+    shown = run(folder, "show", "small-3")
+    for text in (*reasons, "1,234 rows of 56 viewers", "auc_before 0.7123", "PSI of scores 1.5, 25% of"):
+        assert text in shown
+    assert run(folder, "rollback", "small-3") == "small-3 is current in place of small-2\n"
+
+
+def test_a_roll_back_is_remembered_until_something_else_becomes_current(folder: Path) -> None:
+    registry = Registry(str(folder))
+    assert not registry.is_rolled_back_from("small-2")
+    run(folder, "rollback")
+    assert registry.is_rolled_back_from("small-2")
+    assert not registry.is_rolled_back_from("small-1")
+    registry.make_current("small-2")
+    assert not registry.is_rolled_back_from("small-1")

@@ -80,6 +80,16 @@ def test_a_roll_back_is_taken_up_too(folder, server):
     serving(folder, server, use)
 
 
+def test_a_registry_on_a_disk_is_asked_more_often_than_redis(folder, server, monkeypatch):
+    async def use(service):
+        monkeypatch.setattr(module, "POLL_S", 3600.0)
+        await service.models.stop()
+        await service.models.start()
+        await service.until_it_ranks(publish_small_ranker(folder, seed=2))
+
+    serving(folder, server, use)
+
+
 def test_a_bundle_with_other_records_reads_its_own(folder, server):
     with server.client() as client:
         store_rows(client, videos=[{**row, "author": "x"} for row in ROWS[:7]], spec=OTHER_RECORDS_SPEC)

@@ -6,6 +6,7 @@ import pytest
 
 from ranker.bundles.bundle import MANIFEST, MODEL
 from ranker.bundles.registry import Registry
+from ranker.bundles.verdict import Verdict
 from ranker.errors import BundleError, RegistryError, UnansweredError
 from serving.sync.opened_bundle import open_in_time, open_newest
 from tests.ranker.bundles.small_bundle import aged, resealed
@@ -48,6 +49,14 @@ def test_in_place_of_a_damaged_one_comes_the_newest_older_one_that_verifies(regi
     damage(tmp_path, "small-4")
     with pytest.raises(BundleError, match=f"small-3/{MODEL}: expected sha256"):
         open_newest(registry)
+
+
+def test_one_that_was_held_back_does_not_stand_in(registry, tmp_path):
+    verdict = Verdict(compared_with="small-3", reasons=("click: expected better, found worse",))
+    newer = resealed(aged(2), model_version="small-2b", created_ms=1_700_000_000_002, gate=verdict)
+    registry.add(newer)
+    damage(tmp_path, "small-3")
+    assert opened(registry) == ("small-2", "small-3")
 
 
 @pytest.mark.parametrize("gone", [False, True])

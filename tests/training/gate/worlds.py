@@ -1,0 +1,41 @@
+"""A world of many viewers that is learned in a second, and a trainer in it."""
+
+import numpy as np
+import pyarrow as pa
+
+from ranker.spec import RankerSpec
+from tests.training.toy import TOY_SPEC, toy_batch, with_column
+from training.checkpoint import RunIdentity
+from training.gate.window import Window
+from training.loop import TrainingLoop
+from training.sources.base import SourceBatch
+from training.trainer import Trainer
+
+RUN = RunIdentity.of(TOY_SPEC, source="toy", since_ms=None, until_ms=None, seed=0)
+
+
+def batch(number: int, *, shuffled: bool = False) -> pa.RecordBatch:
+    """256 rows of 100 viewers, later than those of a lower number; labels may be of other rows."""
+    records = toy_batch(number)
+    random = np.random.default_rng(number)
+    records = with_column(records, "user_id", random.integers(0, 100, records.num_rows))
+    if shuffled:
+        order = random.permutation(records.num_rows)
+        for name in ("click", "watch_time"):
+            records = with_column(records, name, records.column(name).take(pa.array(order)))
+    return records
+
+
+class World:
+    """A loop with a window; `learn` goes on with the next batches."""
+
+    def __init__(self, spec: RankerSpec = TOY_SPEC) -> None:
+        self.loop = TrainingLoop(Trainer(spec, seed=0))
+        self.window = Window.of(spec.training.gate)
+        self.loop.listeners["gate"] = self.window
+        self._next = 0
+
+    def learn(self, batches: int, *, shuffled: bool = False) -> None:
+        numbers = range(self._next, self._next + batches)
+        self._next += batches
+        self.loop.run((SourceBatch(batch(n, shuffled=shuffled), {}) for n in numbers), [])
