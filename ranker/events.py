@@ -26,6 +26,8 @@ POSITION: Final = "position"
 """integer, optional column: where the candidate was shown; the first has 1."""
 WEIGHT: Final = "weight"
 """float, optional column: the example's weight in the loss."""
+SERVED_FEATURES: Final = "served_features"
+"""binary, optional column: what the feature state knew when the row was ranked; see `ServedFeatures`."""
 
 REQUIRED: Final = (TIME_MS, USER_ID, VIDEO_ID)
 

@@ -113,4 +113,6 @@ def _impressions(
         return None, None
     writer = ImpressionWriter(stream, metrics, waits=settings.impressions is ImpressionMode.SYNC)
     reported = settings.impressions_seen is Seen.SHOWN
-    return writer, ImpressionLog(writer, reported=reported, predictions=settings.log_predictions)
+    return writer, ImpressionLog(
+        writer, reported=reported, predictions=settings.log_predictions, features=settings.log_features
+    )

@@ -95,6 +95,13 @@ def serve(
             help="What counts as seen: all that was returned, or what events of the kind `shown` say."
         ),
     ] = Seen.SERVED,
+    log_features: Annotated[
+        bool,
+        typer.Option(
+            "--log-features",
+            help="Keep in impressions what the features that learn knew: it is learned from as it was.",
+        ),
+    ] = False,
     log_predictions: Annotated[
         bool, typer.Option("--log-predictions", help="Keep each head's predictions in impressions.")
     ] = False,
@@ -136,6 +143,7 @@ def serve(
             device=device,
             impressions=impressions,
             impressions_seen=impressions_seen,
+            log_features=log_features,
             log_predictions=log_predictions,
             max_events=max_events,
             at_max_events=at_max_events,

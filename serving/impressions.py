@@ -54,12 +54,16 @@ class ImpressionLog:
         writer: Writes impressions.
         reported: Whether a video counts as seen only if an event says so.
         predictions: Whether impressions have predictions.
+        features: Whether impressions have what the feature state knew.
     """
 
-    def __init__(self, writer: ImpressionWriter, *, reported: bool, predictions: bool) -> None:
+    def __init__(
+        self, writer: ImpressionWriter, *, reported: bool, predictions: bool, features: bool
+    ) -> None:
         self._writer = writer
         self._reported = reported
         self._predictions = predictions
+        self._features = features
 
     async def begin(
         self, request_id: str, ranking: RankedRequest, texts: Mapping[int, str]
@@ -93,6 +97,10 @@ class ImpressionLog:
         order, words = ranking.order, ranking.words
         candidates, rows = ranking.body.candidates, order.rows
         parts = words.request, words.candidates[rows], words.pairs[rows]
+        served, of = b"", ranking.model.served_features
+        keeps = self._features and not of.is_nothing
+        if keeps:
+            served = of.request(words.known) + of.rows(words.known, rows)
         # nothing here was made by others, and checking it would take as long as writing it
         header = ImpressionHeader.model_construct(
             request_id=request_id,
@@ -110,8 +118,9 @@ class ImpressionLog:
             state_ms=ranking.words.state_ms,
             reported=self._reported,
             texts=_needed(texts, parts),
+            served=(of.digest.hex(), of.request_bytes, of.row_bytes) if keeps else None,
         )
-        return Impression(header, *parts)
+        return Impression(header, *parts, served=served)
 
 
 def _needed(texts: Mapping[int, str], parts: Iterable[Words]) -> list[str]:

@@ -94,6 +94,9 @@ class ServingSettings(BaseModel):
         Seen.SERVED,
         description="What counts as seen: served, all that was returned, or shown, what events report.",
     )
+    log_features: bool = Field(
+        False, description="Whether impressions have what the feature state knew when they were ranked."
+    )
     log_predictions: bool = Field(False, description="Whether impressions have each head's predictions.")
     max_events: PositiveInt = Field(
         1_000_000, description="Entries that the log of events may have: impressions, and calls with events."

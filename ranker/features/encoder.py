@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from ranker.events import TIME_MS
+from ranker.errors import FeatureError
+from ranker.events import SERVED_FEATURES, TIME_MS
 from ranker.features.batch import Encoded, GroupInputs
 from ranker.features.forgetting import Beside, rows_with
 from ranker.features.id_rows import FreshRows, IdRows
@@ -32,6 +33,7 @@ from ranker.features.sides import SIDES, Group, Side
 from ranker.features.standardise import Standardiser, Statistics
 from ranker.features.state.feature_state import FeatureState, Labels
 from ranker.features.state.reading import Known
+from ranker.features.state.served import ServedFeatures
 from ranker.features.values import FeatureValue, canonical
 from ranker.features.vocabularies import Vocabularies
 from ranker.spec import RankerSpec
@@ -88,6 +90,9 @@ class Encoder:
         example_records: What records of whole rows look like.
         feature_state: What is known of viewers, videos and pairs. It may be replaced by a newer one of the
             same spec between two requests.
+        served_features: How what is known of a row is kept, for rows that carry it.
+        served_rows: Rows that were read as they carry it.
+        served_otherwise: Those of them of which the state knew something else.
     """
 
     def __init__(self, spec: RankerSpec) -> None:
@@ -108,6 +113,10 @@ class Encoder:
             group: RecordLayout(self.layout.columns(group), seed=spec.hash_seed) for group in Group
         }
         self._readers = {group: self._reader(group, self.records[group]) for group in Group}
+        records, no_time = self.example_records, np.empty(0, np.int64)
+        none = {g: self.feature_state.look_up(g, records.missing(0), records, no_time) for g in Group}
+        self.served_features = ServedFeatures(self.feature_state.digest, self.layout, none)
+        self.served_rows = self.served_otherwise = 0
 
     def read_examples(
         self, batch: pa.RecordBatch, labels: Labels | None = None, *, reversible: bool = False
@@ -135,6 +144,11 @@ class Encoder:
             words[:, [self.example_records.first_word(feature) for feature in self.layout.bias]],
         )
         known = self._known(words, batch, labels, reversible=reversible)
+        if SERVED_FEATURES in batch.schema.names and not self.served_features.is_nothing:
+            carried = _carried(batch.column(SERVED_FEATURES))
+            rows, otherwise = self.served_features.put(carried, known)
+            self.served_rows += rows
+            self.served_otherwise += otherwise
         groups = {group: reader.read(words, known[group]) for group, reader in self._example_readers.items()}
         return Examples(batch, words, known, groups, bias, reversible)
 
@@ -266,9 +280,13 @@ class Encoder:
             words: (R, W) in the layout `records[group]`.
             time_ms: When the request is made, or (R,) of each row.
         """
+        return self.read_known(group, words, time_ms)[0]
+
+    def read_known(self, group: Group, words: Words, time_ms: int | Times) -> tuple[GroupInputs, Known]:
+        """The same, and what the state knows of the rows."""
         times = np.full(len(words), time_ms, np.int64)
         known = self.feature_state.look_up(group, words, self.records[group], times)
-        return self._readers[group].read(words, known).inputs
+        return self._readers[group].read(words, known).inputs, known
 
     def state(self) -> EncoderState:
         """Vocabularies and statistics as they are now."""
@@ -296,9 +314,10 @@ class Encoder:
     def _known(
         self, words: Words, batch: pa.RecordBatch, labels: Labels | None, *, reversible: bool = False
     ) -> dict[Group, Known]:
+        records = self.example_records
         if not self.spec.state_features:
             return {group: Known.nothing(len(words)) for group in Group}
-        times, records = batch.column(TIME_MS).to_numpy(), self.example_records
+        times = batch.column(TIME_MS).to_numpy()
         if labels is None:
             return {group: self.feature_state.look_up(group, words, records, times) for group in Group}
         return self.feature_state.replay(words, records, times, labels, reversible=reversible)
@@ -307,3 +326,14 @@ class Encoder:
         return GroupReader(
             group, self.layout, records, self._vocabularies, self._ids, self._standardisers[group]
         )
+
+
+def _carried(column: pa.Array) -> list[bytes | None]:
+    """What rows carry of the feature state."""
+    if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
+        raise FeatureError(
+            f"column '{SERVED_FEATURES}': expected binary values, found {column.type}",
+            feature=SERVED_FEATURES,
+        )
+    carried: list[bytes | None] = column.to_pylist()
+    return carried

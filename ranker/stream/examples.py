@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ranker.events import POSITION, QUERY_VIDEO_ID, TIME_MS, USER_ID, VIDEO_ID
+from ranker.events import POSITION, QUERY_VIDEO_ID, SERVED_FEATURES, TIME_MS, USER_ID, VIDEO_ID
 from ranker.features.kinds.column import Form
 from ranker.features.sides import Side
 from ranker.spec import RankerSpec
@@ -66,7 +66,7 @@ class ExampleReader:
         fields |= dict.fromkeys(self._labels, pa.float32())
         self._features = [name for name in fields if name not in (*IDS, TIME_MS, POSITION, *self._labels)]
         about = [field for field in ABOUT if field.name not in fields]
-        self.schema = pa.schema([*fields.items(), *about])
+        self.schema = pa.schema([*fields.items(), *about, (SERVED_FEATURES, pa.binary())])
 
     def read(self, joined: Iterable[Joined]) -> pa.RecordBatch:
         """The rows of some impressions, in their order: one for each video that was seen.
@@ -113,6 +113,7 @@ class ExampleReader:
             label = np.ascontiguousarray(labels[:, column])
             columns[name] = pa.array(label, mask=np.isnan(label))
         about: dict[str, Callable[[], pa.Array]] = {
+            SERVED_FEATURES: lambda: of_video((one.served_rows() for one in impressions), pa.binary()),
             "request_id": lambda: of_request([header.request_id for header in headers], pa.string()),
             "entry_id": lambda: of_request([str(one.id) for one in joined], pa.string()),
             "score": lambda: of_video((header.scores for header in headers), pa.float64()),

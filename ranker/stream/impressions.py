@@ -7,7 +7,8 @@ of stored records are kept once each, see `texts.py`. How records are laid out i
 `layouts.py`.
 
 The content is a length of four bytes, a JSON object of that length, and the words, little-endian: those of
-the request, then of the videos, then of the pairs of both.
+the request, then of the videos, then of the pairs of both. What the feature state knew may follow: of the
+request, then of the videos.
 
 Shape letters: N videos that were returned, W words of a record.
 """
@@ -18,7 +19,7 @@ from typing import Final
 
 import numpy as np
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from ranker.errors import EventLogError
 from ranker.features.record import Words
@@ -46,6 +47,8 @@ class ImpressionHeader(BaseModel):
         state_ms: Up to when the feature state had learned; None if it had learned nothing.
         reported: Whether a video counts as seen only if an event `shown` says so.
         texts: The texts behind hashed words that the request carried, but for ids.
+        served: If the features of the state are kept: the digest of how, in hexadecimal, the bytes of what
+            holds of the request, and those of what holds of each video.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,6 +69,7 @@ class ImpressionHeader(BaseModel):
     state_ms: int | None = None
     reported: bool = False
     texts: list[str] = []
+    served: tuple[str, NonNegativeInt, NonNegativeInt] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,18 +81,29 @@ class Impression:
         request: (1, W) the record of what holds of the whole request.
         videos: (N, W) those of the videos.
         pairs: (N, W) what the request carried of viewer and video together; W may be 0.
+        served: What the feature state knew, see `ServedFeatures`; empty if it is not kept.
     """
 
     header: ImpressionHeader
     request: Words
     videos: Words
     pairs: Words
+    served: bytes = b""
 
     def to_bytes(self) -> bytes:
         """The content of an entry."""
         header = orjson.dumps(self.header.__dict__)
         words = (part.astype("<u8", copy=False).tobytes() for part in (self.request, self.videos, self.pairs))
-        return b"".join((_LENGTH.pack(len(header)), header, *words))
+        return b"".join((_LENGTH.pack(len(header)), header, *words, self.served))
+
+    def served_rows(self) -> list[bytes] | None:
+        """For each video what the feature state knew, as rows of a log carry it; None if it is not kept."""
+        if self.header.served is None:
+            return None
+        digest, whole, own = self.header.served
+        begin = bytes.fromhex(digest) + self.served[:whole]
+        starts = (whole + own * row for row in range(len(self.header.video_ids)))
+        return [begin + self.served[start : start + own] for start in starts]
 
     @classmethod
     def from_bytes(cls, data: bytes, *, where: str) -> "Impression":
@@ -107,9 +122,11 @@ class Impression:
             header = ImpressionHeader.model_validate(orjson.loads(data[_LENGTH.size : start]))
             counts = (1, len(header.video_ids), len(header.video_ids))
             size = sum(rows * width for rows, width in zip(counts, header.widths, strict=True))
-            words = np.frombuffer(data, "<u8", offset=start).astype(np.uint64, copy=False)
-            if len(words) != size or len(header.scores) != counts[1]:
-                raise ValueError(f"expected {size} words, found {len(words)}")
+            _, whole, own = header.served or ("", 0, 0)
+            expected = start + 8 * size + whole + own * counts[1]
+            if len(data) != expected or len(header.scores) != counts[1]:
+                raise ValueError(f"expected {expected} bytes, found {len(data)}")
+            words = np.frombuffer(data, "<u8", size, start).astype(np.uint64, copy=False)
         except (struct.error, ValueError, ValidationError) as error:
             raise EventLogError(
                 f"{where}: expected an impression, found {' '.join(str(error).split()):.200}"
@@ -118,4 +135,5 @@ class Impression:
         for rows, width in zip(counts, header.widths, strict=True):
             begin, end = end, end + rows * width
             parts.append(words[begin:end].reshape(rows, width))
-        return cls(header, *parts)
+        request, videos, pairs = parts
+        return cls(header, request, videos, pairs, served=data[start + 8 * size :])

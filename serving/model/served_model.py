@@ -29,6 +29,8 @@ from ranker.features.key_loops import Times
 from ranker.features.record import Words
 from ranker.features.sides import Group
 from ranker.features.state.feature_state import FeatureState
+from ranker.features.state.reading import Known
+from ranker.features.state.served import ServedFeatures
 from ranker.labels.natural_units import natural_units
 from ranker.networks.inference import InferenceModel, SideOutput
 from ranker.score.terms import Floats
@@ -160,6 +162,11 @@ class ServedModel:
         self._encoder.forget_row(column, name)
 
     @property
+    def served_features(self) -> ServedFeatures:
+        """How what the feature state knows is kept in impressions."""
+        return self._encoder.served_features
+
+    @property
     def encoder(self) -> Encoder:
         """Encodes what it reads; one thread at a time may use it."""
         return self._encoder
@@ -234,23 +241,30 @@ class ServedModel:
         """(C, T) predictions in natural units for the candidates of each of Q requests."""
         times = np.array([request.time_ms for request in requests])
         request_words = np.concatenate([one.request for one in inputs])
-        request_output = self._side_output(Group.REQUEST, request_words, times)
-        pair_output = None
+        request_output, known = self._side_output(Group.REQUEST, request_words, times)
+        pair_output = known_of_pairs = None
         if self._network.has_pairs:
             pair_words = np.concatenate([one.pairs for one in inputs])
             pair_times = np.repeat(times, [len(one.pairs) for one in inputs])
-            pair_output = self._side_output(Group.PAIR, pair_words, pair_times)
+            pair_output, known_of_pairs = self._side_output(Group.PAIR, pair_words, pair_times)
         outputs = self._network.outputs(request_output, [one.candidates for one in inputs], pair_output)
         stops = np.cumsum([len(request.candidate_ids) for request in requests])
+        for row, (request, stop) in enumerate(zip(requests, stops.tolist(), strict=True)):
+            if request.words is not None:
+                request.words.known = {Group.REQUEST: known.rows(slice(row, row + 1))}
+                if known_of_pairs is not None:
+                    rows = slice(stop - len(request.candidate_ids), stop)
+                    request.words.known[Group.PAIR] = known_of_pairs.rows(rows)
         return np.split(natural_units(outputs, self.spec.tasks), stops[:-1])
 
     def _candidate_output(self, words: Words) -> SideOutput:
         """Side outputs of candidates, in the form in which they are stored."""
-        return self._network.for_storage(self._side_output(Group.CANDIDATE, words, 0))
+        return self._network.for_storage(self._side_output(Group.CANDIDATE, words, 0)[0])
 
-    def _side_output(self, group: Group, words: Words, times: int | Times) -> SideOutput:
-        """Read records of a group as of some times, and compute what they contribute to the network."""
-        return self._network.side_output(group, self._encoder.read(group, words, times))
+    def _side_output(self, group: Group, words: Words, times: int | Times) -> tuple[SideOutput, Known]:
+        """Read records of a group as of some times: what they add to the network, and what is known."""
+        inputs, known = self._encoder.read_known(group, words, times)
+        return self._network.side_output(group, inputs), known
 
 
 def _changed(request: EncodedRequest) -> set[int]:

@@ -188,7 +188,7 @@ def test_the_position_tower_learns_at_a_rate_of_its_own() -> None:
     moved = {name: (own - before[name]).abs().max().item() for name, own in weights_of(trainer).items()}
     of_tower = [moved[f"position.{name}"] for name, _ in tower.named_parameters()]
     assert max(of_tower) == pytest.approx(training.position_learning_rate, rel=0.01)
-    assert moved["network.towers.hidden.0.weight"] == pytest.approx(training.learning_rate, rel=0.01)
+    assert moved["network.towers.output.weight"] == pytest.approx(training.learning_rate, rel=0.01)
     assert training.position_learning_rate != training.learning_rate
 
 

@@ -46,6 +46,11 @@ class Known:
         """Of a spec without such features."""
         return cls(np.empty((rows, 0), np.float32), {})
 
+    def rows(self, rows: slice) -> Self:
+        """Some of the rows."""
+        histories = {n: History(h.values[rows], h.ages_s[rows]) for n, h in self.histories.items()}
+        return type(self)(self.numbers[rows], histories)
+
 
 @dataclass(frozen=True)
 class NumberBlock:

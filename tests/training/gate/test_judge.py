@@ -38,7 +38,7 @@ def shift(world: World, *logits: float) -> None:
 
 def test_a_sound_bundle_passes_and_the_figures_say_on_what(tmp_path: Path) -> None:
     world, registry = World(), Registry(str(tmp_path))
-    first = published(world, registry)
+    first = published(world, registry, 30)
     assert registry.manifest(first).gate == Verdict(compared_with=None, remark="no bundle ranks yet")
     world.learn(8)
 
