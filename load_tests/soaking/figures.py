@@ -1,8 +1,10 @@
 """The figures of a soak, and the promises that were broken."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,8 +24,6 @@ TAKEN_UP_S: Final = 5.0
 """Time in which the service must rank with a newer state."""
 WARM_UP: Final = 0.2
 """Share of the run that says nothing of memory."""
-STEP_READINGS: Final = 3
-"""Readings of the memory before and after an event whose medians are compared."""
 MIN_MEMORY_RUN_S: Final = 540.0
 """In shorter runs, growth of memory is not checked, because most of the run is warm-up."""
 MAX_GROWTH: Final = 0.05
@@ -111,8 +111,8 @@ def figures(
         "degraded": int(answers.degraded.sum()),
         "writes": {str(status): count for status, count in sorted(writes.items())},
         "events": [
-            _event(event, answers, start) | {"memory_step_mb": _step(np.array(memory, float), event)}
-            for event in events
+            _event(event, answers, start) | {"memory_step_mb": step}
+            for event, step in zip(events, memory_steps(np.array(memory, float), events), strict=True)
         ],
         "bins": _bins(answers, ok, start),
         "memory": [(round(at - start, 1), round(size / 1e6, 1)) for at, size in memory],
@@ -221,13 +221,26 @@ def _growth_since(memory: Floats, since: float) -> tuple[tuple[float, float, flo
     return (round(slope, 1), round(low, 1), round(high, 1)), median_mb
 
 
-def _step(memory: Floats, event: Event) -> float | None:
-    """Return by how many MB memory differs after an event; None at the ends of the run."""
-    before = memory[memory[:, 0] < event.at][-STEP_READINGS:, 1]
-    after = memory[memory[:, 0] > event.until][:STEP_READINGS, 1]
-    if not len(before) or not len(after):
-        return None
-    return round(float(np.median(after) - np.median(before)) / 1e6, 1)
+def memory_steps(memory: Floats, events: Sequence[Event]) -> list[float | None]:
+    """By how many MB memory differs before and after each event; None where it was not read between two.
+
+    Compared are the least readings since the event before and until the next one: a swap has two models for a
+    moment.
+
+    Args:
+        memory: (N, 2) readings: `monotonic()` and bytes.
+        events: All events, in order.
+    """
+    ends = [-math.inf, *(event.until for event in events)]
+    begins = [*(event.at for event in events), math.inf]
+    least = [
+        memory[(memory[:, 0] > end) & (memory[:, 0] < begin), 1].min(initial=math.inf) / 1e6
+        for end, begin in zip(ends, begins, strict=True)
+    ]
+    return [
+        round(after - before, 1) if max(before, after) < math.inf else None
+        for before, after in pairwise(least)
+    ]
 
 
 def _slope(x: Floats, y: Floats) -> tuple[float, float, float]:

@@ -104,8 +104,8 @@ def markdown(report: Report, wrong: list[str]) -> str:
         "",
         "A swap takes from `current.json` to the first answer of the new version; a written video, from its "
         "204 to the first ranking that shows it; a newer state, from the end of the command that stores it "
-        "to the `GET /v1/model` that names it; Redis is back when it answers. Memory is compared before and "
-        "after, by the medians of three readings.",
+        "to the `GET /v1/model` that names it; Redis is back when it answers. Memory: the least "
+        "reading until the next event against the least since the one before.",
     ]
     if wrong:
         lines += ["", "## What should not be", "", *(f"- {each}" for each in wrong)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from load_tests.soaking.events import SCHEDULE, Event
-from load_tests.soaking.figures import growth
+from load_tests.soaking.figures import growth, memory_steps
 
 SECONDS = 1800.0
 BODIES = [Event("bodies", at, at + 1) for at in (800.0, 1200.0, 1500.0)]
@@ -37,6 +37,13 @@ def test_a_leak_is_growth():
     slope, low, high = growth(np.column_stack([TIMES_S, size]), BODIES, 0.0, SECONDS)["growth_mb_h"]
     assert low < 100 < high
     assert slope == pytest.approx(100, rel=0.1)
+
+
+def test_an_event_takes_what_stays_until_the_next_one():
+    """A swap has two models for a moment, and events may follow each other at once."""
+    memory = np.array([[1, 500e6], [5, 500e6], [12, 900e6], [15, 520e6], [18, 530e6], [40, 520e6]])
+    events = [Event("swap", 10, 11), Event("bodies", 20, 21), Event("deleted", 22, 23)]
+    assert memory_steps(memory, events) == [20.0, None, None]
 
 
 def test_everything_happens_for_the_first_time_in_the_first_half():
