@@ -5,8 +5,9 @@
 It takes an hour by default, ten minutes in CI (`--minutes 10`), and less than five with QUICK=1. The load is
 half of the service's maximum. Meanwhile there are 21 hot swaps and five newer feature states, Redis is
 killed, hangs and loses its data, a damaged bundle is made current, the registry hangs, records are written
-singly and in bulk, deleted and damaged, and clients ask for more than their share. The results are written to
-soak.json, .md and .png in the output folder; the exit status is 1 if a promise was broken.
+singly and in bulk, deleted and damaged, and clients ask for more than their share. Everything happens once in
+the first half; memory must not grow after that. The results are written to soak.json, .md and .png in the
+output folder; the exit status is 1 if a promise was broken.
 """
 
 import argparse

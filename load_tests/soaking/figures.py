@@ -1,8 +1,10 @@
 """The figures of a soak, and the promises that were broken."""
 
+import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +23,7 @@ VISIBLE_S: Final = 1.0
 TAKEN_UP_S: Final = 5.0
 """Time in which the service must rank with a newer state."""
 WARM_UP: Final = 0.2
-"""Share of the run after which memory may not grow."""
+"""Share of the run that says nothing of memory."""
 MIN_MEMORY_RUN_S: Final = 540.0
 """In shorter runs, growth of memory is not checked, because most of the run is warm-up."""
 MAX_GROWTH: Final = 0.05
@@ -72,7 +74,7 @@ class Answers:
 
 def figures(
     answers: Answers,
-    events: Iterable[Event],
+    events: Sequence[Event],
     memory: list[tuple[float, int]],
     writes: Counter[int],
     verified: Verified,
@@ -108,11 +110,14 @@ def figures(
         "states_told_apart": round(verified.states_told_apart, 4),
         "degraded": int(answers.degraded.sum()),
         "writes": {str(status): count for status, count in sorted(writes.items())},
-        "events": [_event(event, answers, start) for event in events],
+        "events": [
+            _event(event, answers, start) | {"memory_step_mb": step}
+            for event, step in zip(events, memory_steps(np.array(memory, float), events), strict=True)
+        ],
         "bins": _bins(answers, ok, start),
         "memory": [(round(at - start, 1), round(size / 1e6, 1)) for at, size in memory],
     }
-    return found | _growth(np.array(memory, float), start, seconds)
+    return found | growth(np.array(memory, float), events, start, seconds)
 
 
 def broken(found: Figures) -> list[str]:
@@ -138,7 +143,9 @@ def broken(found: Figures) -> list[str]:
     if strange:
         wrong.append(f"writes were answered with {strange}")
     if found["seconds"] >= MIN_MEMORY_RUN_S and found["growth_mb_h"][1] > MAX_GROWTH * found["memory_mb"]:
-        wrong.append(f"memory grows by {found['growth_mb_h'][0]} MB an hour")
+        wrong.append(
+            f"memory grows by {found['growth_mb_h'][0]} MB an hour after everything has happened once"
+        )
     return wrong
 
 
@@ -177,16 +184,63 @@ def _bins(answers: Answers, ok: NDArray[np.bool_], start: float) -> list[Figures
     ]
 
 
-def _growth(memory: Floats, start: float, seconds: float) -> Figures:
-    """Compute the median slope of memory after the warm-up, with a 95 % interval; swaps are outliers."""
-    after = memory[memory[:, 0] - start > WARM_UP * seconds]
-    if len(after) < 10:
-        return {"memory_mb": 0.0, "growth_mb_h": (0.0, 0.0, 0.0)}
-    low, slope, high = _slope(after[:, 0] / 3600, after[:, 1] / 1e6)
+def growth(memory: Floats, events: Sequence[Event], start: float, seconds: float) -> Figures:
+    """Compute the median slopes of memory with their 95 % intervals; swaps are outliers.
+
+    `growth_mb_h` is that after every kind of event has happened once, from `grown_since_s` on: code that is
+    compiled, and room that the largest request needs, are taken once. `growth_after_warm_up_mb_h` is that of
+    everything after the warm-up.
+
+    Args:
+        memory: (N, 2) readings: `monotonic()` and bytes.
+        events: All events.
+        start: `monotonic()` of the first request.
+        seconds: Length of the run.
+    """
+    warm_s = WARM_UP * seconds
+    firsts: dict[str, float] = {}
+    for event in events:
+        firsts.setdefault(event.what, event.until - start)
+    once_s = max([warm_s, *firsts.values()])
+    found, median_mb = _growth_since(memory, start + once_s)
     return {
-        "memory_mb": round(float(np.median(after[:, 1])) / 1e6, 1),
-        "growth_mb_h": (round(slope, 1), round(low, 1), round(high, 1)),
+        "memory_mb": median_mb,
+        "growth_mb_h": found,
+        "grown_since_s": round(once_s, 1),
+        "growth_after_warm_up_mb_h": _growth_since(memory, start + warm_s)[0],
     }
+
+
+def _growth_since(memory: Floats, since: float) -> tuple[tuple[float, float, float], float]:
+    """Return the slope of memory from a time on, in MB an hour, with its interval, and the median in MB."""
+    after = memory[memory[:, 0] > since]
+    if len(after) < 10:
+        return (0.0, 0.0, 0.0), 0.0
+    low, slope, high = _slope(after[:, 0] / 3600, after[:, 1] / 1e6)
+    median_mb = round(float(np.median(after[:, 1])) / 1e6, 1)
+    return (round(slope, 1), round(low, 1), round(high, 1)), median_mb
+
+
+def memory_steps(memory: Floats, events: Sequence[Event]) -> list[float | None]:
+    """By how many MB memory differs before and after each event; None where it was not read between two.
+
+    Compared are the least readings since the event before and until the next one: a swap has two models for a
+    moment.
+
+    Args:
+        memory: (N, 2) readings: `monotonic()` and bytes.
+        events: All events, in order.
+    """
+    ends = [-math.inf, *(event.until for event in events)]
+    begins = [*(event.at for event in events), math.inf]
+    least = [
+        memory[(memory[:, 0] > end) & (memory[:, 0] < begin), 1].min(initial=math.inf) / 1e6
+        for end, begin in zip(ends, begins, strict=True)
+    ]
+    return [
+        round(after - before, 1) if max(before, after) < math.inf else None
+        for before, after in pairwise(least)
+    ]
 
 
 def _slope(x: Floats, y: Floats) -> tuple[float, float, float]:

@@ -1,5 +1,6 @@
 """The results of a soak as a page and a plot."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ COLOURS: Final = {
     "trailers": "tab:orange",
     "heads": "tab:orange",
     "bodies": "tab:orange",
+    "deleted": "tab:olive",
 }
 NAMES: Final = {
     "swap": "hot swap",
@@ -47,7 +49,6 @@ def markdown(report: Report, wrong: list[str]) -> str:
     """Return all figures as a page."""
     on, swaps = report["machine"], [e for e in report["events"] if e["what"].startswith("swap")]
     states = [e for e in report["events"] if e["what"] == "state"]
-    slope, low, high = report["growth_mb_h"]
     hours = report["seconds"] / 3600
     span = f"{hours:.1f} h" if hours >= 1 else f"{report['seconds'] / 60:.1f} min"
     lines = [
@@ -72,34 +73,39 @@ def markdown(report: Report, wrong: list[str]) -> str:
         f"| latency, p99 | {report['p99_ms']} ms |",
         f"| latency, p99.9 | {report['p999_ms']} ms |",
         f"| memory, median | {report['memory_mb']:.0f} MB |",
-        f"| memory, change an hour | {slope:+.1f} MB ({low:+.1f} to {high:+.1f}) |",
+        "| memory, change an hour, when everything has happened once, "
+        f"from {report['grown_since_s']:.0f} s on "
+        f"| {_change(report['growth_mb_h'])} |",
+        f"| memory, change an hour, after the first {WARM_UP:.0%} of the time "
+        f"| {_change(report['growth_after_warm_up_mb_h'])} |",
         f"| records written singly, by status | {_counts(report['writes'])} |",
         "",
         "Recomputed answers: those after every change and a share of all others, with the bundle that they "
         f"name and the state that it may have had then, in float32. Of those compared with the next bundle "
         f"too, {report['told_apart']:.1%} could not have come from it; with the next state, "
         f"{report['states_told_apart']:.1%}. "
-        f"Memory: of all processes of the service, after the first {WARM_UP:.0%} of the time, median of the "
-        "slopes with its 95 % interval"
+        "Memory: of all processes of the service, median of the slopes with its 95 % interval"
         + ("." if report["seconds"] >= MIN_MEMORY_RUN_S else "; a run this short says nothing of it."),
         "",
         "![Memory and latency](soak.png)",
         "",
-        "| at s | what | took s | degraded answers | normal again after s | |",
-        "| ---: | --- | ---: | ---: | ---: | --- |",
+        "| at s | what | took s | degraded answers | normal again after s | memory, MB | |",
+        "| ---: | --- | ---: | ---: | ---: | ---: | --- |",
     ]
     for event in report["events"]:
         took, normal = event["seconds"], event.get("normal_after_s")
         lines.append(
             f"| {event['at']:.0f} | {NAMES[event['what']]} | {'' if took is None else f'{took:.2f}'} "
             f"| {event.get('degraded', '')} | {'' if normal is None else f'{normal:.2f}'} "
+            f"| {'' if event['memory_step_mb'] is None else format(event['memory_step_mb'], '+.0f')} "
             f"| {event['failed'] or event['version'] or _parts(event['part'])} |"
         )
     lines += [
         "",
         "A swap takes from `current.json` to the first answer of the new version; a written video, from its "
         "204 to the first ranking that shows it; a newer state, from the end of the command that stores it "
-        "to the `GET /v1/model` that names it; Redis is back when it answers.",
+        "to the `GET /v1/model` that names it; Redis is back when it answers. Memory: the least "
+        "reading until the next event against the least since the one before.",
     ]
     if wrong:
         lines += ["", "## What should not be", "", *(f"- {each}" for each in wrong)]
@@ -130,16 +136,20 @@ def draw(report: Report, path: Path) -> None:
     for axes in (memory, latency):
         axes.spines[["top", "right"]].set_visible(False)
     latency.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=8, frameon=False)
-    slope, low, high = report["growth_mb_h"]
     memory.set_title(
         f"{report['rate_per_s']:.0f} requests a second, {report['sent']:,} sent, {report['failed']} failed; "
-        f"memory {slope:+.1f} MB an hour ({low:+.1f} to {high:+.1f})",
+        f"memory {_change(report['growth_mb_h'])} an hour from {report['grown_since_s']:.0f} s on",
         fontsize=10,
         loc="left",
     )
     with replacing(path) as fresh:
         figure.savefig(fresh, dpi=130, format="png")
     plt.close(figure)
+
+
+def _change(growth: Sequence[float]) -> str:
+    slope, low, high = growth
+    return f"{slope:+.1f} MB ({low:+.1f} to {high:+.1f})"
 
 
 def _parts(part: int | None) -> str:

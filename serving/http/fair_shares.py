@@ -2,10 +2,12 @@
 
 Source: Demers, Keshav and Shenker, SIGCOMM 1989, https://doi.org/10.1145/75246.75248. A request's place is
 the virtual time at which it would be done if all clients were served at once, each at the same rate. Virtual
-time goes on by what was done over the number of clients that had requests, so every place is reached.
+time goes on by what was done over the number of clients that would still be served then, so every place is
+reached. As requests are done one after the other in truth, most are done before their place is reached; their
+clients count until it is. Otherwise virtual time would overtake the places of those that wait, and a small
+request that comes would be behind them all.
 """
 
-from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -39,8 +41,7 @@ class FairShares:
         self.tickets: dict[Ticket, None] = {}
         self.cost = 0.0
         self._virtual_time = 0.0
-        self._in_flight: Counter[Hashable] = Counter()
-        self._last_place: dict[Hashable, float] = {}
+        self._last_place: dict[Hashable, float] = {}  # of each client, until virtual time reaches it
 
     def place(self, client: Hashable, cost: float) -> float:
         """The place that a client's next request of this cost would have."""
@@ -65,24 +66,40 @@ class FairShares:
         ticket = Ticket(client, cost, self.place(client, cost))
         self.tickets[ticket] = None
         self.cost += cost
-        self._in_flight[client] += 1
         self._last_place[client] = ticket.place
         return ticket
 
     def amend(self, ticket: Ticket, cost: float) -> None:
         """Correct what a request costs, and its place accordingly."""
         change = cost - ticket.cost
+        last_place = self._last_place.get(ticket.client, ticket.place)
         ticket.cost = cost
         ticket.place += change
         self.cost += change
-        self._last_place[ticket.client] += change
+        self._last_place[ticket.client] = last_place + change
 
     def leave(self, ticket: Ticket) -> None:
         """Count a request as done, however it ended; only one that was served takes time from the others."""
         if ticket.served:
-            self._virtual_time += ticket.cost / len(self._in_flight)
+            self._go_on(ticket.cost)
+        else:
+            self.amend(ticket, 0.0)
         del self.tickets[ticket]
         self.cost -= ticket.cost
-        self._in_flight[ticket.client] -= 1
-        if not self._in_flight[ticket.client]:
-            del self._in_flight[ticket.client], self._last_place[ticket.client]
+        if not self.tickets:
+            self._last_place.clear()
+        elif self._last_place.get(ticket.client, 0.0) <= self._virtual_time:
+            self._last_place.pop(ticket.client, None)
+
+    def _go_on(self, done: float) -> None:
+        """Let virtual time go on by work that was done, as if it had been shared out."""
+        places = sorted(place for place in self._last_place.values() if place > self._virtual_time)
+        for index, place in enumerate(places):
+            sharing = len(places) - index
+            until_place = (place - self._virtual_time) * sharing
+            if until_place > done:
+                self._virtual_time += done / sharing
+                break
+            done -= until_place
+            self._virtual_time = place
+        self._last_place = {c: place for c, place in self._last_place.items() if place > self._virtual_time}
