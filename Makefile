@@ -8,10 +8,12 @@
 #   make bench-training                            training speed beside other libraries
 #   make quality [DATA=folder]                     one network against boosted trees on real impressions, day by day;
 #                                                  speed and memory of features that learn from the stream
-#   make loop [DATA=folder]                        what it costs to follow the log of events, and to write it
+#   make loop [DATA=folder]                        what it costs to follow the log of events, and to write it;
+#                                                  ten days through it beside the log at rest; its memory
 #   make fuzz                                      every endpoint, tens of thousands of made-up requests
 #   make docs                                      the documentation as pages, in site/
-#   make soak [MINUTES=60]                         an hour of load while bundles, registry, Redis and clients misbehave
+#   make soak [MINUTES=60]                         an hour of load while bundles, registry, Redis and clients misbehave;
+#                                                  200 kills of the live loop
 #
 # QUICK=1 keeps bench, quality, loop, fuzz and soak under five minutes each.
 
@@ -53,12 +55,15 @@ quality: $(VENV)/.dev
 loop: $(VENV)/.dev
 	$(BIN)/python -m load_tests.live_loop $(if $(DATA),--data '$(DATA)')
 	$(BIN)/python -m load_tests.impressions_cost
+	$(BIN)/python -m load_tests.replay_days $(if $(DATA),--data '$(DATA)')
+	$(BIN)/python -m load_tests.loop_memory
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m load_tests.fuzz
 
 soak: $(VENV)/.dev
 	$(BIN)/python -m load_tests.soak $(if $(MINUTES),--minutes $(MINUTES))
+	$(BIN)/python -m load_tests.loop_kills
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -172,10 +172,7 @@ def _archived(folder: Path) -> int:
 def compared(
     spec: RankerSpec, log: Iterator[pa.RecordBatch], archive: Iterator[pa.RecordBatch]
 ) -> dict[str, Any]:
-    """Compare two logs by viewer, video and time, and the values of rows that both have.
-
-    Rows of one request are in the order in which it was ranked, so some are in another place.
-    """
+    """Compare two logs by viewer, video and time, and the values of rows that both have."""
     ids = (TIME_MS, USER_ID, VIDEO_ID)
     features = [f.source_column for f in spec.side(*Side)]
     labels = [label.source_column for label in spec.feedback]

@@ -69,7 +69,7 @@ class ExampleReader:
         self.schema = pa.schema([*fields.items(), *about, (SERVED_FEATURES, pa.binary())])
 
     def read(self, joined: Iterable[Joined]) -> pa.RecordBatch:
-        """The rows of some impressions, in their order: one for each video that was seen.
+        """The rows of some impressions, in their order: one for each video that was seen, by position.
 
         Raises:
             EventLogError: A layout or a text is not kept.
@@ -129,13 +129,15 @@ class ExampleReader:
             columns[name] if name in columns else about[name]() if name in about else pa.nulls(rows, kind)
             for name, kind in zip(self.schema.names, self.schema.types, strict=True)
         ]
-        return pa.RecordBatch.from_arrays(
+        batch = pa.RecordBatch.from_arrays(
             [
                 array.cast(kind) if array.type != kind else array
                 for array, kind in zip(arrays, self.schema.types, strict=True)
             ],
             schema=self.schema,
         )
+        order = np.lexsort((positions[seen], owner[seen]))
+        return batch if np.array_equal(order, np.arange(rows)) else batch.take(pa.array(order))
 
     def _features_of(
         self, impressions: Sequence[Impression], owner: NDArray[np.int64], seen: NDArray[np.bool_]

@@ -138,12 +138,12 @@ class Waiting:
         name = hash(event.event_id)
         if name in self.events:
             return Reason.REPEATED
+        if at_ms - self.time_ms > (rule.wait_ms if column is None else rule.waits_ms[column]):
+            return Reason.TOO_LATE
         if column is None:
             self.events.add(name)
             self.positions[row] = int(event.value) if event.value >= 1 else row + 1
             return None
-        if at_ms - self.time_ms > rule.waits_ms[column]:
-            return Reason.TOO_LATE
         low, high = rule.ranges[column]
         if not (math.isfinite(event.value) and low <= event.value <= high):
             return Reason.OUT_OF_RANGE

@@ -116,6 +116,7 @@ def joined_by_search(entries: Sequence[Entry]) -> list[dict[str, Any]]:
                 if event.event_id not in names:
                     about[event.video_id, event.kind].append(event.value)
                 names.add(event.event_id)
+        begin = len(rows)
         for place, video in enumerate(header.video_ids, start=1):
             reports = about[video, "shown"]
             if header.reported and not reports:
@@ -138,4 +139,5 @@ def joined_by_search(entries: Sequence[Entry]) -> list[dict[str, Any]]:
                     "survey_rating": max(about[video, "rating"], default=None),
                 }
             )
+        rows[begin:] = sorted(rows[begin:], key=lambda row: row["position"])
     return rows

@@ -212,8 +212,7 @@ class _Player:
         for stretch in _stretches(requests, self._stretch_ms):
             self._send_until(stretch[0].time_ms - 1)
             self._pace.wait_for(stretch[-1].time_ms, self._stop)
-            bodies = [request.body for request in stretch]
-            for request, request_id in zip(stretch, self._threads.map(self._ranked, bodies), strict=True):
+            for request, request_id in zip(stretch, self._rank(stretch), strict=True):
                 self._take(request, request_id)
             self._counts.requests += len(stretch)
             self._counts.reached_ms = stretch[-1].time_ms
@@ -231,6 +230,21 @@ class _Player:
                 )
             self._take(request, request_id)
         self._counts.requests, self._counts.reached_ms = saved.requests, saved.reached_ms
+
+    def _rank(self, stretch: Sequence[LoggedRequest]) -> list[str]:
+        """The ids of the answers to some requests; those of one time are asked one after the other.
+
+        So the log of events has them in the order of the log at rest.
+        """
+        ids = [""] * len(stretch)
+        rest = list(enumerate(stretch))
+        while rest:
+            first = list({request.time_ms: place for place, request in reversed(rest)}.values())
+            bodies = [stretch[place].body for place in first]
+            for place, request_id in zip(first, self._threads.map(self._ranked, bodies), strict=True):
+                ids[place] = request_id
+            rest = [(place, request) for place, request in rest if place not in first]
+        return ids
 
     def _ranked(self, body: bytes) -> str:
         """The id of the answer to a request, once its impression is written."""

@@ -78,8 +78,7 @@ def test_nothing_that_was_acknowledged_is_lost_when_servers_are_killed_while_the
         try:
             for _ in range(3):
                 wait_for_answer(client)
-                # by default a write is acknowledged before the kernel has it while the disk is being synced
-                client.config_set("appendfsync", "no")
+                assert client.config_get("appendfsync") == {"appendfsync": "no"}
                 wait_for_more(client)
                 os.kill(server_pid(url), signal.SIGKILL)
                 wait_for_more(client)

@@ -79,6 +79,17 @@ def test_what_was_not_reported_as_shown_is_no_example(reader: ExampleReader) -> 
     assert [(row["video_id"], row["position"]) for row in rows] == [("18", 7), ("17", 1)]
 
 
+def test_they_are_in_the_order_in_which_they_were_seen(reader: ExampleReader) -> None:
+    joiner = Joiner(SMALL_SPEC.feedback, wait_s=5)
+    joiner.take(Entry(EntryId(1000, 0), Kind.IMPRESSION, impression("r1", VIDEOS, REQUEST).to_bytes()))
+    joiner.take(given(1001, event("1", "r1", "17", "shown", 2), event("2", "r1", "18", "shown", 1)))
+    joiner.take(given(1002, event("3", "r1", "18", "click")))
+
+    rows = reader.read(joiner.advance(99_000)).to_pylist()
+
+    assert [(row["video_id"], row["click"]) for row in rows] == [("18", 1), ("17", 0)]
+
+
 def test_no_impression_is_no_row(reader: ExampleReader) -> None:
     assert reader.read([]).num_rows == 0
     assert reader.read([]).schema == reader.schema
