@@ -10,7 +10,7 @@ All arms have learned the same log at rest. Viewers use the following service; e
 
 Nobody acts on the pages of these; they are judged by the world's truth, as the following one's are. The
 results are written to drift.json in the output folder, and drawn to docs/images/drift.png. QUICK=1 takes two
-minutes and writes nothing unless --out is given.
+minutes in all and writes nothing unless --out is given.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def main() -> None:
     """Measure, and print and write the results."""
     quick = os.environ.get("QUICK") == "1"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=2.0 if quick else 15.0)
+    parser.add_argument("--minutes", type=float, default=1.0 if quick else 15.0)
     parser.add_argument("--rate", type=float, default=10.0, help="Visits a second.")
     parser.add_argument("--out", type=Path, default=None if quick else RESULTS, help="Where results go.")
     parser.add_argument("--picture", type=Path, default=None if quick else PICTURE)

@@ -36,8 +36,14 @@ def up(
     The screen says how it goes; in a pipe it is a line every few seconds. What a part says is in a log of its
     own in the folder. A part that ends is started again.
     """
-    viewers = SimulatedViewers(out, seed=seed, rate=rate, double=double, lose=lose, late=late)
-    run_up(
-        UpConfig(folder=out, traffic=viewers, port=port, wait=wait, publish_every=publish_every),
-        results_console(),
+    viewers = SimulatedViewers(
+        out,
+        seed=seed,
+        rate=rate,
+        double=double,
+        lose=lose,
+        late=late,
+        wait=wait,
+        publish_every=publish_every,
     )
+    run_up(UpConfig(folder=out, traffic=viewers, port=port), results_console())
