@@ -164,7 +164,7 @@ def use(client, body):
     return page["model_version"]
 
 
-def wait_for_a_newer_model(client, body, before, seconds=90):
+def wait_for_a_newer_model(client, body, before, seconds=180):
     """Use the service until another model answers without anything missing."""
     deadline = time.monotonic() + seconds
     while True:

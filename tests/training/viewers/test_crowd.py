@@ -1,4 +1,3 @@
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -91,12 +90,10 @@ def test_new_videos_are_told_once_they_are_uploaded() -> None:
 
 def test_viewers_ask_again_when_the_service_is_back(caplog: pytest.LogCaptureFixture) -> None:
     with fake_service() as service:
-        service.away = True
-        back = threading.Timer(0.3, setattr, (service, "away", False))
-        back.start()
+        service.away = 3
         status = live(service, 20)
 
-    assert status.unanswered > 0
+    assert 0 < status.unanswered <= 3  # a video's upload may be one of the calls
     assert status.pages >= 20
     assert [record.message for record in caplog.records if "viewers ask again" in record.message] != []
 
