@@ -276,7 +276,7 @@ def test_the_loop_recovers_from_the_death_of_a_container(stack, client, body, sa
 
 def test_viewers_use_the_stack_in_the_profile_demo(stack, client, body, monkeypatch):
     monkeypatch.setitem(stack.environment, "COMPOSE_PROFILES", "demo")
-    stack.must("up", "--detach", "--no-build", "viewers")
+    stack.must("up", "--detach", "viewers")
 
     def written():
         lines = client.get("/metrics").text.splitlines()
