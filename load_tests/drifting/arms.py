@@ -46,6 +46,10 @@ class Row(NamedTuple):
 def running(traffic: SimulatedViewers, console: Console) -> Iterator[dict[str, str]]:
     """Run a trainer and the services of all arms.
 
+    Args:
+        traffic: Whose world and log it is.
+        console: Where progress is shown.
+
     Yields:
         The service's URL of each arm that has one.
     """
@@ -66,7 +70,10 @@ def running(traffic: SimulatedViewers, console: Console) -> Iterator[dict[str, s
         shutil.copytree(registry, frozen, ignore=shutil.ignore_patterns("runs"))
         urls: dict[str, str] = {}
         for arm, options in {
-            FOLLOWING: ["--registry", str(registry), "--impressions", "sync", "--live-features"],
+            FOLLOWING: [
+                *("--registry", str(registry), "--live-features"),
+                *("--impressions", "sync", *traffic.serve),
+            ],
             OLD_WEIGHTS: ["--registry", str(frozen), "--live-features"],
             FROZEN: ["--registry", str(frozen)],
         }.items():

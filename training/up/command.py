@@ -27,6 +27,9 @@ def up(
     double: Annotated[float, typer.Option(min=0, max=1, help="Share of events that are sent twice.")] = 0.02,
     lose: Annotated[float, typer.Option(min=0, max=1, help="Share of events that are never sent.")] = 0.01,
     late: Annotated[float, typer.Option(min=0, max=1, help="Share of events that come too late.")] = 0.01,
+    explore: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of positions that have a random candidate.")
+    ] = 0.1,
     wait: Annotated[str, typer.Option(help="How long impressions wait for feedback.")] = "5s",
     publish_every: Annotated[str, typer.Option(help="Time between two bundles.")] = "30s",
     seed: Annotated[int, typer.Option(min=0, help="Of the world, when it is made.")] = 0,
@@ -43,6 +46,7 @@ def up(
         double=double,
         lose=lose,
         late=late,
+        explore=explore,
         wait=wait,
         publish_every=publish_every,
     )

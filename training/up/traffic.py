@@ -61,6 +61,7 @@ class SimulatedViewers:
         double: Share of events that are sent twice.
         lose: Share of events that are never sent.
         late: Share of events that come late.
+        explore: Share of positions that have a random candidate.
         wait: How long impressions wait for feedback.
         publish_every: Time between two bundles.
     """
@@ -71,6 +72,7 @@ class SimulatedViewers:
     double: float = 0.0
     lose: float = 0.0
     late: float = 0.0
+    explore: float = 0.0
     wait: str = "5s"
     publish_every: str = "30s"
     name: ClassVar[str] = "viewers"
@@ -93,8 +95,8 @@ class SimulatedViewers:
 
     @property
     def serve(self) -> Sequence[str]:
-        """Viewers see all that is returned."""
-        return ["--impressions-seen", "served"]
+        """An app that explores reports what it has shown; else all that is returned counts as seen."""
+        return ["--impressions-seen", "shown" if self.explore else "served"]
 
     @property
     def state(self) -> Path:
@@ -117,6 +119,7 @@ class SimulatedViewers:
             "--double": self.double,
             "--lose": self.lose,
             "--late": self.late,
+            "--explore": self.explore,
         }
         return ["viewers", *(str(part) for option in options.items() for part in option)]
 
