@@ -1,7 +1,7 @@
 # Everything runs from a bare machine with Python 3.11 and make: each target makes .venv and installs what it needs.
 #
-#   make demo [DATA=folder] [SPEC=my.yaml] [ONCE=1] [PORT=8000]
-#                                                  from a log to a ranking, then keep serving
+#   make demo [PORT=8000]                          the live loop on a simulated world, until Ctrl-C
+#   make demo ONCE=1 [DATA=folder] [SPEC=my.yaml]  from a log to a ranking, once; without ONCE=1 it keeps serving
 #   make test                                      all checks and all tests
 #   make check                                     the checks alone: style, types, architecture
 #   make bench [DATA=folder]                       ranking beside other services, model time, agreement in bfloat16
@@ -9,7 +9,8 @@
 #   make quality [DATA=folder]                     one network against boosted trees on real impressions, day by day;
 #                                                  speed and memory of features that learn from the stream
 #   make loop [DATA=folder]                        what it costs to follow the log of events, and to write it;
-#                                                  ten days through it beside the log at rest; its memory
+#                                                  ten days through it beside the log at rest; its memory;
+#                                                  what following is worth while tastes drift
 #   make fuzz                                      every endpoint, tens of thousands of made-up requests
 #   make docs                                      the documentation as pages, in site/
 #   make soak [MINUTES=60]                         an hour of load while bundles, registry, Redis and clients misbehave;
@@ -25,8 +26,8 @@ PORT ?= 8000
 .PHONY: demo test check docs bench bench-training quality loop fuzz soak
 
 demo: $(VENV)/.demo
-	$(BIN)/watchnext demo --port $(PORT) $(if $(DATA),--data '$(DATA)') $(if $(SPEC),--spec '$(SPEC)') \
-		$(if $(ONCE),--once)
+	$(BIN)/watchnext $(if $(ONCE)$(DATA)$(SPEC),demo,up) --port $(PORT) \
+		$(if $(DATA),--data '$(DATA)') $(if $(SPEC),--spec '$(SPEC)') $(if $(ONCE),--once)
 
 test: check
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
@@ -57,6 +58,7 @@ loop: $(VENV)/.dev
 	$(BIN)/python -m load_tests.impressions_cost
 	$(BIN)/python -m load_tests.replay_days $(if $(DATA),--data '$(DATA)')
 	$(BIN)/python -m load_tests.loop_memory
+	$(BIN)/python -m load_tests.drift
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m load_tests.fuzz

@@ -4,7 +4,6 @@
 set -eu
 
 [ -d /world/log ] || watchnext simulate --live --days "$DAYS" --out /world/log
-[ ! -f /registry/current.json ] || watchnext bundles prune --registry /registry --keep 50
 watchnext features load --spec simulated_live --data /world/log --redis-url "$REDIS_URL"
 exec watchnext train --follow --spec simulated_live --data /world/log --registry /registry --redis-url "$REDIS_URL" \
     --wait 5s --learn-every 5s --publish-every "$PUBLISH_EVERY" --checkpoint-every 10s

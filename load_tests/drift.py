@@ -10,7 +10,7 @@ All arms have learned the same log at rest. Viewers use the following service; e
 
 Nobody acts on the pages of these; they are judged by the world's truth, as the following one's are. The
 results are written to drift.json in the output folder, and drawn to docs/images/drift.png. QUICK=1 takes two
-minutes and writes nothing unless --out is given.
+minutes in all and writes nothing unless --out is given.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from ranker.bundles.registry import Registry
 from ranker.files.whole import write_whole
 from training.sources.simulated.world_file import WorldFile
 from training.up.traffic import SimulatedViewers
+from training.viewers.behaviour import Habits
 from training.viewers.crowd import Crowd, CrowdConfig
 from training.viewers.service_client import ServiceClient
 
@@ -37,22 +38,24 @@ RESULTS: Final = Path(__file__).parent / "results"
 PICTURE: Final = Path(__file__).parents[1] / "docs" / "images" / "drift.png"
 
 
-def measure(folder: Path, minutes: float, rate: float, console: Console) -> dict[str, Any]:
+def measure(folder: Path, minutes: float, rate: float, explore: float, console: Console) -> dict[str, Any]:
     """Run all arms for a time.
 
     Args:
         folder: Empty; everything is kept there.
         minutes: How long viewers come.
         rate: Visits a second.
+        explore: Share of positions of what viewers see that have a random candidate.
         console: Where progress is shown.
     """
-    traffic = SimulatedViewers(folder)
+    traffic = SimulatedViewers(folder, explore=explore)
     traffic.prepare(console)
     world = WorldFile.read(traffic.log)
     registry = Registry(str(folder / "registry"))
+    config = CrowdConfig(world, rate=rate, habits=Habits(explore=explore))
     with running(traffic, console) as urls:
         beside = Beside(urls)
-        crowd = Crowd(CrowdConfig(world, rate=rate), lambda: ServiceClient(urls[FOLLOWING]), beside.watch)
+        crowd = Crowd(config, lambda: ServiceClient(urls[FOLLOWING]), beside.watch)
         until_s = time.monotonic() + 60 * minutes
         crowd.run(
             lambda: time.monotonic() > until_s,
@@ -64,6 +67,7 @@ def measure(folder: Path, minutes: float, rate: float, console: Console) -> dict
         "unanswered": beside.unanswered + crowd.status().unanswered,
         "bundles": len(registry.versions()),
         "rate": rate,
+        "explore": explore,
     }
 
 
@@ -71,14 +75,15 @@ def main() -> None:
     """Measure, and print and write the results."""
     quick = os.environ.get("QUICK") == "1"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=2.0 if quick else 15.0)
+    parser.add_argument("--minutes", type=float, default=1.0 if quick else 15.0)
     parser.add_argument("--rate", type=float, default=10.0, help="Visits a second.")
+    parser.add_argument("--explore", type=float, default=0.1, help="Share of positions that explore.")
     parser.add_argument("--out", type=Path, default=None if quick else RESULTS, help="Where results go.")
     parser.add_argument("--picture", type=Path, default=None if quick else PICTURE)
     given = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder), given.minutes, given.rate, Console())
+        found = measure(Path(folder), given.minutes, given.rate, given.explore, Console())
     report = {"machine": machine(), "minutes": given.minutes, **found}
     print(json.dumps(report["last_third"], indent=2))
     if given.out is not None:

@@ -30,12 +30,6 @@ OLD_WEIGHTS: Final = "frozen weights, features follow"
 FROZEN: Final = "frozen"
 RANDOM: Final = "random order"
 ARMS: Final = (FOLLOWING, OLD_WEIGHTS, FROZEN, RANDOM)
-FOLLOW: Final = {
-    "--wait": "5s",
-    "--learn-every": "5s",
-    "--publish-every": "30s",
-    "--checkpoint-every": "10s",
-}
 
 
 class Row(NamedTuple):
@@ -52,6 +46,10 @@ class Row(NamedTuple):
 def running(traffic: SimulatedViewers, console: Console) -> Iterator[dict[str, str]]:
     """Run a trainer and the services of all arms.
 
+    Args:
+        traffic: Whose world and log it is.
+        console: Where progress is shown.
+
     Yields:
         The service's URL of each arm that has one.
     """
@@ -59,7 +57,7 @@ def running(traffic: SimulatedViewers, console: Console) -> Iterator[dict[str, s
     registry, frozen = folder / "registry", folder / "frozen"
     with private_server(folder / "home") as redis_url, ExitStack() as children:
         store = ["--redis-url", redis_url]
-        follow = [part for option in FOLLOW.items() for part in option]
+        follow = [part for option in traffic.follow.items() for part in option]
         learn = ["--spec", traffic.spec, "--data", str(traffic.log), "--registry", str(registry), *store]
         trainer = Child(
             "trainer", subcommand("train", "--follow", *learn, *follow), folder / "trainer.log", patience_s=60
@@ -72,7 +70,10 @@ def running(traffic: SimulatedViewers, console: Console) -> Iterator[dict[str, s
         shutil.copytree(registry, frozen, ignore=shutil.ignore_patterns("runs"))
         urls: dict[str, str] = {}
         for arm, options in {
-            FOLLOWING: ["--registry", str(registry), "--impressions", "sync", "--live-features"],
+            FOLLOWING: [
+                *("--registry", str(registry), "--live-features"),
+                *("--impressions", "sync", *traffic.serve),
+            ],
             OLD_WEIGHTS: ["--registry", str(frozen), "--live-features"],
             FROZEN: ["--registry", str(frozen)],
         }.items():

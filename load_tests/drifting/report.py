@@ -38,7 +38,7 @@ def mean_over_viewers(values: Floats, viewer: NDArray[np.int64]) -> tuple[float,
 
 
 def summary(rows: Sequence[Row], began_ms: int) -> dict[str, Any]:
-    """Each day's means of every arm, and the differences to the following one in the last third.
+    """Each whole day's means of every arm, and the differences to the following one in the last third.
 
     Args:
         rows: Of all arms.
@@ -47,14 +47,14 @@ def summary(rows: Sequence[Row], began_ms: int) -> dict[str, Any]:
     day = np.array([(row.world_ms - began_ms) / DAY_MS for row in rows])
     arm = np.array([row.arm for row in rows])
     viewer = np.array([row.viewer for row in rows])
-    last_day = int(day.max())
+    whole_days = round(day.max())
     found: dict[str, Any] = {"pages": int((arm == FOLLOWING).sum()), "days": {}, "last_third": {}}
     for measure in MEASURES:
         values = np.array([getattr(row, measure) for row in rows])
         found["days"][measure] = {
             name: [
                 mean_over_viewers(values[chosen], viewer[chosen])
-                for number in range(last_day + 1)
+                for number in range(whole_days)
                 if (chosen := (arm == name) & (day >= number) & (day < number + 1)).any()
             ]
             for name in ARMS
@@ -83,10 +83,10 @@ def draw(found: dict[str, Any], path: Path) -> None:
             axes.plot(at, means[:, 0], color=colour, label=name, linestyle="--" if name == FROZEN else "-")
             low, high = means[:, 0] - means[:, 1], means[:, 0] + means[:, 1]
             axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.set_xlabel("days of the world since the log that all have learned (a minute each)")
-        axes.set_ylabel(label)
+        axes.set_xlabel("days since the log that all have learned, a minute each", fontsize=9)
+        axes.set_ylabel(label, fontsize=9)
         axes.grid(alpha=0.3)
-    panels[0].legend(fontsize=8, loc="center right")
+    figure.legend(*panels[0].get_legend_handles_labels(), fontsize=9, loc="outside lower center", ncols=4)
     figure.suptitle(
         "What was truly satisfying among what was shown, while tastes drift "
         f"({found['pages']:,} pages an arm; 95 % intervals over viewers)",

@@ -16,6 +16,10 @@ MISTAKES = {
         ["train", "--registry", "r", "--spec", "youtube"],
         "--spec: expected a .yaml file or a preset (kuairand, simulated, simulated_live), found 'youtube'",
     ),
+    "viewers of no world": (
+        ["viewers", "--world", "nowhere"],
+        "nowhere/world.json: expected the file that `watchnext simulate` writes beside a log, found: No such",
+    ),
     "no such spec": (["train", "--registry", "r", "--spec", "no.yaml"], "no.yaml: expected a spec, found no"),
     "a spec that is a folder": (
         ["train", "--registry", "r", "--spec", "folder.yaml"],

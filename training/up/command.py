@@ -27,6 +27,9 @@ def up(
     double: Annotated[float, typer.Option(min=0, max=1, help="Share of events that are sent twice.")] = 0.02,
     lose: Annotated[float, typer.Option(min=0, max=1, help="Share of events that are never sent.")] = 0.01,
     late: Annotated[float, typer.Option(min=0, max=1, help="Share of events that come too late.")] = 0.01,
+    explore: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of positions that have a random candidate.")
+    ] = 0.1,
     wait: Annotated[str, typer.Option(help="How long impressions wait for feedback.")] = "5s",
     publish_every: Annotated[str, typer.Option(help="Time between two bundles.")] = "30s",
     seed: Annotated[int, typer.Option(min=0, help="Of the world, when it is made.")] = 0,
@@ -36,8 +39,15 @@ def up(
     The screen says how it goes; in a pipe it is a line every few seconds. What a part says is in a log of its
     own in the folder. A part that ends is started again.
     """
-    viewers = SimulatedViewers(out, seed=seed, rate=rate, double=double, lose=lose, late=late)
-    run_up(
-        UpConfig(folder=out, traffic=viewers, port=port, wait=wait, publish_every=publish_every),
-        results_console(),
+    viewers = SimulatedViewers(
+        out,
+        seed=seed,
+        rate=rate,
+        double=double,
+        lose=lose,
+        late=late,
+        explore=explore,
+        wait=wait,
+        publish_every=publish_every,
     )
+    run_up(UpConfig(folder=out, traffic=viewers, port=port), results_console())

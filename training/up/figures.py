@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import redis
 
@@ -129,10 +130,11 @@ def newest_window(metrics: Path) -> list[dict[str, Any]]:
         table = pq.read_table(metrics)
     except (OSError, pa.ArrowException):
         return []
-    rows: list[dict[str, Any]] = table.to_pylist()
-    windows = sorted({row["window_start_ms"] for row in rows})
-    shown = windows[-2:][:1]
-    return [row for row in rows if row["window_start_ms"] in shown]
+    newest_two = sorted(table["window_start_ms"].unique().to_pylist())[-2:]
+    if not newest_two:
+        return []
+    rows: list[dict[str, Any]] = table.filter(pc.field("window_start_ms") == newest_two[0]).to_pylist()
+    return rows
 
 
 class _Rate:

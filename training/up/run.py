@@ -47,19 +47,11 @@ class UpConfig:
         folder: Everything that is kept is in it; a second call goes on from there.
         traffic: Who uses the service.
         port: Port of the service; 0 for a free one.
-        wait: How long impressions wait for feedback.
-        learn_every: Event time after which rows are learned although they fill no batch.
-        publish_every: Event time between two bundles.
-        checkpoint_every: Time between two checkpoints.
     """
 
     folder: Path
     traffic: Traffic
     port: int = 8000
-    wait: str = "5s"
-    learn_every: str = "5s"
-    publish_every: str = "30s"
-    checkpoint_every: str = "10s"
 
     @property
     def registry(self) -> Path:
@@ -127,20 +119,14 @@ def _run(
 def _parts(config: UpConfig, redis_url: str, port: int) -> list[Child]:
     """Trainer, service and traffic, in the order in which they are started."""
     where = ["--registry", str(config.registry), "--redis-url", redis_url]
-    follow = {
-        "--spec": config.traffic.spec,
-        "--data": str(config.traffic.log),
-        "--wait": config.wait,
-        "--learn-every": config.learn_every,
-        "--publish-every": config.publish_every,
-        "--checkpoint-every": config.checkpoint_every,
-    }
-    serve = ["--impressions", "sync", "--live-features", "--port", str(port)]
+    traffic, follow = config.traffic, ["--spec", config.traffic.spec, "--data", str(config.traffic.log)]
+    follow += [part for option in traffic.follow.items() for part in option]
+    serve = ["--impressions", "sync", "--live-features", *traffic.serve, "--port", str(port)]
     logs = config.folder
     return [
         Child(
             "trainer",
-            subcommand("train", "--follow", *where, *(part for option in follow.items() for part in option)),
+            subcommand("train", "--follow", *where, *follow),
             logs / "trainer.log",
             patience_s=60.0,
         ),

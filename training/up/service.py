@@ -30,8 +30,9 @@ def free_port(wanted: int) -> int:
         try:
             probe.bind(("127.0.0.1", wanted))
         except (OSError, OverflowError) as error:
+            found = getattr(error, "strerror", None) or error
             raise UserError(
-                f"--port {wanted}: expected a free port, found: {error}; --port 0 takes any that is free"
+                f"--port {wanted}: expected a free port, found: {found}; --port 0 takes any that is free"
             ) from error
         return int(probe.getsockname()[1])
 

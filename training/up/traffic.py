@@ -1,5 +1,6 @@
 """Who uses the service: the part of `watchnext up` that may be another one."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -28,6 +29,14 @@ class Traffic(Protocol):
     def log(self) -> Path:
         """The log at rest."""
 
+    @property
+    def follow(self) -> Mapping[str, str]:
+        """Options of `train --follow` that suit them."""
+
+    @property
+    def serve(self) -> Sequence[str]:
+        """Options of `serve` that suit them."""
+
     def prepare(self, console: Console) -> None:
         """Make the log at rest, unless it is there."""
 
@@ -52,6 +61,9 @@ class SimulatedViewers:
         double: Share of events that are sent twice.
         lose: Share of events that are never sent.
         late: Share of events that come late.
+        explore: Share of positions that have a random candidate.
+        wait: How long impressions wait for feedback.
+        publish_every: Time between two bundles.
     """
 
     folder: Path
@@ -60,6 +72,9 @@ class SimulatedViewers:
     double: float = 0.0
     lose: float = 0.0
     late: float = 0.0
+    explore: float = 0.0
+    wait: str = "5s"
+    publish_every: str = "30s"
     name: ClassVar[str] = "viewers"
     spec: ClassVar[str] = "simulated_live"
 
@@ -67,6 +82,21 @@ class SimulatedViewers:
     def log(self) -> Path:
         """The log at rest."""
         return self.folder / "world"
+
+    @property
+    def follow(self) -> Mapping[str, str]:
+        """Short times, as a day of this world takes a minute."""
+        return {
+            "--wait": self.wait,
+            "--learn-every": "5s",
+            "--publish-every": self.publish_every,
+            "--checkpoint-every": "10s",
+        }
+
+    @property
+    def serve(self) -> Sequence[str]:
+        """An app that explores reports what it has shown; else all that is returned counts as seen."""
+        return ["--impressions-seen", "shown" if self.explore else "served"]
 
     @property
     def state(self) -> Path:
@@ -89,6 +119,7 @@ class SimulatedViewers:
             "--double": self.double,
             "--lose": self.lose,
             "--late": self.late,
+            "--explore": self.explore,
         }
         return ["viewers", *(str(part) for option in options.items() for part in option)]
 

@@ -1,5 +1,6 @@
 """What viewers send of what they do: each event when it is due, some twice, late or never."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ class Habits:
         lose: Share of events that are never sent.
         late: Share of events that come late.
         late_s: How late these are.
+        explore: Share of positions that the app fills with a random candidate in place of the service's. It
+            reports what it has shown by events of the kind `shown`.
     """
 
     answer_s: float = 1.5
@@ -28,6 +31,7 @@ class Habits:
     lose: float = 0.0
     late: float = 0.0
     late_s: float = 60.0
+    explore: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,40 @@ class Answer:
     doubled: int
     lost: int
     late: int
+
+
+def explored(rng: np.random.Generator, share: float, ranked: Sequence[str], size: int) -> list[str]:
+    """The page that an app shows, some of whose positions have a random candidate.
+
+    Args:
+        rng: Draws which ones.
+        share: Of the positions.
+        ranked: All candidates, best first.
+        size: Positions of the page.
+    """
+    page = list(ranked[:size])
+    for place in np.flatnonzero(rng.random(len(page)) < share).tolist():
+        other = int(rng.integers(len(ranked)))
+        if ranked[other] not in page:
+            page[place] = ranked[other]
+    return page
+
+
+def shown_events(request_id: str, video_ids: Sequence[str]) -> list[Due]:
+    """What an app sends as soon as it has shown a page."""
+    return [
+        Due(
+            0.0,
+            {
+                "event_id": f"{request_id} {video} shown",
+                "request_id": request_id,
+                "video_id": video,
+                "kind": "shown",
+                "value": place,
+            },
+        )
+        for place, video in enumerate(video_ids, start=1)
+    ]
 
 
 def answer(

@@ -39,6 +39,15 @@ def viewers(
     lose: Annotated[float, typer.Option(min=0, max=1, help="Share of events that are never sent.")] = 0.0,
     late: Annotated[float, typer.Option(min=0, max=1, help="Share of events that come late.")] = 0.0,
     late_by: Annotated[str, typer.Option(help="How late these are.")] = "1m",
+    explore: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of positions with a random candidate in place of the service's, for a service with "
+            "--impressions-seen shown.",
+        ),
+    ] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Another one gives other visits.")] = 0,
     state: Annotated[
         Path | None,
@@ -75,6 +84,7 @@ def viewers(
             lose=lose,
             late=late,
             late_s=parse_wait(late_by, "--late-by") / 1000,
+            explore=explore,
         ),
         seed=seed,
         begin=None if state is None else ViewerStatus.read(state),

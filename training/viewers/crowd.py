@@ -11,8 +11,9 @@ from typing import Final
 import numpy as np
 
 from ranker.errors import WatchnextError
+from training.sources.simulated.population import PAGE
 from training.sources.simulated.world_file import WorldFile
-from training.viewers.behaviour import Habits, answer
+from training.viewers.behaviour import Habits, answer, explored, shown_events
 from training.viewers.outbox import Outbox
 from training.viewers.satisfaction import RecentMean, Satisfaction
 from training.viewers.service_client import AwayError, ServiceClient
@@ -151,8 +152,10 @@ class Crowd:
 
     def _visit(self, client: ServiceClient, visit: Visit, left: threading.Event) -> None:
         """Ask for a page, once: who is not answered goes away."""
+        habits = self._config.habits
         try:
-            page = client.call("POST", "/v1/rank", visit.body)
+            limit = {} if habits.explore == 0 else {"limit": visit.candidates.size}
+            page = client.call("POST", "/v1/rank", visit.body | limit)
         except AwayError as error:
             self._count(unanswered=1)
             self._say_away(error)
@@ -160,8 +163,11 @@ class Crowd:
             return
         self._say_back()
         videos = [item["id"] for item in page["items"]]
+        if habits.explore:
+            videos = explored(visit.rng, habits.explore, videos, PAGE)
+            self._outbox.add(shown_events(page["request_id"], videos))
         truth = visit.truth(np.array([[int(video) for video in videos]]))
-        answered = answer(visit.rng, self._config.habits, page["request_id"], videos, visit.respond(truth))
+        answered = answer(visit.rng, habits, page["request_id"], videos, visit.respond(truth))
         self._outbox.add(answered.due)
         satisfaction = Satisfaction.of(truth)
         with self._lock:

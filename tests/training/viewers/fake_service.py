@@ -17,7 +17,7 @@ class FakeService:
         events: Events that were taken, those of calls that come twice included.
         videos: Bodies of videos.
         failing: Status codes that the next calls with events are answered with, after they were taken.
-        away: Whether nothing is answered but 503.
+        away: How many of the next calls are answered with 503.
     """
 
     url: str
@@ -27,12 +27,13 @@ class FakeService:
         self.events: list[dict[str, Any]] = []
         self.videos: list[dict[str, Any]] = []
         self.failing: list[int] = []
-        self.away = False
+        self.away = 0.0
         self.lock = threading.Lock()
 
     def answer(self, path: str, body: Any) -> tuple[int, Any]:
         with self.lock:
-            if self.away:
+            if self.away > 0:
+                self.away -= 1
                 return 503, {}
             if path == "/v1/rank":
                 name = f"r{len(self.ranked)}"

@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 
 from training.sources.simulated.world import Feedback
-from training.viewers.behaviour import TWICE_WITHIN_S, Habits, answer
+from training.viewers.behaviour import TWICE_WITHIN_S, Habits, answer, explored, shown_events
 
 VIDEOS = [str(video) for video in range(200)]
 
@@ -57,3 +57,17 @@ def test_shares_are_lost_doubled_and_late() -> None:
     np.testing.assert_allclose(
         [found.lost / 900, found.doubled / sent, found.late / sent], [0.1, 0.2, 0.05], atol=0.04
     )
+
+
+def test_an_app_that_explores_shows_other_candidates_at_a_share_of_the_positions() -> None:
+    rng, ranked, best = np.random.default_rng(0), VIDEOS[:60], VIDEOS[:10]
+
+    pages = [explored(rng, 0.2, ranked, 10) for _ in range(500)]
+
+    assert all(len(set(page)) == 10 and set(page) <= set(ranked) for page in pages)
+    others = np.mean([[video != usual for video, usual in zip(page, best, strict=True)] for page in pages], 0)
+    np.testing.assert_allclose(others, 0.2 * 50 / 60, atol=0.06)
+    assert explored(rng, 0.0, ranked, 10) == best
+    assert [(due.after_s, due.event["kind"], due.event["value"]) for due in shown_events("r", best)] == [
+        (0.0, "shown", place) for place in range(1, 11)
+    ]

@@ -42,7 +42,7 @@ def test_what_is_refused_is_not_sent_again() -> None:
 def test_leaving_does_not_wait_for_a_service_that_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.viewers.outbox.LAST_S", 0.2)
     with fake_service() as service:
-        service.away = True
+        service.away = float("inf")
         with Outbox(ServiceClient(service.url)) as outbox:
             outbox.add([event("a")])
             wait_until(lambda: outbox.retries > 0, "a try")
