@@ -1,4 +1,4 @@
-"""The subcommands of training: train, export, evaluate, features, events, data, simulate, demo."""
+"""The subcommands of training: train, export, status, evaluate, features, events, data, simulate, demo."""
 
 import logging
 import signal
@@ -33,12 +33,14 @@ from training.show import comparison_table, evaluation_table
 from training.sources.kuairand.download import download_kuairand
 from training.sources.registry import open_source
 from training.sources.simulated.write import write_simulation
+from training.status_command import status
 from training.train_command import train
 
 app = typer.Typer()
 data = typer.Typer(help="Get public logs.")
 app.command()(train)
 app.command()(export)
+app.command()(status)
 app.add_typer(features, name="features")
 app.add_typer(events, name="events")
 app.add_typer(data, name="data")
