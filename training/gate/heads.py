@@ -15,7 +15,13 @@ from ranker.labels.head_report import finite
 from ranker.labels.label import Task
 from ranker.metrics.clustered_mean import mean_interval
 from ranker.metrics.exact import auc, calibration
-from ranker.metrics.intervals import Interval, auc_difference_interval, auc_interval
+from ranker.metrics.intervals import (
+    Interval,
+    auc_difference_interval,
+    auc_interval,
+    number_viewers,
+    too_few,
+)
 
 Floats = NDArray[np.float64]
 REPLICATES: Final = 300
@@ -68,6 +74,8 @@ class HeadComparison:
         self.surely_better = self.surely_worse = False
         if not len(rows.labels):
             return
+        # Without a positive the loss is next to nothing, and so is what it may be worse by.
+        self._says_much = not (task.is_probability and too_few(rows.labels, number_viewers(rows.viewers)))
         self._calibration()
         self._loss()
         if task.is_probability:
@@ -84,6 +92,8 @@ class HeadComparison:
         allowed = self._bounds.loss * float(before.mean())
         for name, loss in losses.items():
             difference = mean_interval(loss - before, rows.viewers)
+            if not self._says_much:
+                continue
             if not name:
                 self.surely_better, self.surely_worse = difference.high < 0, difference.low > 0
             if difference.low > allowed:
@@ -126,7 +136,7 @@ class HeadComparison:
         high = mean_interval(rows.new - most * rows.labels, rows.viewers)
         low = mean_interval(rows.new - rows.labels / most, rows.viewers)
         before, now = (abs(np.log(max(ratio, 1e-9))) for ratio in ratios.values())
-        if (high.low > 0 or low.high < 0) and not now <= before:
+        if self._says_much and (high.low > 0 or low.high < 0) and not now <= before:
             self._hold(
                 f"a mean prediction within a factor {most:g} of the mean label, {rows.labels.mean():.4g}",
                 f"{rows.new.mean():.4g} (the bundle that ranks: {rows.current.mean():.4g})",

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ranker.labels.label import Task
 from ranker.metrics.clustered_mean import mean_interval
 from ranker.metrics.exact import calibration
+from ranker.metrics.intervals import number_viewers, too_few
 from ranker.store.reports import Alarm
 from training.gate.window import WindowRows
 
@@ -58,6 +59,8 @@ def head_calibration(
         viewers = rows.viewers[known]
         ratio = calibration(label, prediction)
         figures[task.name] = ratio if np.isfinite(ratio) else None
+        if task.is_probability and too_few(label, number_viewers(viewers)):
+            continue
         high = mean_interval(prediction - MAX_CALIBRATION * label, viewers)
         low = mean_interval(prediction - label / MAX_CALIBRATION, viewers)
         if high.low > 0 or low.high < 0:

@@ -139,6 +139,20 @@ def test_a_far_move_for_the_better_passes(tmp_path: Path) -> None:
     assert judged(world, registry).passed
 
 
+def test_a_head_that_nobody_answers_holds_nothing_back(tmp_path: Path) -> None:
+    """Its loss is next to nothing, so every other one is surely worse in proportion."""
+    world, registry = World(), Registry(str(tmp_path))
+    world.learn(8, never="click")
+    publish(world.loop, registry, RUN)
+    world.learn(1, never="click")
+    shift(world, 1.0, 0.0)
+
+    found = judged(world, registry)
+
+    assert (found.heads["click"]["loss"] or 0) > 1.5 * (found.heads["click"]["loss_before"] or 0) > 0
+    assert found.passed
+
+
 @pytest.mark.parametrize(
     ("gate", "expected"),
     [({"psi": 1e-9, "loss": 1e9}, "scores: expected a stability index"), ({"overlap": 1.0}, "top 20: exp")],
