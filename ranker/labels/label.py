@@ -96,6 +96,11 @@ class Label(SpecModel, ABC):
         """The least and the greatest value that the label may have; infinite ones are refused anyway."""
 
     @property
+    def learns_mean(self) -> bool:
+        """Whether a head of it is fitted to the mean of its labels; one of transformed labels misses it."""
+        return True
+
+    @property
     def remark(self) -> str:
         """What a reader of progressive metrics has to know of heads of this kind; empty for nothing."""
         return ""

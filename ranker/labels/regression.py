@@ -57,6 +57,11 @@ class RegressionLabel(Label):
         return (0.0 if self.transform == "log1p" else -np.inf), np.inf
 
     @property
+    def learns_mean(self) -> bool:
+        """Unless the logarithm is learned."""
+        return self.transform != "log1p"
+
+    @property
     def remark(self) -> str:
         """Why progressive calibration of a log1p head is not 1."""
         if self.transform != "log1p":

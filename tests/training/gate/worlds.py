@@ -13,7 +13,9 @@ from training.loop import TrainingLoop
 from training.sources.base import SourceBatch
 from training.trainer import Trainer
 
-RUN = RunIdentity.of(TOY_SPEC, source="toy", since_ms=None, until_ms=None, seed=0)
+SPEC = TOY_SPEC.model_copy(update={"training": TOY_SPEC.training.model_copy(update={"weight_average": 0.9})})
+"""The toy spec; its runs are settled after ten steps."""
+RUN = RunIdentity.of(SPEC, source="toy", since_ms=None, until_ms=None, seed=0)
 
 
 def batch(number: int, *, shuffled: bool = False, never: str | None = None) -> pa.RecordBatch:
@@ -33,7 +35,7 @@ def batch(number: int, *, shuffled: bool = False, never: str | None = None) -> p
 class World:
     """A loop with a window; `learn` goes on with the next batches."""
 
-    def __init__(self, spec: RankerSpec = TOY_SPEC) -> None:
+    def __init__(self, spec: RankerSpec = SPEC) -> None:
         self.loop = TrainingLoop(Trainer(spec, seed=0))
         self.window = Window.of(spec.training.gate)
         self.loop.listeners["gate"] = self.window
