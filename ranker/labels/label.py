@@ -129,14 +129,14 @@ class Label(SpecModel, ABC):
             (B, K), at least 0; of no meaning for other labels.
         """
 
-    @abstractmethod
     def row_losses(self, labels: Floats, predictions: Floats) -> Floats:
-        """The loss of predictions, row by row.
+        """The loss of predictions, row by row, by which two models are compared; squared error by default.
 
         Args:
             labels: (N,) in natural units, none missing.
             predictions: (N,) in natural units.
         """
+        return np.square(predictions - labels)
 
     def target(self, labels: Tensor) -> Tensor:
         """What outputs are compared with; the labels by default.

@@ -84,7 +84,7 @@ class RegressionLabel(Label):
         """Squared error of what is learned."""
         if self.transform == "log1p":
             labels, predictions = np.log1p(np.maximum(labels, 0)), np.log1p(np.maximum(predictions, 0))
-        return np.square(predictions - labels)
+        return super().row_losses(labels, predictions)
 
     def target(self, labels: Tensor) -> Tensor:
         """The logarithm of 1 + the label, or the label."""
