@@ -26,6 +26,7 @@ from serving.sync.event_stream import EventStream
 from serving.sync.feature_store import FeatureStore
 from serving.sync.hot_swap import HotSwap
 from serving.sync.impression_writer import ImpressionWriter
+from serving.sync.reporter import Reporter
 from serving.sync.state_follower import READ_TIMEOUT_S, StateFollower, StateKeeper
 
 
@@ -50,7 +51,9 @@ def create_app(settings: ServingSettings) -> FastAPI:
         app.state.keys.start()
         await models.start()
         stream.start()
+        reporter.start()
         yield
+        await reporter.stop()
         await asyncio.to_thread(app.state.keys.close)
         if impressions is not None:
             await impressions.close()
@@ -99,6 +102,7 @@ def create_app(settings: ServingSettings) -> FastAPI:
         catalogue_bytes=settings.catalogue_mb * 1_000_000,
         device=settings.device,
     )
+    reporter = Reporter(client, models, metrics)
     app.state.ranking = RankingService(models, worker, store, metrics, app.state.turns, kept)
     app.state.feedback = FeedbackService(models, stream, metrics.events, app.state.turns, impressions)
     app.include_router(router)

@@ -35,6 +35,7 @@ from training.sources.kuairand.download import download_kuairand
 from training.sources.registry import open_source
 from training.sources.simulated.world_file import LIVE_CONFIG, LIVE_DAYS, LIVE_SPEED
 from training.sources.simulated.write import write_simulation
+from training.status_command import status
 from training.train_command import train
 from training.up.command import up
 from training.viewers.command import viewers
@@ -46,6 +47,7 @@ app.command()(replay)
 app.command()(viewers)
 app.command()(up)
 app.command()(export)
+app.command()(status)
 app.add_typer(features, name="features")
 app.add_typer(events, name="events")
 app.add_typer(data, name="data")

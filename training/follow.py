@@ -7,6 +7,7 @@ that was never killed, as batches depend on the log alone.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import redis
 from rich.console import Console
@@ -17,7 +18,6 @@ from ranker.stream.joiner import Clock
 from training.archive import offset_after
 from training.event_reader import EventReader
 from training.export_requests import ExportRequests
-from training.gate.window import Window
 from training.loop import Every
 from training.publisher import Publisher
 from training.run import RunConfig, RunResult, learn, prepared, started
@@ -25,6 +25,10 @@ from training.sources.base import Source
 from training.sources.chained import ChainedSource
 from training.sources.live import LiveSource
 from training.stopping import StopSignals
+from training.watch.watch import Watch
+
+WATCH_S: Final = 10.0
+"""How often watchdogs look, at most."""
 
 
 @dataclass(frozen=True)
@@ -117,14 +121,15 @@ def follow(
             device=config.device,
         )
         with prepared(run) as registry:
-            window = Window.of(spec.training.gate)
             try:
-                loop = started(run, anew="train --follow --restart", window=window)
+                begun = started(run, anew="train --follow --restart")
             except CheckpointError:
                 reader.withdraw()
                 raise
+            loop = begun.loop
             reader.goes_on(source.needed(loop.offset))
-            publisher = Publisher(run, source, loop, window, registry, config.publish_every_ms)
+            publisher = Publisher(run, source, loop, begun.window, registry, config.publish_every_ms)
+            watch = Watch(loop.trainer, begun.window, begun.histograms, publisher, config.client, spec.name)
             if isinstance(source, ChainedSource):
                 source.between = publisher.publish
             known_rows = loop.trainer.rows
@@ -136,7 +141,10 @@ def follow(
                 console,
                 live=live,
                 stop=asked_to_stop,
-                actions=[Every(publisher.after_step, rows=0)],
+                actions=[
+                    Every(publisher.after_step, rows=0),
+                    Every(watch.look, seconds=WATCH_S, at_end=True),
+                ],
                 checkpoint_s=config.checkpoint_every_s,
                 saved=lambda: reader.done(
                     source.needed(loop.offset), source.reached_ms(loop.reached or loop.offset)

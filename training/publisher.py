@@ -26,12 +26,14 @@ class Exported:
     Attributes:
         version: Its name.
         rows: What the run had learned then.
+        watermark_ms: Event time of the newest example that it has learned.
         verdict: Of the gate; None if it was not asked.
         was_there: Whether an earlier process has done it.
     """
 
     version: str
     rows: int
+    watermark_ms: int | None
     verdict: Verdict | None
     was_there: bool = False
 
@@ -56,6 +58,10 @@ class Publisher:
         window: Its newest rows, on which bundles are compared.
         registry: Where to publish.
         every_ms: The interval.
+
+    Attributes:
+        published: The newest bundle that ranks or has ranked; None before the first.
+        held_back: The newest that was held back since; None for none.
     """
 
     def __init__(
@@ -76,6 +82,8 @@ class Publisher:
         self._interval = self._reached()
         self._may_be_there = True  # an earlier process may have come further than its checkpoint
         self._newest: Exported | None = None
+        self.published: Exported | None = None
+        self.held_back: Exported | None = None
 
     def after_step(self) -> None:
         """Publish if an interval is over."""
@@ -149,6 +157,10 @@ class Publisher:
         rows = self._loop.trainer.rows
         if self._newest is None or self._newest.rows != rows:
             self._newest = self._found() or self._fresh()
+            if self._newest.held_back:
+                self.held_back = self._newest
+            else:
+                self.published, self.held_back = self._newest, None
         return self._newest
 
     def _found(self) -> Exported | None:
@@ -163,7 +175,7 @@ class Publisher:
         was_killed_before = self._registry.current_or_none() == manifest.parent
         if was_killed_before and not manifest.held_back and not self._registry.is_rolled_back_from(version):
             self._registry.make_current(version)
-        return Exported(version, self._loop.trainer.rows, manifest.gate, was_there=True)
+        return Exported(version, manifest.rows, manifest.watermark_ms, manifest.gate, was_there=True)
 
     def _fresh(self) -> Exported:
         """Compare what was learned with the bundle that ranks, and publish it or hold it back."""
@@ -181,7 +193,7 @@ class Publisher:
                 "; ".join(verdict.reasons),
                 summary(verdict),
             )
-        return Exported(version, trainer.rows, verdict)
+        return Exported(version, trainer.rows, trainer.watermark_ms, verdict)
 
     def _reached(self) -> int | None:
         """The number of the interval that event time is in; None before the log of events is read."""

@@ -30,6 +30,7 @@ from training.report import METRICS_FILE, Report
 from training.sources.base import Source, SourceBatch
 from training.stopping import StopSignals
 from training.trainer import Trainer
+from training.watch.columns import ColumnHistograms
 
 logger = logging.getLogger(__name__)
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -127,7 +128,7 @@ def run(
         NonFiniteLossError: The loss became infinite or NaN; the last good checkpoint stays.
     """
     with prepared(config) as registry:
-        loop = started(config)
+        loop = started(config).loop
         known_rows = loop.trainer.rows
         batches = _batches(config, loop)
         with stop or contextlib.nullcontext() as signals:
@@ -167,12 +168,22 @@ def prepared(config: RunConfig) -> Iterator[Registry]:
         yield registry
 
 
-def started(
-    config: RunConfig,
-    *,
-    anew: str = "train without --resume",
-    window: Window | None = None,
-) -> TrainingLoop:
+@dataclass(frozen=True)
+class Started:
+    """A run that may begin or go on.
+
+    Attributes:
+        loop: Where it stands.
+        window: Its newest rows.
+        histograms: What columns of features held.
+    """
+
+    loop: TrainingLoop
+    window: Window
+    histograms: ColumnHistograms
+
+
+def started(config: RunConfig, *, anew: str = "train without --resume") -> Started:
     """A fresh loop, or one that stands where the run's checkpoint was written if the run is to be resumed.
 
     A source that continues another one goes on from a checkpoint of that one, too.
@@ -180,8 +191,6 @@ def started(
     Args:
         config: The run.
         anew: How to start anew, for messages.
-        window: Keeps the newest rows for the gate; one of its own by default, for whoever goes on with
-            `--follow`.
 
     Raises:
         CheckpointError: The checkpoint is damaged or of another run.
@@ -189,7 +198,9 @@ def started(
     device = choose_device(config.device)
     trainer = Trainer(config.spec, seed=config.seed, device=device, bfloat16=fast_bfloat16(device))
     loop = TrainingLoop(trainer)
-    loop.listeners["gate"] = window or Window.of(config.spec.training.gate)
+    window = Window.of(config.spec.training.gate)
+    histograms = ColumnHistograms(trainer.encoder.example_records)
+    loop.listeners |= {"gate": window, "columns": histograms}
     if config.resume and config.checkpoint.exists():
         earlier = config.source.continues
         reached = restore(config.checkpoint, loop, config.identity, anew=anew, earlier_source=earlier)
@@ -198,7 +209,7 @@ def started(
                 reached.offset, config.since_ms, trainer.watermark_ms
             )
         logger.info("resumed %s after %d rows", config.checkpoint, trainer.rows)
-    return loop
+    return Started(loop, window, histograms)
 
 
 def learn(

@@ -96,6 +96,11 @@ class Label(SpecModel, ABC):
         """The least and the greatest value that the label may have; infinite ones are refused anyway."""
 
     @property
+    def learns_mean(self) -> bool:
+        """Whether a head of it is fitted to the mean of its labels; one of transformed labels misses it."""
+        return True
+
+    @property
     def remark(self) -> str:
         """What a reader of progressive metrics has to know of heads of this kind; empty for nothing."""
         return ""
@@ -124,14 +129,14 @@ class Label(SpecModel, ABC):
             (B, K), at least 0; of no meaning for other labels.
         """
 
-    @abstractmethod
     def row_losses(self, labels: Floats, predictions: Floats) -> Floats:
-        """The loss of predictions, row by row.
+        """The loss of predictions, row by row, by which two models are compared; squared error by default.
 
         Args:
             labels: (N,) in natural units, none missing.
             predictions: (N,) in natural units.
         """
+        return np.square(predictions - labels)
 
     def target(self, labels: Tensor) -> Tensor:
         """What outputs are compared with; the labels by default.

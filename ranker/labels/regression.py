@@ -57,6 +57,11 @@ class RegressionLabel(Label):
         return (0.0 if self.transform == "log1p" else -np.inf), np.inf
 
     @property
+    def learns_mean(self) -> bool:
+        """Unless the logarithm is learned."""
+        return self.transform != "log1p"
+
+    @property
     def remark(self) -> str:
         """Why progressive calibration of a log1p head is not 1."""
         if self.transform != "log1p":
@@ -79,7 +84,7 @@ class RegressionLabel(Label):
         """Squared error of what is learned."""
         if self.transform == "log1p":
             labels, predictions = np.log1p(np.maximum(labels, 0)), np.log1p(np.maximum(predictions, 0))
-        return np.square(predictions - labels)
+        return super().row_losses(labels, predictions)
 
     def target(self, labels: Tensor) -> Tensor:
         """The logarithm of 1 + the label, or the label."""

@@ -97,3 +97,13 @@ def exports_key(trainer: str) -> str:
 def export_answer_key(request: str) -> str:
     """Return the key of the answer to a request to export now: a list of one JSON object."""
     return f"{PREFIX}exported:{request}"
+
+
+def trainer_reports_key() -> str:
+    """Return the key of what trainers say of themselves: a hash from name to JSON of a `TrainerReport`."""
+    return f"{PREFIX}reports:trainers"
+
+
+def service_reports_key() -> str:
+    """Return the key of what processes of services say: a hash from name to JSON of a `ServiceReport`."""
+    return f"{PREFIX}reports:services"

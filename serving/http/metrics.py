@@ -15,6 +15,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from serving.http.endpoints import OTHER
 from serving.http.event_metrics import EventMetrics
+from serving.http.watch_metrics import WatchMetrics
 
 Phase = Literal["validate", "features", "queue", "model", "score", "impression", "respond"]
 Replacement = Literal["done", "refused"]
@@ -169,6 +170,7 @@ class Metrics:
             registry=registry,
         )
         self.events = EventMetrics(registry)
+        self.watch = WatchMetrics(registry)
         for reason in get_args(RejectReason):  # Prometheus computes rates only from a first value, zero
             self._rejects.labels(reason)
         for result in get_args(Replacement):

@@ -15,7 +15,13 @@ from ranker.labels.head_report import finite
 from ranker.labels.label import Task
 from ranker.metrics.clustered_mean import mean_interval
 from ranker.metrics.exact import auc, calibration
-from ranker.metrics.intervals import Interval, auc_difference_interval, auc_interval
+from ranker.metrics.intervals import (
+    Interval,
+    auc_difference_interval,
+    auc_interval,
+    number_viewers,
+    too_few,
+)
 
 Floats = NDArray[np.float64]
 REPLICATES: Final = 300
@@ -44,30 +50,36 @@ class HeadRows:
 class HeadComparison:
     """A head of a new bundle beside that of the one that ranks.
 
-    The trainer's predictions are the honest ones, but of weights that are neither averaged nor corrected. So
-    what will be exported is compared as well: it has learned the rows and is a little better on them, and if
-    it is worse all the same, something is wrong with it.
+    The trainer's predictions are the honest ones, but of weights that are neither averaged nor corrected; in
+    a run's first steps those are much worse than what is exported. So what will be exported is compared as
+    well: it has learned the rows and is better on them than it will be on others, and if it is worse all the
+    same, something is wrong with it.
 
     Args:
         task: The head's.
         rows: With a label.
         bounds: What is held back.
+        settled: Whether the run is past its first steps, so that the trainer's predictions count.
         auc_before: The AUC on unseen rows when the bundle that ranks was published; None if unknown.
 
     Attributes:
         figures: What was found.
         reasons: Why the bundle has to be held back.
-        surely_better: Whether its loss is surely smaller.
-        surely_worse: Whether it is surely greater.
+        surely_better: Whether its loss is surely smaller, on rows not yet learned if that can be told.
+        surely_worse: Whether that of what will be exported is surely greater.
     """
 
-    def __init__(self, task: Task, rows: HeadRows, bounds: GateSpec, auc_before: float | None) -> None:
-        self._task, self._rows, self._bounds = task, rows, bounds
+    def __init__(
+        self, task: Task, rows: HeadRows, bounds: GateSpec, *, settled: bool, auc_before: float | None
+    ) -> None:
+        self._task, self._rows, self._bounds, self._settled = task, rows, bounds, settled
         self.figures: Figures = {}
         self.reasons: list[str] = []
         self.surely_better = self.surely_worse = False
         if not len(rows.labels):
             return
+        # Without a positive the loss is next to nothing, and so is what it may be worse by.
+        self._says_much = not (task.is_probability and too_few(rows.labels, number_viewers(rows.viewers)))
         self._calibration()
         self._loss()
         if task.is_probability:
@@ -76,28 +88,35 @@ class HeadComparison:
     def _loss(self) -> None:
         rows = self._rows
         predictions = {"_before": rows.current, "": rows.new}
-        if self._task.is_probability:  # the loss of others says little before their mean is corrected
+        if self._task.learns_mean:  # the loss of others says little before their mean is corrected
             predictions["_unseen"] = rows.unseen
         losses = {name: self._task.row_losses(rows.labels, given) for name, given in predictions.items()}
         self.figures |= {f"loss{name}": finite(float(loss.mean())) for name, loss in losses.items()}
+        if not self._says_much:
+            return
         before = losses.pop("_before")
         allowed = self._bounds.loss * float(before.mean())
         for name, loss in losses.items():
             difference = mean_interval(loss - before, rows.viewers)
-            if not name:
-                self.surely_better, self.surely_worse = difference.high < 0, difference.low > 0
-            if difference.low > allowed:
+            counts = self._settled or not name
+            if counts and difference.low > allowed:
                 self._hold(
                     f"a loss{_on(name)} at most {self._bounds.loss:.0%} above the {before.mean():.4g} of the "
                     "bundle that ranks",
                     f"{loss.mean():.4g}, {_signed(difference)}",
                 )
+            if counts:  # the one that is not learned comes last, and decides
+                self.surely_better = difference.high < 0
+            if not name:
+                self.surely_worse = difference.low > 0
 
     def _auc(self, auc_before: float | None) -> None:
         rows = self._rows
         for name, predictions in (("_before", rows.current), ("_unseen", rows.unseen), ("", rows.new)):
             self.figures[f"auc{name}"] = finite(auc(rows.labels, predictions))
         for name, predictions in (("_unseen", rows.unseen), ("", rows.new)):
+            if name and not self._settled:
+                continue
             difference = auc_difference_interval(
                 rows.labels, predictions, rows.current, rows.viewers, replicates=REPLICATES
             )
@@ -126,7 +145,7 @@ class HeadComparison:
         high = mean_interval(rows.new - most * rows.labels, rows.viewers)
         low = mean_interval(rows.new - rows.labels / most, rows.viewers)
         before, now = (abs(np.log(max(ratio, 1e-9))) for ratio in ratios.values())
-        if (high.low > 0 or low.high < 0) and not now <= before:
+        if self._says_much and (high.low > 0 or low.high < 0) and not now <= before:
             self._hold(
                 f"a mean prediction within a factor {most:g} of the mean label, {rows.labels.mean():.4g}",
                 f"{rows.new.mean():.4g} (the bundle that ranks: {rows.current.mean():.4g})",

@@ -58,11 +58,18 @@ def judge(trainer: Trainer, window: Window, registry: Registry) -> Verdict:
         return Verdict(compared_with=None, remark=f"{version} cannot be compared: {reason}")
     with trainer.exported():
         current.model.to(trainer.device)
-        return compare(rows, (trainer.encoder, trainer.model), current, bounds)
+        average = trainer.average
+        settled = int(average.steps) * (1 - average.decay) >= 1
+        return compare(rows, (trainer.encoder, trainer.model), current, bounds, settled=settled)
 
 
 def compare(
-    rows: WindowRows, new: tuple[Encoder, RankingModel], current: Bundle, bounds: GateSpec
+    rows: WindowRows,
+    new: tuple[Encoder, RankingModel],
+    current: Bundle,
+    bounds: GateSpec,
+    *,
+    settled: bool,
 ) -> Verdict:
     """Compare a new model with the bundle that ranks.
 
@@ -71,6 +78,7 @@ def compare(
         new: Encoder and model as they would be exported.
         current: The bundle that ranks.
         bounds: What is held back.
+        settled: See `HeadComparison`.
     """
     watermark_ms = current.manifest.watermark_ms
     unseen = rows if watermark_ms is None else rows.later_than(watermark_ms)
@@ -87,13 +95,15 @@ def compare(
             unseen.predictions[known, index],
             by_new[known, index],
         )
-        heads[task.name] = HeadComparison(task, judged, bounds, before.get(task.name, {}).get("auc_unseen"))
+        auc_before = before.get(task.name, {}).get("auc_unseen")
+        heads[task.name] = HeadComparison(task, judged, bounds, settled=settled, auc_before=auc_before)
     reasons = [reason for head in heads.values() for reason in head.reasons]
     answers = None
     if len(np.unique(rows.viewers)) >= MIN_VIEWERS:
         answers = moved(rows, new, (current.encoder, current.model))
     worse = any(head.surely_worse for head in heads.values())
-    better = not worse and any(head.surely_better for head in heads.values())
+    told = [head for task, head in zip(current.spec.tasks, heads.values(), strict=True) if task.learns_mean]
+    better = not worse and any(head.surely_better for head in told or heads.values())
     if answers is not None and not better:
         reasons += _moved_too_far(answers, current.spec.tasks, bounds)
     return Verdict(

@@ -38,23 +38,21 @@ class Window:
     """The newest rows, batch after batch.
 
     Args:
-        rows: How many are kept; None to keep none.
+        rows: How many are kept.
     """
 
-    def __init__(self, rows: int | None) -> None:
+    def __init__(self, rows: int) -> None:
         self._most = rows
         self._batches: deque[Arrays] = deque()
         self._rows = 0
 
     @classmethod
     def of(cls, gate: Gate) -> Self:
-        """The window that a gate needs; an empty one if it is off."""
-        return cls(gate.rows if isinstance(gate, GateSpec) else None)
+        """The window that a gate needs; if it is off, that of the usual one, as watchdogs look at it, too."""
+        return cls((gate if isinstance(gate, GateSpec) else GateSpec()).rows)
 
     def after_step(self, records: pa.RecordBatch, result: StepResult) -> None:
         """Take in a batch; see `StepListener`."""
-        if self._most is None:
-            return
         viewers = records.column(USER_ID).cast(pa.string()).fill_null("")
         batch = {
             "times": records.column(TIME_MS).to_numpy(),
@@ -84,7 +82,7 @@ class Window:
         """Go on from saved rows; see `StepListener`."""
         self._batches.clear()
         self._rows = 0
-        if state and self._most is not None:
+        if state:
             self._append({name: _unsigned(name, array) for name, array in state.items()})
 
     def _append(self, batch: Arrays) -> None:
@@ -93,12 +91,10 @@ class Window:
             self._rows = 0
         self._batches.append(batch)
         self._rows += len(batch["times"])
-        assert self._most is not None
         while self._rows - len(self._batches[0]["times"]) >= self._most:
             self._rows -= len(self._batches.popleft()["times"])
 
     def _joined(self) -> Arrays:
-        assert self._most is not None
         return {
             name: np.concatenate([batch[name] for batch in self._batches])[-self._most :]
             for name in self._batches[0]
@@ -131,6 +127,10 @@ class WindowRows:
         """The rows of a later time."""
         later = self.times > time_ms
         return type(self)({name: array[later] for name, array in self._arrays.items()})
+
+    def newest(self, count: int) -> Self:
+        """The newest rows, or all."""
+        return type(self)({name: array[-count:] for name, array in self._arrays.items()})
 
     def known(self) -> dict[Group, Known]:
         """What the feature state knew of each row at its time."""

@@ -66,6 +66,16 @@ class LabelContract:
         values = np.where(odd, random.choice(high, len(odd)), random.choice(low, len(odd)))
         return with_column(records, self.task.source_column, values.astype(np.float32))
 
+    def test_row_losses_are_finite_and_least_where_the_prediction_is_the_label(self) -> None:
+        outputs = torch.cat([OUTPUTS, EXTREME_OUTPUTS])[:, None]
+        predictions = natural_units(outputs, [self.task])[:, 0]
+        for label in self.labels:
+            losses = self.task.row_losses(np.full(len(predictions), label), predictions)
+            exact = self.task.row_losses(np.array([label]), np.array([label], np.float64))
+            assert losses.shape == predictions.shape
+            assert np.isfinite(losses).all()
+            assert (losses >= exact).all()
+
     def test_labels_within_the_range_are_read_and_others_refused_with_column_and_time(self) -> None:
         def read(value: float) -> np.ndarray:
             column = pa.array([value, None], pa.float64())

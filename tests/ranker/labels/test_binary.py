@@ -38,3 +38,9 @@ def test_the_first_output_of_a_head_is_of_a_chance_of_a_millionth_at_least() -> 
     total, count = torch.tensor([0.0]), torch.tensor([10**9])
 
     assert TASK.base_outputs(total, count).item() == pytest.approx(logit(1e-6), rel=1e-4)
+
+
+def test_row_losses_are_those_that_training_makes_small() -> None:
+    outputs, labels = torch.linspace(-3, 3, 20)[:, None], torch.arange(20)[:, None] % 2.0
+    found = TASK.row_losses(labels[:, 0].double().numpy(), outputs[:, 0].double().sigmoid().numpy())
+    np.testing.assert_allclose(found, TASK.loss(outputs, labels)[:, 0].numpy(), rtol=1e-5)

@@ -10,14 +10,13 @@ from ranker.bundles.registry import Registry
 from ranker.bundles.verdict import Verdict
 from ranker.gate_spec import GateSpec
 from ranker.spec import RankerSpec
-from tests.training.gate.worlds import RUN, World
-from tests.training.toy import TOY_SPEC
+from tests.training.gate.worlds import RUN, SPEC, World
 from training.gate.judge import judge, summary
 from training.publish import publish
 
 
 def with_gate(gate: Any) -> RankerSpec:
-    return TOY_SPEC.model_copy(update={"training": TOY_SPEC.training.model_copy(update={"gate": gate})})
+    return SPEC.model_copy(update={"training": SPEC.training.model_copy(update={"gate": gate})})
 
 
 def judged(world: World, registry: Registry) -> Verdict:
@@ -139,6 +138,37 @@ def test_a_far_move_for_the_better_passes(tmp_path: Path) -> None:
     assert judged(world, registry).passed
 
 
+def test_the_losses_of_a_head_that_nobody_answers_hold_nothing_back(tmp_path: Path) -> None:
+    """Its loss is next to nothing, so every other one is surely worse in proportion."""
+    world, registry = World(), Registry(str(tmp_path))
+    world.learn(8, never="click")
+    publish(world.loop, registry, RUN)
+    world.learn(1, never="click")
+    shift(world, 1.0, 0.0)
+
+    found = judged(world, registry)
+
+    assert (found.heads["click"]["loss"] or 0) > 1.5 * (found.heads["click"]["loss_before"] or 0) > 0
+    assert not any(reason.startswith("click:") for reason in found.reasons)
+
+
+def test_in_its_first_steps_a_run_is_not_held_back_for_what_it_predicted_before(tmp_path: Path) -> None:
+    """Weights as they are learn in leaps then, and what ranks is their average."""
+    world, registry = World(), Registry(str(tmp_path))
+    published(world, registry, 8)
+    world.learn(1)
+    world.learn(20, shuffled=True)
+    world.window.load_state_dict({})
+    world.learn(1)
+    trainer = world.loop.trainer
+    settled = judged(world, registry)
+    trainer.average.steps.fill_(9)
+    unsettled = judged(world, registry)
+
+    assert any("on rows not yet learned" in reason for reason in settled.reasons)
+    assert not any("on rows not yet learned" in reason for reason in unsettled.reasons)
+
+
 @pytest.mark.parametrize(
     ("gate", "expected"),
     [({"psi": 1e-9, "loss": 1e9}, "scores: expected a stability index"), ({"overlap": 1.0}, "top 20: exp")],
@@ -158,8 +188,8 @@ def test_nothing_is_held_back_without_a_gate_nor_for_another_spec(tmp_path: Path
     off = World(with_gate("off"))
     off.learn(2)
     assert judged(off, registry).remark == "the gate is off"
-    tasks = (TOY_SPEC.tasks[0],)
-    other = World(TOY_SPEC.model_copy(update={"tasks": tasks}))
+    tasks = (SPEC.tasks[0],)
+    other = World(SPEC.model_copy(update={"tasks": tasks}))
     other.learn(2)
     found = judged(other, registry)
     assert found.passed

@@ -48,12 +48,9 @@ def test_the_newest_rows_are_kept_however_batches_are_cut() -> None:
         assert np.array_equal(found.viewers, users)
 
 
-def test_nothing_is_kept_without_a_gate_nor_before_the_first_row() -> None:
-    none = Window.of("off")
-    learned(none)
-    assert none.rows() is None
-    assert none.state_dict() == {}
+def test_nothing_is_there_before_the_first_row() -> None:
     assert Window(5).rows() is None
+    assert Window(5).state_dict() == {}
 
 
 def test_predictions_are_those_that_the_trainer_made_before_it_learned() -> None:
@@ -74,7 +71,7 @@ def test_an_older_bundle_predicts_rows_with_their_features_as_they_were() -> Non
     """The oracle lets the bundle's own state go on through all rows since it was made."""
     log, window = log_of(900), Window(150)
     run = RunIdentity.of(STATE_SPEC, source="log", since_ms=None, until_ms=None, seed=0)
-    loop = learned(Window(None), STATE_SPEC, log.slice(0, 600), rows=100)
+    loop = learned(Window(1), STATE_SPEC, log.slice(0, 600), rows=100)
     bundle = unpack(export(loop, run, parent=None), where="the bundle")
     loop.listeners["gate"] = window
     loop.run((SourceBatch(log.slice(start, 100), {}) for start in range(600, 900, 100)), [])

@@ -1,0 +1,1 @@
+"""Watchdogs of a trainer that follows the log of events: what is not as it was."""
