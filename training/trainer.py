@@ -28,7 +28,7 @@ from training.average import WeightAverage
 from training.correction import MeanCorrection
 from training.optimisers import RowwiseAdagrad
 from training.plausible import Plausibility
-from training.waiting import PredictedRows, WaitingRows, turns_of
+from training.waiting import PredictedRows, Turn, WaitingRows, at_once, turns_of
 
 
 @dataclass(frozen=True)
@@ -130,10 +130,10 @@ class Trainer:
         self.learn_due(None if arrived else int(times[0]))
         examples = self.encoder.read_examples(batch, feedback, reversible=True)
         plausibility = self.plausibility.state_dict()
-        at_once = 0 if arrived else int(not self.turns[0].wait_ms)
+        done = 0 if arrived else int(not self.turns[0].wait_ms)
         try:
             encoded = examples.encoded
-            forward = self._forward(encoded) if arrived or at_once else None
+            forward = self._forward(encoded) if arrived or done else None
             outputs = self._ranked(encoded) if forward is None else forward.outputs.prediction
             rows = PredictedRows(
                 number=self.rows,
@@ -146,8 +146,8 @@ class Trainer:
             )
             loss = None
             if forward is not None:
-                heads = np.ones_like(self.trained) if arrived else self.turns[0].heads
-                loss = self._learn(rows, heads, forward=forward)
+                turn = at_once(self.spec.tasks) if arrived else self.turns[0]
+                loss = self._learn(rows, turn, forward=forward)
         except BaseException:
             self.plausibility.load_state_dict(plausibility)
             self.encoder.take_back(examples)
@@ -155,7 +155,7 @@ class Trainer:
         fresh_rows = self.encoder.learn(examples)
         self.sparse.start_anew(fresh_rows, self.rows)  # this batch still used them for other ids
         if not arrived:
-            self.waiting.add(rows, done=at_once)
+            self.waiting.add(rows, done=done)
         self.rows += batch.num_rows
         self.watermark_ms = int(times[-1])
         return StepResult(loss, rows.predictions, rows.labels, examples)
@@ -170,12 +170,12 @@ class Trainer:
             NonFiniteLossError: See `step`.
         """
         for rows, turn in self.waiting.due(time_ms):
-            self._learn(rows, turn.heads, late=True)
+            self._learn(rows, turn, late=True)
 
     def _learn(
         self,
         rows: PredictedRows,
-        heads: NDArray[np.bool_],
+        turn: Turn,
         *,
         forward: "_Forward | None" = None,
         late: bool = False,
@@ -184,16 +184,17 @@ class Trainer:
 
         Args:
             rows: The rows.
-            heads: (T,) whose labels are known now.
+            turn: Which heads, and what of the labels.
             forward: A forward pass of these rows with the present weights, if there is one.
             late: Whether other batches were encoded since.
         """
-        labels = np.where(heads, rows.labels, np.float32(np.nan))
-        known = ~np.isnan(labels).all(axis=0)
+        labels = np.where(turn.heads, rows.labels, np.float32(np.nan))
+        known = ~np.isnan(turn.learned(rows.labels)).all(axis=0)
         if not known.any():
             return 0.0
         plausible = self.plausibility.read(labels, None)
-        targets = self._tensor(plausible.labels), None if rows.weights is None else self._tensor(rows.weights)
+        learned = turn.learned(plausible.labels)
+        targets = self._tensor(learned), None if rows.weights is None else self._tensor(rows.weights)
         network = self.model.network
         untrained = known & ~self.trained
         before = {n: t.clone() for n, t in network.state_dict().items()} if untrained.any() else None
@@ -203,7 +204,11 @@ class Trainer:
                 base = self.loss.base_outputs(*targets)
                 network.start_at(torch.where(self._tensor(untrained), base, torch.nan))
                 forward = self._forward(rows.encoded)
-            loss = self.loss(forward.outputs.logit, *targets)
+            importance = None
+            if (turn.so_far | turn.made_up_for).any():
+                chance = natural_units(forward.outputs.prediction, self.spec.tasks)
+                importance = self._tensor(turn.importance(learned, chance))
+            loss = self.loss(forward.outputs.logit, *targets, importance)
             if not torch.isfinite(loss.total):
                 self._refuse(rows, loss.heads)
         except BaseException:

@@ -2,7 +2,8 @@
 
 A head learns a row once its label's wait has passed since the impression. Heads that wait for less than
 `late_after` learn it together, when the longest of their waits has passed; each longer wait gives the row to
-its heads a second time, with all others masked.
+its heads a second time, with all others masked. A head with `late: importance` learns with the others that
+the label is 0 so far, and in its own turn the labels of 1, both with weights that make the sum unbiased.
 
 Shape letters: B rows of a batch, T tasks.
 """
@@ -27,11 +28,38 @@ class Turn:
 
     Attributes:
         wait_ms: How long after the impression.
-        heads: (T,) which they are.
+        heads: (T,) those whose labels are known then.
+        so_far: (T,) those that learn that the label is 0 so far.
+        made_up_for: (T,) those of the heads that have learned so, and learn only labels of 1 now.
     """
 
     wait_ms: int
     heads: NDArray[np.bool_]
+    so_far: NDArray[np.bool_]
+    made_up_for: NDArray[np.bool_]
+
+    def learned(self, labels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(B, T) what the heads learn of the labels, NaN where nothing."""
+        so_far = np.where(self.so_far, np.float32(0), np.float32(np.nan))
+        return np.where(self.heads, labels, so_far)
+
+    def importance(self, labels: NDArray[np.float32], chance: NDArray[np.float64]) -> NDArray[np.float32]:
+        """How much each loss counts.
+
+        A row is learned as 0 with (1 - p)(1 + p), and if its label is 1 once more with 1 + p. At p the chance
+        of a 1, the expected gradient is 0. Source: fake negative weighting in Ktena et al., RecSys 2019,
+        https://arxiv.org/abs/1907.06558.
+
+        Args:
+            labels: (B, T) what `learned` gave.
+            chance: (B, T) p, the present predictions.
+
+        Returns:
+            (B, T) float32; 1 for heads without `late: importance`.
+        """
+        early = np.where(self.so_far, (1 - chance) * (1 + chance), 1.0)
+        later = np.where(np.nan_to_num(labels) > 0, 1 + chance, 0.0)
+        return np.where(self.made_up_for, later, early).astype(np.float32)
 
 
 def turns_of(tasks: Sequence[Task], late_after_s: float) -> list[Turn]:
@@ -44,7 +72,23 @@ def turns_of(tasks: Sequence[Task], late_after_s: float) -> list[Turn]:
     waits = np.array([max(0.0, task.label_wait) for task in tasks])
     early = waits <= late_after_s
     when = np.where(early, waits[early].max(initial=0.0), waits)
-    return [Turn(round(wait * 1000), when == wait) for wait in np.unique(when).tolist()]
+    weighted = ~early & np.array([task.late == "importance" for task in tasks])
+    never = np.zeros_like(early)
+    found = {
+        wait: Turn(round(wait * 1000), when == wait, never, weighted & (when == wait))
+        for wait in np.unique(when)
+    }
+    if weighted.any():
+        soon = when[early].max(initial=0.0)
+        heads = found[soon].heads if soon in found else never
+        found[soon] = Turn(round(soon * 1000), heads, weighted, never)
+    return [found[wait] for wait in sorted(found)]
+
+
+def at_once(tasks: Sequence[Task]) -> Turn:
+    """The only turn of rows of which all labels are known."""
+    never = np.zeros(len(tasks), bool)
+    return Turn(0, ~never, never, never)
 
 
 @dataclass(frozen=True)

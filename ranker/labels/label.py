@@ -9,11 +9,11 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeFloat
+from pydantic import Field, NonNegativeFloat, model_validator
 from torch import Tensor
 
 from ranker.labels.head_report import HeadReport, JudgedRows
@@ -202,6 +202,21 @@ class Task(Label):
     position_bias: bool = Field(
         False, description="Add the position tower's output to this head in training."
     )
+    late: Literal["wait", "importance"] = Field(
+        "wait",
+        description="What is learned of a row while a wait beyond `late_after` lasts: nothing, or that the "
+        "label is 0 so far, weighted so that the labels of 1 that come later make up for it; for binary "
+        "labels that are 0 without feedback.",
+    )
+
+    @model_validator(mode="after")
+    def _may_be_learned_early(self) -> Self:
+        if self.late == "importance" and not (self.is_probability and self.absent_value == 0):
+            raise ValueError(
+                "expected late: importance of a binary label that is 0 without feedback, found "
+                f"kind: {self.kind}, if_absent: {self.if_absent}"
+            )
+        return self
 
     @property
     def plausible_range(self) -> tuple[float, float] | None:

@@ -44,13 +44,21 @@ class MultitaskLoss:
         self._order = torch.tensor(in_groups).argsort()
         self.weights = torch.tensor([task.weight for task in tasks])
 
-    def __call__(self, output_bt: Tensor, label_bt: Tensor, weight_b: Tensor | None = None) -> Losses:
+    def __call__(
+        self,
+        output_bt: Tensor,
+        label_bt: Tensor,
+        weight_b: Tensor | None = None,
+        importance_bt: Tensor | None = None,
+    ) -> Losses:
         """Compute the loss.
 
         Args:
             output_bt: (B, T) float32 of the network.
             label_bt: (B, T) float32 in natural units, NaN where missing.
             weight_b: (B,) float32 example weights; None for 1 each.
+            importance_bt: (B, T) float32 by which the loss of a label is multiplied, unlike an example weight
+                not in the mean's divisor; None for 1 each.
         """
         device = output_bt.device
         known = ~label_bt.isnan()
@@ -59,6 +67,8 @@ class MultitaskLoss:
         losses = [task.loss(output_bt, label)[:, columns] for task, columns in self._groups]
         loss = torch.cat(losses, dim=1)[:, self._order.to(device)]
         weight = known.float() if weight_b is None else known * weight_b[:, None]
+        if importance_bt is not None:
+            loss = loss * importance_bt
         heads = torch.where(known, loss * weight, 0.0).sum(dim=0) / weight.sum(dim=0).clamp_min(1e-12)
         return Losses((heads * self.weights.to(device)).sum(), heads)
 

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from ranker.bundles.registry import Registry
+from ranker.errors import SpecError
 from ranker.features.batch import Encoded
 from ranker.features.encoder import Encoder
 from ranker.labels.matrix import known_by, label_matrix
+from ranker.metrics.exact import auc
 from ranker.spec import RankerSpec
 from ranker.spec_file import parse_spec
 from tests.ranker.features.small_encoder import everything
@@ -23,7 +25,7 @@ from training.loop import TrainingLoop
 from training.publish import publish
 from training.sources.base import SourceBatch
 from training.trainer import Trainer
-from training.waiting import turns_of
+from training.waiting import Turn, turns_of
 
 DAY_MS = 86_400_000
 
@@ -101,9 +103,9 @@ def test_every_head_learns_every_row_once() -> None:
     learned: list[tuple[int, tuple[bool, ...]]] = []
     inner = trainer._learn
 
-    def spy(rows, heads, **how):  # type: ignore[no-untyped-def]
-        learned.append((rows.number // 256, tuple(heads.tolist())))
-        return inner(rows, heads, **how)
+    def spy(rows, turn, **how):  # type: ignore[no-untyped-def]
+        learned.append((rows.number // 256, tuple(turn.heads.tolist())))
+        return inner(rows, turn, **how)
 
     trainer._learn = spy  # type: ignore[method-assign]
     for batch in log:
@@ -182,8 +184,7 @@ def test_what_the_network_takes_survives_as_named_tensors() -> None:
         assert [bag.width for bag in again.groups[group].bags] == [bag.width for bag in inputs.bags]
 
 
-FEW_IDS = parse_spec(
-    """
+FEW_YAML = """
 name: few
 features:
   - {name: video_id, side: candidate, kind: id, capacity: 4, dim: 4}
@@ -191,9 +192,8 @@ tasks:
   - {name: click, group: engagement, kind: binary, label_wait: 1m}
 network: {shared: [8], experts: 2, expert: [8], tower: [4]}
 score: {terms: [{head: click}]}
-""",
-    where="FEW_IDS",
-)
+"""
+FEW_IDS = parse_spec(FEW_YAML, where="FEW_IDS")
 
 
 def test_an_embedding_that_was_given_to_another_id_learns_nothing_of_the_one_before() -> None:
@@ -257,3 +257,70 @@ def test_a_head_that_has_learned_nothing_gives_its_constant_alone() -> None:
 
     assert outputs[:, 0].unique().numel() == 1
     assert outputs[:, 1].unique().numel() > 100
+
+
+def by_importance(spec: RankerSpec, wait: str) -> RankerSpec:
+    """The spec with clicks that come late, of which so far is learned that there is none."""
+    click, *others = waiting(spec, click=wait).tasks
+    return spec.model_copy(update={"tasks": (click.model_copy(update={"late": "importance"}), *others)})
+
+
+def test_a_late_head_may_learn_at_once_that_there_is_no_label_so_far() -> None:
+    spec, log = by_importance(TOY_SPEC, "30h"), toy_log(8)
+    turns = Trainer(spec, seed=0).turns
+    assert [(turn.heads.tolist(), turn.so_far.tolist(), turn.made_up_for.tolist()) for turn in turns] == [
+        ([False, True], [True, False], [False, False]),
+        ([True, False], [False, False], [True, False]),
+    ]
+    told = [with_column(batch, "click", np.ones(256)) for batch in log]
+
+    trainer = Trainer(spec, seed=0)
+    for batch in log:
+        trainer.step(batch)
+    assert trainer.trained.all()
+    assert trainer.metrics.total()["click"]["rows"] == 0
+    ours, theirs = predicted(spec, log), predicted(spec, told)
+    assert all((left == right).all() for left, right in zip(ours, theirs, strict=True))
+    assert ours[-1][:, 0].mean() < 0.2
+
+
+@pytest.mark.parametrize("chance", [0.02, 0.3, 0.8])
+def test_what_is_learned_so_far_and_what_is_made_up_for_it_balance_at_the_truth(chance: float) -> None:
+    first, second = Trainer(by_importance(TOY_SPEC, "3h"), seed=0).turns
+    labels = np.stack([np.arange(10_000) < 10_000 * chance, np.zeros(10_000)], axis=1).astype(np.float32)
+    p = np.full((10_000, 2), chance)
+
+    def pull(turn: Turn) -> float:
+        """The derivative of the losses by the logit, added up."""
+        learned = turn.learned(labels)
+        gradient = turn.importance(learned, p)[:, 0] * (p - learned)[:, 0]
+        return float(np.nansum(gradient))
+
+    assert pull(first) > 100
+    assert pull(first) + pull(second) == pytest.approx(0, abs=0.5)
+
+
+@pytest.mark.parametrize("wait", ["0s", "2h"])
+def test_late_labels_are_learned_without_bias(wait: str) -> None:
+    def learned(spec: RankerSpec) -> tuple[float, float]:
+        trainer = Trainer(spec, seed=0)
+        predictions = [trainer.step(batch).predictions[:, 0] for batch in log][80:]
+        labels = np.concatenate([batch.column("click").to_numpy() for batch in log[80:]])
+        return np.concatenate(predictions).mean() / labels.mean(), auc(labels, np.concatenate(predictions))
+
+    log = toy_log(120)
+    calibration, area = learned(by_importance(TOY_SPEC, "2h") if wait == "2h" else TOY_SPEC)
+
+    assert calibration == pytest.approx(1, abs=0.08)
+    assert area > 0.75
+
+
+@pytest.mark.parametrize(
+    "change", ["kind: regression, late: importance", "kind: binary, if_absent: missing, late: importance"]
+)
+def test_only_a_label_that_is_0_without_feedback_can_be_so_far(change: str) -> None:
+    yaml = FEW_YAML.replace("kind: binary", change)
+    with pytest.raises(
+        SpecError, match="expected late: importance of a binary label that is 0 without feedb"
+    ):
+        parse_spec(yaml, where="here")
