@@ -111,7 +111,9 @@ def _app() -> typer.Typer:
             missing.append(f"The commands of {entry.name} need its extra, for {error.name}.")
     bundles = import_module("ranker.bundles.commands")
     app.add_typer(bundles.app, name="bundles")
-    app.command()(bundles.rollback)  # at hand, where there is no time to look for it
+    at_hand = typer.Typer()  # for who has no time to look for it
+    at_hand.command()(bundles.rollback)
+    app.add_typer(at_hand)
     app.info.epilog = " ".join([*missing, "pip install 'watchnext[train,serve]'"]) if missing else None
     return app
 

@@ -143,11 +143,13 @@ def follow(
                 stop=asked_to_stop,
                 actions=[
                     Every(publisher.after_step, rows=0),
-                    Every(watch.look, seconds=WATCH_S, at_end=True),
+                    Every(watch.look, seconds=WATCH_S),
                 ],
                 checkpoint_s=config.checkpoint_every_s,
                 saved=lambda: reader.done(
                     source.needed(loop.offset), source.reached_ms(loop.reached or loop.offset)
                 ),
             )
-            return publisher.at_end(known_rows)
+            result = publisher.at_end(known_rows)
+            watch.look(ended=True)
+            return result

@@ -157,7 +157,7 @@ def _of_trainer(name: str, report: TrainerReport, now_ms: int) -> list[Alarm]:
         found = f"{report.held_back_version} held back: {'; '.join(report.held_back)}"
         alarms.append(Alarm(kind="held back", about=name, expected="the newest bundle to rank", found=found))
     silent_s = (now_ms - report.at_ms) / 1000
-    if silent_s > MAX_SILENCE_S:
+    if silent_s > MAX_SILENCE_S and not report.ended:
         alarms.append(_late("silent trainer", name, MAX_SILENCE_S, silent_s))
     return alarms
 

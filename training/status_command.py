@@ -55,7 +55,8 @@ def _tables(found: LoopStatus) -> list[Table]:
         loop.add_row("ranks", f"{found.bundle.model_version}{age}")
     for name, trainer in found.trainers.items():
         said = duration((found.now_ms - trainer.at_ms) / 1000)
-        loop.add_row(f"trainer {name}", f"{trainer.rows:,} rows, said {said} ago")
+        what = "stopped" if trainer.ended else "said"
+        loop.add_row(f"trainer {name}", f"{trainer.rows:,} rows, {what} {said} ago")
     for name, service in found.services.items():
         state = "" if service.state_age_s is None else f", state {duration(service.state_age_s)} old"
         loop.add_row(f"service {name}", f"{service.model_version}{state}")

@@ -13,6 +13,8 @@ from ranker.store.keys import service_reports_key, trainer_reports_key
 
 GONE_S: Final = 86_400.0
 """A report that is older is removed by whoever reads it."""
+GONE_SERVICE_S: Final = 600.0
+"""So is one of a service's process, which has another name when it comes back."""
 
 
 class Alarm(BaseModel):
@@ -64,6 +66,7 @@ class TrainerReport(Report):
         heads: Figures of each head, by their names.
         columns: Figures of each column of features.
         alarms: What is not as it was.
+        ended: Whether it was stopped in good order.
     """
 
     rows: int
@@ -73,6 +76,7 @@ class TrainerReport(Report):
     heads: dict[str, dict[str, float | None]] = Field(default_factory=dict)
     columns: dict[str, dict[str, float | None]] = Field(default_factory=dict)
     alarms: tuple[Alarm, ...] = ()
+    ended: bool = False
 
 
 class ServiceReport(Report):
@@ -110,7 +114,7 @@ def trainer_reports(client: redis.Redis, now_ms: int) -> dict[str, TrainerReport
     Raises:
         StoreError: Redis does not answer.
     """
-    return _reports(client, trainer_reports_key(), TrainerReport, now_ms)
+    return _reports(client, trainer_reports_key(), TrainerReport, now_ms - GONE_S * 1000)
 
 
 def service_reports(client: redis.Redis, now_ms: int) -> dict[str, ServiceReport]:
@@ -119,7 +123,7 @@ def service_reports(client: redis.Redis, now_ms: int) -> dict[str, ServiceReport
     Raises:
         StoreError: Redis does not answer.
     """
-    return _reports(client, service_reports_key(), ServiceReport, now_ms)
+    return _reports(client, service_reports_key(), ServiceReport, now_ms - GONE_SERVICE_S * 1000)
 
 
 def parse_trainer_reports(found: dict[bytes, bytes]) -> dict[str, TrainerReport]:
@@ -127,11 +131,11 @@ def parse_trainer_reports(found: dict[bytes, bytes]) -> dict[str, TrainerReport]
     return _parsed(found, TrainerReport)
 
 
-def _reports(client: redis.Redis, key: str, kind: type[R], now_ms: int) -> dict[str, R]:
+def _reports(client: redis.Redis, key: str, kind: type[R], since_ms: float) -> dict[str, R]:
     try:
         found: Any = client.hgetall(key)
         reports = _parsed(found, kind)
-        old = [name for name, report in reports.items() if now_ms - report.at_ms > GONE_S * 1000]
+        old = [name for name, report in reports.items() if report.at_ms < since_ms]
         if old:
             client.hdel(key, *old)
     except redis.RedisError as error:

@@ -97,6 +97,10 @@ def test_who_says_nothing_any_more_is_an_alarm(client: redis.Redis) -> None:
         "silent trainer": "silent trainer, small: expected at most 1:00, found 1:01",
         "silent service": "silent service, host:1: expected at most 1:00, found 3:20",
     }
+    trainer(client, at_ms=now_ms(client) - 61_000, ended=True)
+    service(client, at_ms=now_ms(client) - 601_000)
+    assert alarms(client) == {}
+    assert client.hkeys(service_reports_key()) == []
 
 
 def test_reports_of_yesterday_and_of_other_versions_are_left_out(client: redis.Redis) -> None:

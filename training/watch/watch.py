@@ -55,9 +55,13 @@ class Watch:
         self._name = name
         self._raised: dict[tuple[str, str], Alarm] = {}
 
-    def look(self) -> None:
-        """Look, write what begins and ends to the log, and the whole to Redis if it answers."""
-        report = self.report()
+    def look(self, *, ended: bool = False) -> None:
+        """Look, write what begins and ends to the log, and the whole to Redis if it answers.
+
+        Args:
+            ended: Whether this is the last time, as the trainer was stopped.
+        """
+        report = self.report().model_copy(update={"ended": ended})
         alarms = {(alarm.kind, alarm.about): alarm for alarm in report.alarms}
         for key, alarm in alarms.items():
             if key not in self._raised:

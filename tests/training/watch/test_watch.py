@@ -22,6 +22,8 @@ def test_a_trainer_says_how_it_stands(client: redis.Redis, tmp_path: Path) -> No
     found = trainer_reports(client, 0)["small"]
     trainer = result.trainer
     assert (found.rows, found.learned_ms) == (trainer.rows, trainer.watermark_ms)
+    assert (found.model_version, found.watermark_ms) == (result.model_version, trainer.watermark_ms)
+    assert found.ended
     assert found.heads.keys() == {task.name for task in LIVE_SPEC.tasks}
     assert found.heads["click"].keys() == {"gate_entropy", "top_expert", "calibration"}
     assert 0 < (found.heads["click"]["gate_entropy"] or 0) <= 1
