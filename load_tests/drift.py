@@ -77,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--minutes", type=float, default=1.0 if quick else 15.0)
     parser.add_argument("--rate", type=float, default=10.0, help="Visits a second.")
-    parser.add_argument("--explore", type=float, default=0.1, help="Share of positions that explore.")
+    parser.add_argument("--explore", type=float, default=0.0, help="Share of positions that explore.")
     parser.add_argument("--out", type=Path, default=None if quick else RESULTS, help="Where results go.")
     parser.add_argument("--picture", type=Path, default=None if quick else PICTURE)
     given = parser.parse_args()

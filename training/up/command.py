@@ -29,7 +29,7 @@ def up(
     late: Annotated[float, typer.Option(min=0, max=1, help="Share of events that come too late.")] = 0.01,
     explore: Annotated[
         float, typer.Option(min=0, max=1, help="Share of positions that have a random candidate.")
-    ] = 0.1,
+    ] = 0.0,
     wait: Annotated[str, typer.Option(help="How long impressions wait for feedback.")] = "5s",
     publish_every: Annotated[str, typer.Option(help="Time between two bundles.")] = "30s",
     seed: Annotated[int, typer.Option(min=0, help="Of the world, when it is made.")] = 0,
