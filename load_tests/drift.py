@@ -28,11 +28,11 @@ from load_tests.drifting.report import draw, summary
 from load_tests.machine import machine
 from ranker.bundles.registry import Registry
 from ranker.files.whole import write_whole
+from training.service_client import ServiceClient
 from training.sources.simulated.world_file import WorldFile
 from training.up.traffic import SimulatedViewers
 from training.viewers.behaviour import Habits
 from training.viewers.crowd import Crowd, CrowdConfig
-from training.viewers.service_client import ServiceClient
 
 RESULTS: Final = Path(__file__).parent / "results"
 PICTURE: Final = Path(__file__).parents[1] / "docs" / "images" / "drift.png"

@@ -255,9 +255,10 @@ def _part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
 
 
 def _packed(records: pa.RecordBatch | None) -> dict[str, NDArray[np.uint8]]:
-    """Records as bytes."""
+    """Records as bytes, which do not depend on how they were cut out of others."""
     if records is None:
         return {}
+    records = records.take(pa.array(np.arange(records.num_rows)))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, records.schema) as stream:
         stream.write_batch(records)

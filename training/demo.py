@@ -31,11 +31,11 @@ from training.load_features import load_features
 from training.ranked_table import ranked_table
 from training.report import metrics_table
 from training.run import RunConfig, RunResult, run
+from training.service_client import ServiceClient
 from training.sources.base import Source
 from training.sources.registry import open_source
 from training.up.child import Child, subcommand
 from training.up.service import free_port, wait_until_ready
-from training.viewers.service_client import ServiceClient
 
 HOUR_MS = 3_600_000
 REQUESTS = 2

@@ -106,15 +106,10 @@ class Publisher:
         if not trainer.rows:
             return {"error": "expected rows to have been learned, found none yet"}
         try:
-            newest_ms = self._newest_ms()
-            if (
-                newest_ms is not None
-                and trainer.watermark_ms is not None
-                and newest_ms > trainer.watermark_ms
-            ):
+            if (newest_ms := self._behind()) is not None:
                 return {
                     "error": f"expected to have learned as much as the bundle that ranks, which is up to "
-                    f"{time_text(newest_ms)}, found {time_text(trainer.watermark_ms)}; it is catching up"
+                    f"{time_text(newest_ms)}, found {time_text(trainer.watermark_ms or 0)}; it is catching up"
                 }
             exported = self._export()
         except (BundleError, RegistryError, FileError) as error:
@@ -125,14 +120,21 @@ class Publisher:
             "held_back": list(exported.held_back),
         }
 
-    def _newest_ms(self) -> int | None:
-        """Event time up to which the bundle that ranks has learned; None for none of this ranker."""
+    def _behind(self) -> int | None:
+        """Event time up to which the bundle that ranks has learned, if that is later; None if it is not.
+
+        A trainer that was killed learns again what came after its checkpoint, which an earlier process may
+        have published.
+        """
         version = self._registry.current_or_none()
         manifest = None if version is None else self._registry.manifest(version)
-        return None if manifest is None or manifest.name != self._run.spec.name else manifest.watermark_ms
+        if manifest is None or manifest.name != self._run.spec.name or manifest.watermark_ms is None:
+            return None
+        learned_ms = self._loop.trainer.watermark_ms
+        return None if learned_ms is None or learned_ms >= manifest.watermark_ms else manifest.watermark_ms
 
     def at_end(self, known_rows: int) -> RunResult | None:
-        """Publish what was learned and not published yet.
+        """Publish what was learned and not published yet, unless an earlier process had come further.
 
         Args:
             known_rows: Rows that had been learned when the run began or went on.
@@ -143,7 +145,10 @@ class Publisher:
         trainer = self._loop.trainer
         if not trainer.rows:
             return None
-        newest, new_rows = self._export(), trainer.rows - known_rows
+        new_rows = trainer.rows - known_rows
+        if self._behind() is not None:
+            return RunResult(self._registry.current(), trainer, new_rows, published=False)
+        newest = self._export()
         is_new = not newest.held_back and (not newest.was_there or new_rows > 0)
         return RunResult(newest.version, trainer, new_rows, published=is_new, held_back=newest.held_back)
 

@@ -15,6 +15,7 @@ from ranker.private_redis.server import private_server
 from ranker.spec_file import load_spec
 from ranker.store.connection import connect
 from training.load_features import load_features
+from training.service_client import AwayError, ServiceClient
 from training.sources.registry import open_source
 from training.stopping import StopSignals
 from training.up.child import Child, subcommand
@@ -22,7 +23,6 @@ from training.up.run import wait_for_bundle
 from training.up.service import free_port, wait_until_ready
 from training.up.traffic import SimulatedViewers
 from training.viewers.satisfaction import Satisfaction
-from training.viewers.service_client import AwayError, ServiceClient
 from training.viewers.visits import Visit
 
 FOLLOWING: Final = "following trainer"

@@ -2,14 +2,15 @@
 
 Impressions wait in the state as rows, feedback gives them their labels, and `FeatureState.advance` takes in
 what is due, by the rule of the joiner: each label with what had arrived within its `label_wait`. Labels
-without a wait are not followed, as nobody could say when an impression has none.
+without a wait are not followed, as nobody could say when an impression has none. Of impressions that count
+only what is reported, a video becomes a row when the report arrives.
 
 Shape letters: R rows, W words of a record, F labels, G given labels.
 """
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,8 +81,8 @@ class StateChanges(Listener):
         self._followed = [label.label_wait > 0 for label in labels]
         self._joiner = Joiner(labels, wait_s=0.0, listener=self)
         self._next_row = next_row
-        self._first_rows: dict[EntryId, int] = {}
-        self._shown: list[tuple[EntryId, Impression]] = []
+        self._waiting: dict[EntryId, _Rows] = {}
+        self._shown: list[tuple[int, Impression, NDArray[np.int64]]] = []
         self._given: list[tuple[int, int, float]] = []
         self.foreign = 0
 
@@ -92,18 +93,17 @@ class StateChanges(Listener):
         for entry in entries:
             try:
                 for joined in self._joiner.take(entry):
-                    self._first_rows.pop(joined.id, None)
+                    self._waiting.pop(joined.id, None)
             except EventLogError as error:
                 logger.error("%s; it is left out", error)
         self._joiner.take_rejected()
         rows, columns, values = zip(*self._given, strict=True) if self._given else ((), (), ())
-        shown = [impression for _, impression in self._shown]
-        counts = [len(impression.videos) for impression in shown]
-        times = np.repeat(np.array([number.ms for number, _ in self._shown], np.int64), counts)
+        counts = [len(of) for *_, of in self._shown]
+        times = np.repeat(np.array([time_ms for time_ms, *_ in self._shown], np.int64), counts)
         return StateChange(
             first_row,
             self._records,
-            self._words(shown, counts),
+            self._words(counts),
             times,
             np.tile(self._absent, (len(times), 1)),
             np.array(rows, np.int64),
@@ -116,22 +116,57 @@ class StateChanges(Listener):
         if impression.header.layouts != self._layouts.digests:
             self.foreign += 1
             return
-        self._first_rows[number] = self._next_row
-        self._next_row += len(impression.videos)
-        self._shown.append((number, impression))
+        self._waiting[number] = _Rows(impression)
+        if not impression.header.reported:
+            self._append(number, number.ms, np.arange(len(impression.videos)))
+
+    def seen(self, number: EntryId, row: int, at_ms: int) -> None:
+        """See `Listener`."""
+        if number in self._waiting:
+            self._append(number, at_ms, np.array([row]))
+            early = self._waiting[number].early.pop(row, {})
+            for column, value in early.items():
+                self.filled(number, row, column, value)
 
     def filled(self, number: EntryId, row: int, column: int, value: float) -> None:
         """See `Listener`."""
-        if self._followed[column] and number in self._first_rows:
-            self._given.append((self._first_rows[number] + row, column, value))
+        if not self._followed[column] or number not in self._waiting:
+            return
+        waiting = self._waiting[number]
+        if row in waiting.numbers:
+            self._given.append((waiting.numbers[row], column, value))
+        else:
+            waiting.early.setdefault(row, {})[column] = value
 
-    def _words(self, shown: Sequence[Impression], counts: Sequence[int]) -> Words:
-        """(R, W) the rows of some impressions, with all columns."""
-        if not shown:
+    def _append(self, number: EntryId, time_ms: int, rows: NDArray[np.int64]) -> None:
+        """Let some videos of an impression become the next rows."""
+        waiting = self._waiting[number]
+        waiting.numbers |= {row: self._next_row + index for index, row in enumerate(rows.tolist())}
+        self._next_row += len(rows)
+        self._shown.append((time_ms, waiting.impression, rows))
+
+    def _words(self, counts: Sequence[int]) -> Words:
+        """(R, W) the rows that were shown, with all columns."""
+        if not self._shown:
             return self._records.missing(0)
-        requests = np.concatenate([impression.request for impression in shown])
+        requests = np.concatenate([impression.request for _, impression, _ in self._shown])
         return self._layouts.rows(
             np.repeat(requests, counts, axis=0),
-            np.concatenate([impression.videos for impression in shown]),
-            np.concatenate([impression.pairs for impression in shown]),
+            np.concatenate([impression.videos[rows] for _, impression, rows in self._shown]),
+            np.concatenate([impression.pairs[rows] for _, impression, rows in self._shown]),
         )
+
+
+@dataclass
+class _Rows:
+    """An impression that waits.
+
+    Attributes:
+        impression: What was shown.
+        numbers: Those that the state has given to its videos, by their places.
+        early: Labels by their columns, of videos that were not reported to be seen yet.
+    """
+
+    impression: Impression
+    numbers: dict[int, int] = field(default_factory=dict)
+    early: dict[int, dict[int, float]] = field(default_factory=dict)

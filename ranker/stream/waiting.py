@@ -26,6 +26,15 @@ class Listener:
     def begun(self, number: EntryId, impression: Impression) -> None:
         """An impression begins to wait."""
 
+    def seen(self, number: EntryId, row: int, at_ms: int) -> None:
+        """It is reported for the first time that a video of an impression was seen.
+
+        Args:
+            number: The impression's entry, which counts only videos that are reported.
+            row: Which of its videos.
+            at_ms: When the report arrived.
+        """
+
     def filled(self, number: EntryId, row: int, column: int, value: float) -> None:
         """Feedback gave a label.
 
@@ -142,6 +151,8 @@ class Waiting:
             return Reason.TOO_LATE
         if column is None:
             self.events.add(name)
+            if not self.positions[row]:
+                listener.seen(self.id, row, at_ms)
             self.positions[row] = int(event.value) if event.value >= 1 else row + 1
             return None
         low, high = rule.ranges[column]

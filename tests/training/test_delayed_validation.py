@@ -61,6 +61,7 @@ def test_they_are_those_of_river(client: redis.Redis, monkeypatch: pytest.Monkey
             times = batch["time_ms"].to_pylist()
             rows += zip(times, result.predictions.tolist(), result.labels.tolist(), strict=True)
 
+    trainer.learn_due(None)
     total = trainer.metrics.total()
 
     for column, task in enumerate(LIVE_SPEC.tasks):

@@ -26,9 +26,9 @@ from ranker.errors import SourceError
 from ranker.files.lock import locked
 from ranker.files.whole import naming
 from ranker.spec import RankerSpec
+from training.replay.asking import AskingClient, StopAskingError
 from training.replay.logged_requests import LoggedEvent, LoggedRequest, RequestReader
 from training.replay.progress import ReplayIdentity, ReplayProgress
-from training.replay.service_client import ServiceClient, StopAskingError
 from training.sources.base import Source
 
 logger = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ def replay(
         if saved is not None and saved.done:
             return ReplayCounts(saved.requests, reached_ms=saved.reached_ms, done=True)
         with (
-            ServiceClient(config.url, config.api_key, stop) as client,
+            AskingClient(config.url, config.api_key, stop) as client,
             ThreadPoolExecutor(CONNECTIONS, "watchnext-replay") as threads,
         ):
             player = _Player(config, client, threads, stop, watch)
@@ -169,7 +169,7 @@ class _Player:
     def __init__(
         self,
         config: ReplayConfig,
-        client: ServiceClient,
+        client: AskingClient,
         threads: ThreadPoolExecutor,
         stop: Callable[[], bool],
         watch: Callable[[ReplayCounts], None],

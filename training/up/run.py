@@ -21,6 +21,7 @@ from ranker.store.connection import connect
 from training.load_features import load_features
 from training.ranked_table import ranked_table
 from training.report import METRICS_FILE
+from training.service_client import ServiceClient
 from training.sources.registry import open_source
 from training.stopping import StopSignals
 from training.up.child import Child, subcommand
@@ -28,7 +29,6 @@ from training.up.figures import Watcher
 from training.up.screen import Screen
 from training.up.service import free_port, wait_until_ready
 from training.up.traffic import Traffic
-from training.viewers.service_client import ServiceClient
 
 logger = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ from ranker.files.location import local_path
 from ranker.options import JsonOption
 from training.console import results_console
 from training.progress import Display
+from training.service_client import ServiceClient
 from training.sources.lateness import parse_wait
 from training.sources.simulated.world_file import WorldFile
 from training.stopping import StopSignals
 from training.viewers.behaviour import Habits
 from training.viewers.crowd import Crowd, CrowdConfig
-from training.viewers.service_client import ServiceClient
 from training.viewers.status import ViewerStatus
 
 

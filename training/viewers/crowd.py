@@ -11,12 +11,12 @@ from typing import Final
 import numpy as np
 
 from ranker.errors import WatchnextError
+from training.service_client import AwayError, ServiceClient
 from training.sources.simulated.population import PAGE
 from training.sources.simulated.world_file import WorldFile
 from training.viewers.behaviour import Habits, answer, explored, shown_events
 from training.viewers.outbox import Outbox
 from training.viewers.satisfaction import RecentMean, Satisfaction
-from training.viewers.service_client import AwayError, ServiceClient
 from training.viewers.status import ViewerStatus
 from training.viewers.visits import Visit, Visits
 

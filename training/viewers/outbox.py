@@ -9,8 +9,8 @@ from itertools import count
 from typing import Any, Final
 
 from ranker.errors import WatchnextError
+from training.service_client import AwayError, ServiceClient
 from training.viewers.behaviour import Due
-from training.viewers.service_client import AwayError, ServiceClient
 
 logger = logging.getLogger(__name__)
 

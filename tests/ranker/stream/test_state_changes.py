@@ -1,5 +1,7 @@
 """A state that follows the log knows what one that replays the joined examples knows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -77,6 +79,38 @@ def test_a_state_that_follows_knows_what_a_replay_of_the_joined_examples_knows(a
         np.testing.assert_allclose(read.numbers, expected.numbers, rtol=1e-4, atol=1e-5, equal_nan=True)
     assert len(words) == len(times) > 200
     assert changes.foreign == 0
+
+
+def test_what_counts_only_if_reported_becomes_a_row_when_the_report_arrives() -> None:
+    encoder = Encoder(SPEC)
+    made = impression_for(encoder, "r", {"user_id": "u"}, VIDEOS)
+    header = made.header.model_copy(update={"reported": True})
+    log = [
+        entry(T, replace(made, header=header)),
+        given(T + 100, event("1", "r", "v3", "click", 1)),
+        given(T + 200, event("2", "r", "v3", "shown", 1)),
+        given(T + 300, event("3", "r", "v3", "shown", 2), event("4", "r", "v1", "shown", 0)),
+        given(T + 400, event("5", "r", "v1", "like", 1), event("6", "r", "v2", "like", 1)),
+    ]
+    changes = StateChanges(encoder, 7)
+
+    first, second, *others = (changes.of(part) for part in (log[:2], log[2:3], log[3:]))
+
+    assert len(first.words) == len(first.rows) == 0
+    assert (second.first_row, second.times.tolist()) == (7, [T + 200])
+    names = [label.name for label in SPEC.feedback]
+    found = (second.rows, second.columns, second.values)
+    assert [each.tolist() for each in found] == [[7], [names.index("click")], [1.0]]
+    [third] = others
+    assert (third.first_row, third.times.tolist()) == (8, [T + 300])
+    assert (third.rows.tolist(), third.columns.tolist()) == ([8], [names.index("like")])
+    shown = np.concatenate([second.words, third.words])
+    np.testing.assert_array_equal(
+        shown,
+        changes.of(
+            [entry(T + 500, impression_for(encoder, "s", {"user_id": "u"}, [VIDEOS[2], VIDEOS[0]]))]
+        ).words,
+    )
 
 
 def test_impressions_of_another_spec_are_left_out() -> None:

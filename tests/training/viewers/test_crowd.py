@@ -6,12 +6,12 @@ import pytest
 
 from ranker.errors import FileError
 from tests.training.viewers.fake_service import FakeService, fake_service
+from training.service_client import ServiceClient
 from training.sources.simulated.population import DAY_MS, PAGE, WorldConfig
 from training.sources.simulated.world_file import WorldFile
 from training.viewers.behaviour import Habits
 from training.viewers.crowd import Crowd, CrowdConfig
 from training.viewers.satisfaction import Satisfaction
-from training.viewers.service_client import ServiceClient
 from training.viewers.status import ViewerStatus
 from training.viewers.visits import HORIZON_DAYS, Visits
 

@@ -3,9 +3,9 @@ import pytest
 from ranker.errors import UserError, WatchnextError
 from tests.serving.waiting import wait_until
 from tests.training.viewers.fake_service import fake_service
+from training.service_client import AwayError, ServiceClient
 from training.viewers.behaviour import Due
 from training.viewers.outbox import Outbox
-from training.viewers.service_client import AwayError, ServiceClient
 
 
 def event(name: str, after_s: float = 0.0) -> Due:

@@ -1,14 +1,16 @@
 """A client of the service, one connection each: JSON over HTTP, and whether a failure may pass."""
 
 import http.client
-import json
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import orjson
+
 from ranker.errors import UserError, WatchnextError
+from ranker.files.secrets import shown
 
 TIMEOUT_S: Final = 10.0
-AWAY: Final = (429, 500, 502, 503, 504)
+AWAY: Final = (408, 429, 500, 502, 503, 504)
 """Answers after which the same request may be sent again."""
 
 
@@ -38,7 +40,7 @@ class ServiceClient:
     def __init__(self, url: str, api_key: str | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UserError(f"--url: expected a URL such as http://127.0.0.1:8000, found '{url}'")
+            raise UserError(f"--url: expected a URL such as http://127.0.0.1:8000, found '{shown(url)}'")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._url = url.rstrip("/")
         self._path = parts.path.rstrip("/")
@@ -53,7 +55,7 @@ class ServiceClient:
         Args:
             method: Such as POST.
             path: Such as /v1/rank.
-            body: What is sent as JSON; None for nothing.
+            body: What is sent as JSON, or bytes that are; None for nothing.
 
         Returns:
             The answer's body; None if it has none.
@@ -62,7 +64,7 @@ class ServiceClient:
             AwayError: There was no answer, or one that asks to try again.
             WatchnextError: The service refused the request, and would again.
         """
-        content = None if body is None else json.dumps(body).encode()
+        content = body if body is None or isinstance(body, bytes) else orjson.dumps(body)
         try:
             self._connection.request(method, self._path + path, content, self._headers)
             response = self._connection.getresponse()
@@ -77,7 +79,7 @@ class ServiceClient:
         if response.status >= 400:
             text = answer.decode(errors="replace")
             raise WatchnextError(f"{self._url}{path} answered {response.status}: {text:.500}")
-        return json.loads(answer) if answer else None
+        return orjson.loads(answer) if answer else None
 
     def close(self) -> None:
         """Close the connection."""
