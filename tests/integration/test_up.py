@@ -17,6 +17,7 @@ from training.viewers.status import ViewerStatus
 
 SMALL = WorldConfig(viewers=50, authors=10, uploads_per_day=30, catalogue_days=5, requests_per_day=600)
 OPTIONS = ["--port", "0", "--wait", "1s", "--publish-every", "5s", "--rate", "20", "--double", "0.2"]
+FIGURES = re.compile(r"[\d.]+ rankings/s   [\d.]+ events/s")
 
 
 @contextmanager
@@ -70,9 +71,9 @@ def test_a_loop_survives_its_parts_and_goes_on_where_it_was(tmp_path: Path) -> N
             os.kill(pid, signal.SIGKILL)
         pages = viewers(tmp_path).pages
         wait_until(lambda: viewers(tmp_path).pages > pages + 20, "viewers who are answered again", 120)
+        wait_until(lambda: FIGURES.search(said(tmp_path)), "a line of figures", 120)
     for part in ("service", "trainer", "viewers"):
         assert f"the {part} ended (SIGKILL); it is started again in 1 s" in said(tmp_path)
-    assert re.search(r"[\d.]+ rankings/s   [\d.]+ events/s", said(tmp_path))
     stopping = re.findall(r"stopping the (\w+)", said(tmp_path))
     assert stopping == ["viewers", "service", "trainer"]
 
