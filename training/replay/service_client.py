@@ -1,6 +1,7 @@
 """A client of the service that asks again until it is answered."""
 
 import http.client
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,11 @@ import orjson
 from ranker.errors import UserError
 from ranker.files.secrets import shown
 
+logger = logging.getLogger(__name__)
+
 TIMEOUT_S: Final = 30.0
+SAY_S: Final = 10.0
+"""How often the log says at most that something is sent again."""
 MIN_PAUSE_S: Final = 0.05
 MAX_PAUSE_S: Final = 2.0
 """Between two attempts the pause doubles up to this."""
@@ -51,6 +56,7 @@ class ServiceClient(AbstractContextManager["ServiceClient"]):
         self._stop = stop
         self._own = threading.local()
         self._all: list[http.client.HTTPConnection] = []
+        self._said_at = -SAY_S
         self.retries = 0
 
     def __exit__(
@@ -71,7 +77,7 @@ class ServiceClient(AbstractContextManager["ServiceClient"]):
             UserError: The service refuses the body.
             StopAskingError: It is time to stop.
         """
-        pause_s = MIN_PAUSE_S
+        pause_s, why = MIN_PAUSE_S, ""
         while True:
             try:
                 status, content = self._sent(path, body)
@@ -79,18 +85,29 @@ class ServiceClient(AbstractContextManager["ServiceClient"]):
                     answer = orjson.loads(content)
                     if accept(answer):
                         return answer
+                    why = f"degraded: {', '.join(answer.get('degraded', []))}"
                 elif status not in NOT_NOW:
                     raise UserError(
                         f"{self._url.netloc}{path}: expected the service to take what the log has, found "
                         f"status {status}: {content.decode(errors='replace'):.600}"
                     )
-            except (OSError, http.client.HTTPException, orjson.JSONDecodeError):
+                else:
+                    why = f"status {status}"
+            except (OSError, http.client.HTTPException, orjson.JSONDecodeError) as error:
+                why = str(error) or type(error).__name__
                 self._connection().close()  # the next request opens it again
+            self._say(path, why)
             if self._stop():
                 raise StopAskingError
             self.retries += 1
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, MAX_PAUSE_S)
+
+    def _say(self, path: str, why: str) -> None:
+        """Say now and then that the service does not answer."""
+        if time.monotonic() - self._said_at > SAY_S:
+            self._said_at = time.monotonic()
+            logger.warning("%s%s: %s; it is sent again until it is answered", self._url.netloc, path, why)
 
     def _sent(self, path: str, body: bytes) -> tuple[int, bytes]:
         connection = self._connection()
