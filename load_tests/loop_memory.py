@@ -2,8 +2,8 @@
 
 `python -m load_tests.loop_memory` writes impressions of two videos and calls with feedback, 20 a second by
 the times of their entries, as fast as `train --follow` and `serve --live-features` take them. It notes the
-memory of both, that of Redis, and the entries that Redis keeps. Viewers, and categories that requests carry,
-are ever new ones.
+memory of both, that of Redis, and the entries that Redis keeps. Categories that requests carry are ever new
+ones, and with `--viewers 0` so are viewers, of whom trainer and service know more and more.
 
 The results are written to loop_memory.json in the output folder, and drawn to docs/images/loop_memory.png.
 QUICK=1 stops at ten times and writes nothing unless --out is given.
@@ -60,7 +60,7 @@ FIRST_UNTIL_MS: Final = 1_777_593_600_000 + 6 * 3_600_000
 KINDS: Final = ("click", "watch_time", "like")
 
 
-def contents(seed: int = 0) -> Iterator[tuple[Kind, bytes]]:
+def contents(viewers: int, seed: int = 0) -> Iterator[tuple[Kind, bytes]]:
     """Impressions with two videos and, after each, what was done with them."""
     draw = random.Random(seed)
     layouts = ImpressionLayouts(Encoder(load_spec(str(ROOT / "examples" / "my_feed.yaml"))))
@@ -68,7 +68,8 @@ def contents(seed: int = 0) -> Iterator[tuple[Kind, bytes]]:
     while True:
         number += 1
         request, videos = f"request-{number:012}", [f"v{v}" for v in draw.sample(range(VIDEOS), 2)]
-        user, country = f"u{number // 20}", f"country-{number // 50}"
+        person = number // 20
+        user, country = f"u{person % viewers if viewers else person}", f"country-{number // 50}"
         tags = [[f"t{draw.randrange(50)}"] for _ in videos]
         header = ImpressionHeader(
             request_id=request,
@@ -119,7 +120,7 @@ def sample(client: redis.Redis, written: int, pids: dict[str, int]) -> dict[str,
     }
 
 
-def run(folder: Path, times: int) -> list[dict[str, float]]:
+def run(folder: Path, times: int, viewers: int) -> list[dict[str, float]]:
     """Let the log grow so many times, and sample."""
     write_log(folder / "log")
     train(ROOT / "examples" / "my_feed.yaml", folder / "log", folder / "first", until_ms=FIRST_UNTIL_MS)
@@ -142,7 +143,7 @@ def run(folder: Path, times: int) -> list[dict[str, float]]:
             process.start()
         while not answers(port):
             time.sleep(0.1)
-        log, source = RedisEventLog(client), contents()
+        log, source = RedisEventLog(client), contents(viewers)
         ms, written, samples = log.now_ms() + 60_000, 0, []
         next_sample = SMALL
         while written < times * SMALL:
@@ -192,10 +193,11 @@ def main() -> None:
     quick = os.environ.get("QUICK") == "1"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--times", type=int, default=10 if quick else 100, help="How much the log grows.")
+    parser.add_argument("--viewers", type=int, default=500, help="How many there are; 0 for ever new ones.")
     parser.add_argument("--out", type=Path, default=None if quick else RESULTS, help="Where results go.")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="watchnext-memory-") as name:
-        samples = run(Path(name), given.times)
+        samples = run(Path(name), given.times, given.viewers)
     report = {"machine": machine(), "samples": samples}
     for name in ("trainer", "service"):
         half = [one[name] for one in samples[len(samples) // 2 :]]

@@ -22,6 +22,7 @@ from training.console import results_console
 from training.follow import FollowConfig
 from training.follow import follow as follow_events
 from training.options import (
+    ClockOption,
     DataOption,
     PlausibleSinceOption,
     PlausibleUntilOption,
@@ -90,14 +91,7 @@ def train(
     redis_url: RedisOption = None,
     home: HomeOption = None,
     wait: WaitOption = "1m",
-    clock: Annotated[
-        Clock,
-        typer.Option(
-            rich_help_panel=FOLLOWING,
-            help="By which time an impression waits: that of arrival, or that which requests and events "
-            "carry, for a log that is played back.",
-        ),
-    ] = Clock.ARRIVAL,
+    clock: ClockOption = Clock.ARRIVAL,
     learn_every: Annotated[
         str,
         typer.Option(

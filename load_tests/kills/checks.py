@@ -48,13 +48,13 @@ class Recorder(threading.Thread):
         while True:
             try:
                 found = self._log.read(after, count=1_000, wait_s=0.2)
+                self.entries += found
                 if found:
                     after = found[-1].id
-                    self._log.reached(READER, after)
+                    self._log.reached(READER, after)  # which may fail, though they are copied
             except StoreError:
                 time.sleep(0.1)
                 continue
-            self.entries += found
             if not found and self._finished.is_set():
                 return
 

@@ -99,7 +99,8 @@ def compare(
         heads[task.name] = HeadComparison(task, judged, bounds, settled=settled, auc_before=auc_before)
     reasons = [reason for head in heads.values() for reason in head.reasons]
     answers = None
-    if len(np.unique(rows.viewers)) >= MIN_VIEWERS:
+    # of fewer viewers, no bundle could be surely better; if nothing is new, nothing should have moved
+    if len(np.unique((unseen if len(unseen) else rows).viewers)) >= MIN_VIEWERS:
         answers = moved(rows, new, (current.encoder, current.model))
     worse = any(head.surely_worse for head in heads.values())
     told = [head for task, head in zip(current.spec.tasks, heads.values(), strict=True) if task.learns_mean]

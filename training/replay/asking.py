@@ -1,5 +1,6 @@
 """A client of the service that asks again until it is answered."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +11,10 @@ from typing import Any, Final
 
 from training.service_client import AwayError, ServiceClient
 
+logger = logging.getLogger(__name__)
+
+SAY_S: Final = 10.0
+"""How often the log says at most that something is sent again."""
 MIN_PAUSE_S: Final = 0.05
 MAX_PAUSE_S: Final = 2.0
 """Between two attempts the pause doubles up to this."""
@@ -39,6 +44,7 @@ class AskingClient(AbstractContextManager["AskingClient"]):
         self._all = [self._make()]  # which finds out about the URL
         self._stop = stop
         self._own = threading.local()
+        self._said_at = -SAY_S
         self.retries = 0
 
     def __exit__(
@@ -65,13 +71,21 @@ class AskingClient(AbstractContextManager["AskingClient"]):
                 answer = self._client().call("POST", path, body)
                 if accept(answer):
                     return answer
-            except AwayError:
-                pass
+                why = f"{path}: degraded: {', '.join(answer.get('degraded', []))}"
+            except AwayError as error:
+                why = str(error)
+            self._say(why)
             if self._stop():
                 raise StopAskingError
             self.retries += 1
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, MAX_PAUSE_S)
+
+    def _say(self, why: str) -> None:
+        """Say now and then that something is sent again."""
+        if (now := time.monotonic()) - self._said_at >= SAY_S:
+            self._said_at = now
+            logger.warning("%s; it is sent again", why)
 
     def _client(self) -> ServiceClient:
         """The thread's own."""
