@@ -137,6 +137,15 @@ class Registry:
             BundleError: The bundle is damaged, incomplete or of another format.
         """
         version = version or self.current()
+        return unpack(self.contents(version), where=self._where(version))
+
+    def contents(self, version: str) -> dict[str, bytes]:
+        """Read a bundle's files, such as to add it to another registry, which verifies them.
+
+        Raises:
+            RegistryError: There is no such version.
+            BundleError: The manifest is damaged or a file is missing.
+        """
         where = self._where(version)
         contents = {MANIFEST: self._manifest_content(version)}
         manifest = read_manifest(contents[MANIFEST], where=where)
@@ -147,7 +156,7 @@ class Registry:
                 raise BundleError(f"{where}: expected a file {name}, found none") from error
         if manifest.model_version != version:
             raise BundleError(f"{where}: expected version {version}, found {manifest.model_version}")
-        return unpack(contents, where=where)
+        return contents
 
     def add(self, contents: Mapping[str, bytes]) -> str:
         """Add a bundle without serving it yet.

@@ -39,6 +39,7 @@ class Child:
         command: What runs; see `subcommand`.
         log: Where it writes what it says; emptied when the child is first started.
         patience_s: How long it may take to end before it is killed.
+        ends: Whether it may end by itself, with status 0.
 
     Attributes:
         name: As given.
@@ -46,16 +47,26 @@ class Child:
         restarts: How often it was started again.
     """
 
-    def __init__(self, name: str, command: Sequence[str], log: Path, *, patience_s: float = 15.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        *,
+        patience_s: float = 15.0,
+        ends: bool = False,
+    ) -> None:
         self.name = name
         self.log = log
         self.restarts = 0
         self._command = list(command)
         self._patience_s = patience_s
+        self._ends = ends
         self._process: subprocess.Popen[bytes] | None = None
         self._started_s = 0.0
         self._failures = 0
         self._again_s: float | None = None
+        self._done = False
 
     def start(self) -> None:
         """Start it for the first time."""
@@ -87,6 +98,11 @@ class Child:
         if self.status is None:
             if now - self._started_s > STEADY_S:
                 self._failures = 0
+            return
+        if self._ends and self.status == 0:
+            if not self._done:
+                logger.info("the %s has come to its end", self.name)
+            self._done = True
             return
         if self._again_s is None:
             pause_s = min(MAX_PAUSE_S, MIN_PAUSE_S * 2**self._failures)

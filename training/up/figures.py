@@ -28,6 +28,9 @@ TIMEOUT_S: Final = 2.0
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 
 
+YEAR_S: Final = 31_536_000.0
+
+
 @dataclass(frozen=True)
 class Figures:
     """How the loop stands.
@@ -53,6 +56,11 @@ class Figures:
     newest: Manifest | None = None
     published: int = 0
     heads: list[dict[str, Any]] = field(default_factory=list)
+
+
+def _plausible(lag_s: float | None) -> float | None:
+    """A lag; None of a log that is played back, which goes by a clock of its own."""
+    return None if lag_s is None or lag_s > YEAR_S else lag_s
 
 
 class Watcher:
@@ -97,7 +105,7 @@ class Watcher:
         return Figures(
             requests_per_s=self._requests.of(counters.get("requests"), now),
             events_per_s=self._events.of(counters.get("events"), now),
-            behind_s=reader.lag_s if reader else None,
+            behind_s=_plausible(reader.lag_s if reader else None),
             entries=events.entries if events else None,
             rejected=events.rejected if events else {},
             serving=ready_version(self._url),

@@ -22,7 +22,6 @@ from training.load_features import load_features
 from training.ranked_table import ranked_table
 from training.report import METRICS_FILE
 from training.service_client import ServiceClient
-from training.sources.registry import open_source
 from training.stopping import StopSignals
 from training.up.child import Child, subcommand
 from training.up.figures import Watcher
@@ -99,7 +98,7 @@ def _run(
     spec, registry = load_spec(config.traffic.spec), Registry(str(config.registry))
     with connect(redis_url) as client:
         trainer.start()
-        load_features(client, spec, open_source(str(config.traffic.log)), console)
+        load_features(client, spec, config.traffic.opened, console)
         wait_for_bundle(trainer, registry, console, stop)
         service.start()
         wait_until_ready(service, url, stop.asked)
@@ -119,9 +118,9 @@ def _run(
 def _parts(config: UpConfig, redis_url: str, port: int) -> list[Child]:
     """Trainer, service and traffic, in the order in which they are started."""
     where = ["--registry", str(config.registry), "--redis-url", redis_url]
-    traffic, follow = config.traffic, ["--spec", config.traffic.spec, "--data", str(config.traffic.log)]
+    traffic, follow = config.traffic, ["--spec", config.traffic.spec]
     follow += [part for option in traffic.follow.items() for part in option]
-    serve = ["--impressions", "sync", "--live-features", *traffic.serve, "--port", str(port)]
+    serve = ["--impressions", "sync", *traffic.serve, "--port", str(port)]
     logs = config.folder
     return [
         Child(
@@ -135,6 +134,7 @@ def _parts(config: UpConfig, redis_url: str, port: int) -> list[Child]:
             config.traffic.name,
             subcommand(*config.traffic.arguments(f"http://127.0.0.1:{port}")),
             logs / f"{config.traffic.name}.log",
+            ends=config.traffic.ends,
         ),
     ]
 

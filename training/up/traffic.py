@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Protocol
 
 from rich.console import Console
 
+from training.sources.base import Source
+from training.sources.registry import open_source
 from training.sources.simulated.population import PAGE
 from training.sources.simulated.world_file import LIVE_CONFIG, LIVE_DAYS, LIVE_SPEED, WorldFile
 from training.sources.simulated.write import write_simulation
@@ -19,15 +21,19 @@ class Traffic(Protocol):
 
     Attributes:
         name: What they are called in messages.
-        spec: The ranker: a preset's name or a YAML file.
+        ends: Whether they end by themselves, when all is done.
     """
 
     name: ClassVar[str]
-    spec: ClassVar[str]
+    ends: ClassVar[bool]
 
     @property
-    def log(self) -> Path:
-        """The log at rest."""
+    def spec(self) -> str:
+        """The ranker: a preset's name or a YAML file."""
+
+    @property
+    def opened(self) -> Source:
+        """Has the records of viewers and videos."""
 
     @property
     def follow(self) -> Mapping[str, str]:
@@ -38,7 +44,7 @@ class Traffic(Protocol):
         """Options of `serve` that suit them."""
 
     def prepare(self, console: Console) -> None:
-        """Make the log at rest, unless it is there."""
+        """Make what is learned first, unless it is there."""
 
     def arguments(self, url: str) -> list[str]:
         """The arguments of watchnext that let them use a service."""
@@ -76,6 +82,7 @@ class SimulatedViewers:
     wait: str = "5s"
     publish_every: str = "30s"
     name: ClassVar[str] = "viewers"
+    ends: ClassVar[bool] = False
     spec: ClassVar[str] = "simulated_live"
 
     @property
@@ -84,9 +91,15 @@ class SimulatedViewers:
         return self.folder / "world"
 
     @property
+    def opened(self) -> Source:
+        """The world's records."""
+        return open_source(str(self.log))
+
+    @property
     def follow(self) -> Mapping[str, str]:
         """Short times, as a day of this world takes a minute."""
         return {
+            "--data": str(self.log),
             "--wait": self.wait,
             "--learn-every": "5s",
             "--publish-every": self.publish_every,
@@ -96,7 +109,7 @@ class SimulatedViewers:
     @property
     def serve(self) -> Sequence[str]:
         """An app that explores reports what it has shown; else all that is returned counts as seen."""
-        return ["--impressions-seen", "shown" if self.explore else "served"]
+        return ["--live-features", "--impressions-seen", "shown" if self.explore else "served"]
 
     @property
     def state(self) -> Path:

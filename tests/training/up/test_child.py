@@ -46,6 +46,22 @@ def test_a_child_that_ends_is_started_again_after_a_pause_that_grows(
     assert child.log.read_text() == "no disk\n" * 3
 
 
+@pytest.mark.parametrize(("status", "restarts"), [(0, 0), (3, 1)])
+def test_a_child_that_may_end_is_started_again_only_if_it_failed(
+    status: int, restarts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_module, "MIN_PAUSE_S", 0.0)
+    child = Child("replay", python(f"raise SystemExit({status})"), tmp_path / "said.log", ends=True)
+    child.start()
+    child.wait()
+
+    for _ in range(2):
+        child.look_after()
+
+    assert child.restarts == restarts
+    child.kill()
+
+
 def test_a_child_that_ran_for_long_is_started_again_soon(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
