@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-import numpy as np
 from redis.asyncio.client import Pipeline
 
 from ranker.did_you_mean import did_you_mean
@@ -15,7 +14,7 @@ from ranker.event_times import TimeRange
 from ranker.labels.label import Label
 from ranker.store.keys import events_key, rejected_counts_key
 from ranker.stream.event_log import Kind
-from ranker.stream.feedback import SHOWN, Event, Reason, to_bytes
+from ranker.stream.feedback import MAX_VALUE, SHOWN, Event, Reason, to_bytes
 from ranker.stream.redis_event_log import entry_fields
 from ranker.stream.rejected import queue_rejected
 from serving.event_requests import EventInput, EventsRequest
@@ -28,8 +27,6 @@ from serving.sync.impression_writer import ImpressionWriter
 
 FUTURE_MS: Final = 60_000
 """How far a caller's clock may be ahead of ours."""
-MAX_VALUE: Final = float(np.finfo(np.float32).max)
-"""Labels are kept in single precision."""
 EVENTS_PER_STEP: Final = 20
 KEPT_PER_CALL: Final = 100
 """Events of a call that can be looked at once they were set aside; all are counted."""

@@ -189,11 +189,12 @@ class Trainer:
             late: Whether other batches were encoded since.
         """
         labels = np.where(turn.heads, rows.labels, np.float32(np.nan))
-        known = ~np.isnan(turn.learned(rows.labels)).all(axis=0)
+        learned = turn.learned(rows.labels)
+        known = ~np.isnan(learned).all(axis=0)
         if not known.any():
             return 0.0
         plausible = self.plausibility.read(labels, None)
-        learned = turn.learned(plausible.labels)
+        learned = np.where(turn.heads, plausible.labels, learned)
         targets = self._tensor(learned), None if rows.weights is None else self._tensor(rows.weights)
         network = self.model.network
         untrained = known & ~self.trained

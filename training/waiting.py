@@ -39,8 +39,8 @@ class Turn:
     made_up_for: NDArray[np.bool_]
 
     def learned(self, labels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(B, T) what the heads learn of the labels, NaN where nothing."""
-        so_far = np.where(self.so_far, np.float32(0), np.float32(np.nan))
+        """(B, T) what the heads learn of the labels, NaN where nothing: also where no label ever comes."""
+        so_far = np.where(self.so_far & ~np.isnan(labels), np.float32(0), np.float32(np.nan))
         return np.where(self.heads, labels, so_far)
 
     def importance(self, labels: NDArray[np.float32], chance: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+import numpy as np
 import orjson
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -10,6 +11,9 @@ from ranker.errors import EventLogError
 
 SHOWN: Final = "shown"
 """The kind of an event that says that a video was seen; its value is the position, 0 for the served one."""
+MAX_VALUE: Final = float(np.finfo(np.float32).max)
+"""Labels are kept in single precision."""
+MAX_POSITION: Final = 2**31 - 1
 
 
 class Reason(StrEnum):

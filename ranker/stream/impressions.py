@@ -15,16 +15,18 @@ Shape letters: N videos that were returned, W words of a record.
 
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final, Self
 
 import numpy as np
 import orjson
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
 from ranker.errors import EventLogError
 from ranker.features.record import Words
 
 _LENGTH: Final = struct.Struct("<I")
+_Digest = Annotated[str, Field(pattern="^([0-9a-f]{2})*$")]
+_Time = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 class ImpressionHeader(BaseModel):
@@ -54,7 +56,7 @@ class ImpressionHeader(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     request_id: str
-    time_ms: int
+    time_ms: _Time
     user_id: str | None
     query_video_id: str | None
     video_ids: list[str]
@@ -62,14 +64,22 @@ class ImpressionHeader(BaseModel):
     propensities: list[float] | None = None
     predictions: list[list[float]] | None = None
     layouts: tuple[str, str, str]
-    widths: tuple[int, int, int]
+    widths: tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt]
     model_version: str
     score_policy: str
     score_version: str
     state_ms: int | None = None
     reported: bool = False
     texts: list[str] = []
-    served: tuple[str, NonNegativeInt, NonNegativeInt] | None = None
+    served: tuple[_Digest, NonNegativeInt, NonNegativeInt] | None = None
+
+    @model_validator(mode="after")
+    def _of_each_video(self) -> Self:
+        for name in ("scores", "propensities", "predictions"):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self.video_ids):
+                raise ValueError(f"{name}: expected {len(self.video_ids)}, found {len(values)}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -124,7 +134,7 @@ class Impression:
             size = sum(rows * width for rows, width in zip(counts, header.widths, strict=True))
             _, whole, own = header.served or ("", 0, 0)
             expected = start + 8 * size + whole + own * counts[1]
-            if len(data) != expected or len(header.scores) != counts[1]:
+            if len(data) != expected:
                 raise ValueError(f"expected {expected} bytes, found {len(data)}")
             words = np.frombuffer(data, "<u8", size, start).astype(np.uint64, copy=False)
         except (struct.error, ValueError, ValidationError) as error:

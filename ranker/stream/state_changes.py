@@ -11,6 +11,7 @@ Shape letters: R rows, W words of a record, F labels, G given labels.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,9 @@ from ranker.stream.layouts import ImpressionLayouts
 from ranker.stream.waiting import Listener
 
 logger = logging.getLogger(__name__)
+
+REPORT_S: Final = 60.0
+"""A report that a video was seen counts for so long at least, whatever the waits of labels."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class StateChanges(Listener):
             [label.absent_value if label.label_wait else np.nan for label in labels], np.float32
         )
         self._followed = [label.label_wait > 0 for label in labels]
-        self._joiner = Joiner(labels, wait_s=0.0, listener=self)
+        self._joiner = Joiner(labels, wait_s=REPORT_S, listener=self)
         self._next_row = next_row
         self._waiting: dict[EntryId, _Rows] = {}
         self._shown: list[tuple[int, Impression, NDArray[np.int64]]] = []

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ranker.labels.label import Label
 from ranker.stream.event_log import EntryId
-from ranker.stream.feedback import SHOWN, Event, Reason
+from ranker.stream.feedback import MAX_POSITION, MAX_VALUE, SHOWN, Event, Reason
 from ranker.stream.impressions import Impression
 
 MAX_EVENTS_PER_VIDEO: Final = 64
@@ -56,7 +56,7 @@ class LabelRule:
     Attributes:
         labels: The labels.
         columns: Which label is given by events of a kind.
-        ranges: The least and the greatest value of each.
+        ranges: The least and the greatest value of each, both finite.
         waits_ms: How long after the impression each counts.
         wait_ms: The longest of these: how long an impression waits.
     """
@@ -65,7 +65,8 @@ class LabelRule:
         longest = max([wait_s, *(label.label_wait for label in labels)])
         self.labels = list(labels)
         self.columns = {label.name: column for column, label in enumerate(labels)}
-        self.ranges = [label.value_range for label in labels]
+        ranges = [label.value_range for label in labels]
+        self.ranges = [(max(low, -MAX_VALUE), min(high, MAX_VALUE)) for low, high in ranges]
         self.waits_ms = [round((label.label_wait or longest) * 1000) for label in labels]
         self.wait_ms = round(longest * 1000)
         self._absent = np.array([label.absent_value for label in labels], np.float32)
@@ -149,17 +150,18 @@ class Waiting:
             return Reason.REPEATED
         if at_ms - self.time_ms > (rule.wait_ms if column is None else rule.waits_ms[column]):
             return Reason.TOO_LATE
+        low, high = (0, MAX_POSITION) if column is None else rule.ranges[column]
+        if not low <= event.value <= high:
+            return Reason.OUT_OF_RANGE
         if column is None:
             self.events.add(name)
             if not self.positions[row]:
                 listener.seen(self.id, row, at_ms)
             self.positions[row] = int(event.value) if event.value >= 1 else row + 1
             return None
-        low, high = rule.ranges[column]
-        if not (math.isfinite(event.value) and low <= event.value <= high):
-            return Reason.OUT_OF_RANGE
         self.events.add(name)
-        value = self._combined(rule.labels[column], row, column, float(event.value))
+        combined = self._combined(rule.labels[column], row, column, float(event.value))
+        value = min(max(combined, low), high)  # a sum of plausible values may be none
         self.labels[row, column] = value
         listener.filled(self.id, row, column, value)
         return None

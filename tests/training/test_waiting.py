@@ -284,6 +284,21 @@ def test_a_late_head_may_learn_at_once_that_there_is_no_label_so_far() -> None:
     assert ours[-1][:, 0].mean() < 0.2
 
 
+def test_a_row_without_a_label_says_nothing_so_far_either() -> None:
+    spec, log = by_importance(TOY_SPEC, "30h"), toy_log(4)
+    nothing = np.full(256, np.nan)
+
+    trainer = Trainer(spec, seed=0)
+    for batch in log:
+        trainer.step(with_column(batch, "click", nothing))
+    trainer.learn_due(None)
+
+    assert trainer.trained.tolist() == [False, True]
+    first = trainer.turns[0]
+    labels = np.array([[np.nan, 3], [0, np.nan], [1, 2]], np.float32)
+    np.testing.assert_array_equal(first.learned(labels), [[np.nan, 3], [0, np.nan], [0, 2]])
+
+
 @pytest.mark.parametrize("chance", [0.02, 0.3, 0.8])
 def test_what_is_learned_so_far_and_what_is_made_up_for_it_balance_at_the_truth(chance: float) -> None:
     first, second = Trainer(by_importance(TOY_SPEC, "3h"), seed=0).turns

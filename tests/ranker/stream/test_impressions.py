@@ -1,3 +1,6 @@
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from ranker.errors import EventLogError
@@ -23,6 +26,26 @@ def test_a_damaged_impression_is_refused_with_its_entry(cut: int) -> None:
 
     with pytest.raises(EventLogError, match="entry 5-0: expected an impression"):
         Impression.from_bytes(content, where="entry 5-0")
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"scores": [1.0]}, "scores: expected 2, found 1"),
+        ({"propensities": [1.0]}, "propensities: expected 2, found 1"),
+        ({"predictions": []}, "predictions: expected 2, found 0"),
+        ({"served": ("no digest", 0, 0)}, "served"),
+        ({"served": ("00", 3, 0)}, r"expected \d+ bytes, found \d+"),
+        ({"widths": (-1, 0, 0)}, "widths"),
+        ({"time_ms": 2**63}, "time_ms"),
+    ],
+)
+def test_an_impression_with_a_header_that_cannot_be_is_refused(change: dict[str, Any], found: str) -> None:
+    written = impression("r1", VIDEOS)
+    damaged = replace(written, header=written.header.model_copy(update=change))
+
+    with pytest.raises(EventLogError, match=f"here: expected an impression, found .*{found}"):
+        Impression.from_bytes(damaged.to_bytes(), where="here")
 
 
 def test_feedback_is_read_back_as_it_was_written() -> None:

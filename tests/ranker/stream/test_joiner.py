@@ -1,5 +1,6 @@
 """The joiner against a search of the whole log, and against one that starts again at any point."""
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -289,3 +290,39 @@ def test_an_impression_that_comes_again_while_the_first_one_is_remembered_is_kno
 
     rest = left(again, [entry for entry in entries if entry.id > again.read_after])
     assert [joined.id.ms for joined in rest] == [6900]
+
+
+def test_what_feedback_adds_up_to_is_a_label_that_can_be_learned() -> None:
+    labels = [
+        BinaryTask(name="click", group="engagement", kind="binary", several="sum"),
+        RegressionTask(name="coins", group="engagement", kind="regression", several="sum"),
+    ]
+    events = [event(str(n), "r", "a", "coins", 3e38) for n in range(2)]
+    events += [event(f"c{n}", "r", "a", "click", 0.75) for n in range(2)]
+    events += [event(f"b{n}", "r", "b", "coins", -3e38) for n in range(2)]
+
+    [joined] = left(Joiner(labels, wait_s=1), [shown(1000, "r", ["a", "b"]), given(1001, *events)])
+
+    most = float(np.finfo(np.float32).max)
+    assert joined.labels.tolist() == [[1, most], [0, -most]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("rating", 1e39),
+        ("rating", math.nan),
+        ("shown", math.inf),
+        ("shown", 1e300),
+        ("shown", math.nan),
+        ("shown", -1),
+    ],
+)
+def test_a_value_that_no_service_would_have_taken_is_set_aside(kind: str, value: float) -> None:
+    one = joiner()
+
+    one.take(shown(1000, "r", ["a"]))
+    data = json.dumps([["e", "r", "a", kind, value, None]]).encode()
+    one.take(Entry(EntryId(1001, 0), Kind.FEEDBACK, data))
+
+    assert [reason for reason, _ in one.take_rejected()] == [Reason.OUT_OF_RANGE]

@@ -1,5 +1,6 @@
 """A state that follows the log knows what one that replays the joined examples knows."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -111,6 +112,65 @@ def test_what_counts_only_if_reported_becomes_a_row_when_the_report_arrives() ->
             [entry(T + 500, impression_for(encoder, "s", {"user_id": "u"}, [VIDEOS[2], VIDEOS[0]]))]
         ).words,
     )
+
+
+@pytest.mark.parametrize("wait", ["0s", "2s"])
+def test_a_report_counts_for_a_minute_whatever_the_waits_of_labels(wait: str) -> None:
+    encoder = Encoder(
+        parse_spec(re.sub("label_wait: [0-9a-z]+", f"label_wait: {wait}", STATE_YAML), where="")
+    )
+    made = impression_for(encoder, "r", {"user_id": "u"}, VIDEOS)
+    shown = replace(made, header=made.header.model_copy(update={"reported": True}))
+    changes = StateChanges(encoder, 0)
+
+    change = changes.of(
+        [
+            entry(T, shown),
+            given(T + 60_000, event("1", "r", "v3", "shown", 1)),
+            given(T + 60_001, event("2", "r", "v1", "shown", 1)),
+        ]
+    )
+
+    assert change.times.tolist() == [T + 60_000]
+
+
+def test_changes_that_are_made_twice_change_once() -> None:
+    encoder = Encoder(SPEC)
+    state, changes = encoder.feature_state, StateChanges(encoder, 0)
+    log = [
+        entry(T, impression_for(encoder, "r", {"user_id": "u"}, VIDEOS)),
+        given(T + 1, event("1", "r", "v1")),
+    ]
+    first, second = changes.of(log), changes.of([entry(T + 2, impression_for(encoder, "s", {}, VIDEOS))])
+
+    for change in (first, first, second, first, second):
+        change.apply_to(state)
+
+    assert state.next_row == 6
+
+
+def test_a_label_without_a_wait_is_not_followed() -> None:
+    encoder = Encoder(parse_spec(re.sub("label_wait: [0-9a-z]+", "label_wait: 0s", STATE_YAML), where=""))
+    log = [
+        entry(T, impression_for(encoder, "r", {"user_id": "u"}, VIDEOS)),
+        given(T + 1, event("1", "r", "v1")),
+    ]
+
+    change = StateChanges(encoder, 0).of(log)
+
+    assert len(change.rows) == 0
+    assert np.isnan(change.labels).all()
+
+
+def test_an_impression_that_left_is_forgotten() -> None:
+    encoder = Encoder(SPEC)
+    changes = StateChanges(encoder, 0)
+
+    changes.of(
+        [entry(T + ms, impression_for(encoder, f"r{ms}", {}, VIDEOS)) for ms in range(0, 600_000, 7_000)]
+    )
+
+    assert len(changes._waiting) <= 60_000 // 7_000 + 1
 
 
 def test_impressions_of_another_spec_are_left_out() -> None:

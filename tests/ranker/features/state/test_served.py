@@ -77,7 +77,8 @@ def test_rows_that_carry_nothing_or_that_of_another_spec_are_read_with_what_the_
     assert other.served_features.row_bytes == encoder.served_features.row_bytes
     assert other.served_features.digest != encoder.served_features.digest
     foreign = carried(other, known_of(other))
-    data = [None, foreign[1], b"", foreign[3][:-1], carried(encoder, known_of(encoder))[4]]
+    ours = carried(encoder, known_of(encoder))
+    data = [None, foreign[1], b"", ours[3][:-1], ours[4]]
     expected = encoder.read_examples(LATER).known
 
     found = encoder.read_examples(LATER.append_column(SERVED_FEATURES, pa.array(data, pa.binary()))).known
