@@ -37,7 +37,9 @@ def export(
     if as_json:
         console.print_json(json.dumps(answer))
         return
-    what = "published" if not answer["held_back"] else "held back"
+    what = "held back" if answer["held_back"] else "published"
+    if not answer.get("is_new", True):
+        what = "nothing was learned since it was " + what + ":"
     reasons = "".join(f"\n  {reason}" for reason in answer["held_back"])
     console.print(
         f"{what} {answer['model_version']} after {answer['rows']:,} rows{reasons}",

@@ -5,9 +5,9 @@ learn again what came after the checkpoint. Weights, checkpoints and published b
 that was never killed, as batches depend on the log alone.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 import redis
 from rich.console import Console
@@ -19,6 +19,7 @@ from training.archive import offset_after
 from training.event_reader import EventReader
 from training.export_requests import ExportRequests
 from training.loop import Every
+from training.progress import duration
 from training.publisher import Publisher
 from training.run import RunConfig, RunResult, learn, prepared, started
 from training.sources.base import Source
@@ -27,8 +28,9 @@ from training.sources.live import LiveSource
 from training.stopping import StopSignals
 from training.watch.watch import Watch
 
-WATCH_S: Final = 10.0
 """How often watchdogs look, at most."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,16 @@ def follow(
         NonFiniteLossError: The loss became infinite or NaN; the last good checkpoint stays.
     """
     spec = config.spec
+    _say_who_waits(spec, config.wait_s)
     reader = EventReader(config.client, spec.name)  # before the log at rest is opened: no gap comes between
     exports = ExportRequests(config.client, spec.name)
 
+    watch: Watch | None = None
+
     def asked_to_stop() -> bool:
         exports.serve()  # here, as this is asked between two steps and while the log is quiet
+        if watch is not None:
+            watch.look_now_and_then()
         return stop.asked()
 
     with stop:
@@ -141,10 +148,7 @@ def follow(
                 console,
                 live=live,
                 stop=asked_to_stop,
-                actions=[
-                    Every(publisher.after_step, rows=0),
-                    Every(watch.look, seconds=WATCH_S),
-                ],
+                actions=[Every(publisher.after_step, rows=0)],
                 checkpoint_s=config.checkpoint_every_s,
                 saved=lambda: reader.done(
                     source.needed(loop.offset), source.reached_ms(loop.reached or loop.offset)
@@ -153,3 +157,15 @@ def follow(
             result = publisher.at_end(known_rows)
             watch.look(ended=True)
             return result
+
+
+def _say_who_waits(spec: RankerSpec, wait_s: float) -> None:
+    """Warn of a label that keeps all heads from learning for long."""
+    slowest = max(spec.feedback, key=lambda label: label.label_wait)
+    if slowest.label_wait > max(wait_s, spec.training.late_after):
+        logger.warning(
+            "an impression of the log of events is learned after %s, by all heads, as the label '%s' waits "
+            "for that; the log has to keep it so long",
+            duration(slowest.label_wait),
+            slowest.name,
+        )

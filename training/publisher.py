@@ -111,13 +111,14 @@ class Publisher:
                     "error": f"expected to have learned as much as the bundle that ranks, which is up to "
                     f"{time_text(newest_ms)}, found {time_text(trainer.watermark_ms or 0)}; it is catching up"
                 }
-            exported = self._export()
+            before, exported = self._newest, self._export()
         except (BundleError, RegistryError, FileError) as error:
             return {"error": f"nothing was published after {trainer.rows} rows: {error}"}
         return {
             "model_version": exported.version,
             "rows": exported.rows,
             "held_back": list(exported.held_back),
+            "is_new": exported is not before and not exported.was_there,
         }
 
     def _behind(self) -> int | None:

@@ -1,5 +1,6 @@
 """Following the log of events in one process: what is learned, published, kept, and gone on from."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -257,3 +258,14 @@ def test_what_somebody_has_rolled_back_from_is_not_published_again(
     start(config(client, tmp_path))
 
     assert registry.current() == parent
+
+
+def test_a_label_that_waits_for_long_is_named_as_all_heads_wait_for_it(
+    client: redis.Redis, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    like = LIVE_SPEC.tasks[-1].model_copy(update={"label_wait": 172_800.0})
+    spec = LIVE_SPEC.model_copy(update={"tasks": (*LIVE_SPEC.tasks[:-1], like)})
+
+    start(replace(config(client, tmp_path), spec=spec))
+
+    assert f"by all heads, as the label '{like.name}' waits for that" in caplog.text

@@ -105,6 +105,11 @@ def _run(
         if stop.asked():
             return
         _show_ranking(config, url, console)
+        console.print(
+            f"how it stands: watchnext status --home {config.folder / 'home'} --registry {config.registry}",
+            markup=False,
+            soft_wrap=True,
+        )
         traffic.start()
         metrics = config.registry / "runs" / spec.name / METRICS_FILE
         watcher = Watcher(url, client, registry, spec.name, metrics)

@@ -149,7 +149,10 @@ def _published(figures: Figures) -> str:
     if figures.newest is None:
         return "nothing yet"
     age_s = max(0.0, time.time() - figures.newest.created_ms / 1000)
-    return f"{figures.published} bundles; the newest, of {figures.newest.rows:,} rows, {age_s:.0f} s ago"
+    bundles = "1 bundle" if figures.published == 1 else f"{figures.published} bundles"
+    return (
+        f"{bundles} since the start; the one that ranks has {figures.newest.rows:,} rows, {age_s:.0f} s ago"
+    )
 
 
 def _satisfying(viewers: ViewerStatus) -> str:

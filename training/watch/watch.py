@@ -4,6 +4,7 @@ Looking changes nothing: what is learned and published does not depend on it.
 """
 
 import logging
+import math
 import time
 
 import numpy as np
@@ -22,6 +23,8 @@ from training.watch.gate_use import gate_alarm, gate_use
 
 logger = logging.getLogger(__name__)
 
+LOOK_S = 10.0
+"""How often the watchdogs look, also while nothing is learned."""
 GATE_ROWS = 1_000
 """The newest rows, of which gates are looked at."""
 
@@ -54,6 +57,12 @@ class Watch:
         self._client = client
         self._name = name
         self._raised: dict[tuple[str, str], Alarm] = {}
+        self._looked_s = -math.inf
+
+    def look_now_and_then(self) -> None:
+        """Look if it has not been done for `LOOK_S`."""
+        if time.monotonic() - self._looked_s >= LOOK_S:
+            self.look()
 
     def look(self, *, ended: bool = False) -> None:
         """Look, write what begins and ends to the log, and the whole to Redis if it answers.
@@ -61,6 +70,7 @@ class Watch:
         Args:
             ended: Whether this is the last time, as the trainer was stopped.
         """
+        self._looked_s = time.monotonic()
         report = self.report().model_copy(update={"ended": ended})
         alarms = {(alarm.kind, alarm.about): alarm for alarm in report.alarms}
         for key, alarm in alarms.items():

@@ -8,7 +8,6 @@ import redis
 from ranker.store.reports import Alarm, TrainerReport, trainer_reports
 from tests.training.followers import config, kept, start
 from tests.training.live_log import LIVE_SPEC, random_log, write
-from training import follow
 from training.watch import watch as module
 from training.watch.watch import Watch
 
@@ -36,7 +35,7 @@ def test_looking_changes_nothing(
 ) -> None:
     write(client, random_log(60, seed=2))
     start(config(client, tmp_path / "seldom"))
-    monkeypatch.setattr(follow, "WATCH_S", 0.0)
+    monkeypatch.setattr(module, "LOOK_S", 0.0)
     start(config(client, tmp_path / "often"))
     assert kept(tmp_path / "often") == kept(tmp_path / "seldom")
 
@@ -71,3 +70,18 @@ def test_a_trainer_goes_on_though_nobody_takes_its_report(
 
     monkeypatch.setattr(module, "write_report", away)
     assert start(config(client, tmp_path)) is not None
+
+
+def test_a_trainer_that_learns_nothing_is_not_silent(
+    client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks whenever it is asked whether to stop, as long as that is due."""
+    monkeypatch.setattr(module, "LOOK_S", 0.0)
+    looked: list[bool] = []
+    monkeypatch.setattr(Watch, "look", lambda watch, *, ended=False: looked.append(ended))
+
+    start(config(client, tmp_path))
+
+    assert len(looked) > 2
+    assert looked[-1]
+    assert not any(looked[:-1])
