@@ -16,6 +16,8 @@ from ranker.stream.event_log import EntryId
 from ranker.stream.feedback import SHOWN, Event, Reason
 from ranker.stream.impressions import Impression
 
+MAX_VALUE: Final = float(np.finfo(np.float32).max)
+"""Labels are kept in single precision; a sum of several values may be greater."""
 MAX_EVENTS_PER_VIDEO: Final = 64
 """Events on an impression that are remembered, for each of its videos; further ones are set aside."""
 
@@ -147,8 +149,10 @@ class Waiting:
         low, high = rule.ranges[column]
         if not (math.isfinite(event.value) and low <= event.value <= high):
             return Reason.OUT_OF_RANGE
-        self.events.add(name)
         value = self._combined(rule.labels[column], row, column, float(event.value))
+        if not (low <= value <= high and abs(value) <= MAX_VALUE):
+            return Reason.OUT_OF_RANGE
+        self.events.add(name)
         self.labels[row, column] = value
         listener.filled(self.id, row, column, value)
         return None

@@ -133,6 +133,17 @@ def test_only_videos_that_were_reported_as_shown_have_a_position() -> None:
     assert joined.positions.tolist() == [0, 2, 1]
 
 
+def test_a_sum_that_no_label_can_be_keeps_what_was_there() -> None:
+    one = joiner()
+    one.take(shown(1000, "r", ["a"]))
+    huge = [event(f"e{number}", "r", "a", kind="watch_time", value=3e38) for number in range(3)]
+    one.take(given(1001, *huge))
+
+    assert [reason for reason, _ in one.take_rejected()] == [Reason.OUT_OF_RANGE] * 2
+    (joined,) = one.advance(10**6)
+    assert np.float32(3e38) in joined.labels[0]
+
+
 def test_a_damaged_entry_changes_nothing() -> None:
     one = joiner()
     one.take(shown(1000, "r", ["a"]))
