@@ -2,7 +2,7 @@
 
 A label of a regression task is plausible within the task's `plausible` range, an example weight up to the
 spec's `max_weight`. Without these, both are plausible up to a multiple of a high quantile of those that are
-not 0, which follows the stream.
+not 0, which follows the stream; labels up to `MAX_LABEL` at most.
 
 Shape letters: B rows, T tasks, K columns: the tasks and the weight.
 """
@@ -22,6 +22,9 @@ QUANTILE: Final = 0.9
 LABEL_FACTOR: Final = 20.0
 WEIGHT_FACTOR: Final = 100.0
 """Plausible up to so many times the quantile of the magnitudes that are not 0."""
+MAX_LABEL: Final = 1e12
+"""The most that a label is learned as where the stream says what is plausible: its square, summed over a
+batch, is a finite float32, so that no label can end a run."""
 
 Floats = NDArray[np.float64]
 
@@ -78,6 +81,7 @@ class Plausibility:
         self._given = np.array([bounds or (np.nan, np.nan) for bounds in given]).T  # (2, K)
         self._least = np.array([*(task.value_range[0] for task in tasks), 0.0])
         self._factor = np.array([*(LABEL_FACTOR for _ in tasks), WEIGHT_FACTOR])
+        self._most = np.array([*(MAX_LABEL for _ in tasks), np.inf])
         self._magnitudes = MagnitudeCounts.of_none(len(given))
         self.beyond = np.zeros(len(given), np.int64)
         self.furthest = np.zeros(len(given))
@@ -137,6 +141,6 @@ class Plausibility:
 
     def _bounds(self, magnitudes: MagnitudeCounts) -> Floats:
         """(2, K) the least and the greatest plausible value."""
-        greatest = self._factor * magnitudes.quantile(QUANTILE)
+        greatest = np.minimum(self._factor * magnitudes.quantile(QUANTILE), self._most)
         followed = [np.maximum(-greatest, self._least), greatest]
         return np.where(np.isnan(self._given), followed, self._given)

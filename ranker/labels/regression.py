@@ -128,7 +128,9 @@ class RegressionTask(Task, RegressionLabel):
     plausible: tuple[float, float] | None = Field(
         None,
         description="The least and the greatest label that is plausible; one beyond is counted, and learned "
-        "as the bound. By default 20 times the running 90th percentile of the labels that are not 0.",
+        "as the bound. By default 20 times the running 90th percentile of the labels that are not 0, at "
+        "most 10^12. State it where feedback comes from outside: who gives many of the labels moves the "
+        "default.",
     )
 
     @property

@@ -8,7 +8,7 @@ from ranker.labels.regression import RegressionTask
 from ranker.spec_file import dump_spec, parse_spec
 from tests.serving.state_ranker import STATE_SPEC
 from tests.training.toy import TOY_SPEC
-from training.plausible import LABEL_FACTOR, WEIGHT_FACTOR, Plausibility
+from training.plausible import LABEL_FACTOR, MAX_LABEL, WEIGHT_FACTOR, Plausibility
 
 CLICK = BinaryTask(name="click", group="engagement", kind="binary")
 WATCH = RegressionTask(name="watch_time", group="engagement", kind="regression", transform="log1p", unit="s")
@@ -88,6 +88,18 @@ def test_what_the_spec_says_is_plausible_from_the_first_row_on() -> None:
     found = plausibility.found()
     assert (found["rating"].rows, found["rating"].furthest, found["rating"].plausible) == (2, 7, (1, 5))
     assert (found["weight"].rows, found["weight"].furthest) == (1, 3)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 1.0])
+def test_no_share_of_huge_labels_makes_the_loss_infinite(share: float) -> None:
+    plausibility, drawn = Plausibility(TASKS, None), labels(500)
+    drawn[: int(500 * share), 1] = 3e38
+    for _ in range(3):
+        rows = plausibility.read(drawn, None)
+        plausibility.take(rows)
+
+    assert rows.labels[:, 1].max() <= np.float32(MAX_LABEL)
+    assert np.isfinite(np.square(rows.labels[:, 1]).sum())
 
 
 def test_nothing_is_known_of_a_batch_that_was_not_taken() -> None:
