@@ -131,7 +131,7 @@ def checked(
     Returns:
         The plausible ones, and the others with the reason.
     """
-    ranges = {label.name: label.value_range for label in labels}
+    ranges = {label.name: label.feedback_range for label in labels}
     ranges[SHOWN] = (0.0, float(MAX_CANDIDATES))
     times = TimeRange.plausible(now_ms, until_ms=now_ms + FUTURE_MS + 1)
     accepted: list[Event] = []

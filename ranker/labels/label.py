@@ -96,6 +96,11 @@ class Label(SpecModel, ABC):
         """The least and the greatest value that the label may have; infinite ones are refused anyway."""
 
     @property
+    def feedback_range(self) -> tuple[float, float]:
+        """The least and the greatest value that a service takes as feedback; `value_range` by default."""
+        return self.value_range
+
+    @property
     def learns_mean(self) -> bool:
         """Whether a head of it is fitted to the mean of its labels; one of transformed labels misses it."""
         return True

@@ -128,15 +128,21 @@ class RegressionTask(Task, RegressionLabel):
     plausible: tuple[float, float] | None = Field(
         None,
         description="The least and the greatest label that is plausible; one beyond is counted, and learned "
-        "as the bound. By default 20 times the running 90th percentile of the labels that are not 0, at "
-        "most 10^12. State it where feedback comes from outside: who gives many of the labels moves the "
-        "default.",
+        "as the bound, and a service sets it aside. By default 20 times the running 90th percentile of the "
+        "labels that are not 0, at most 10^12. State it where feedback comes from outside: who gives many "
+        "of the labels moves the default.",
     )
 
     @property
     def plausible_range(self) -> tuple[float, float] | None:
         """What the spec says."""
         return self.plausible
+
+    @property
+    def feedback_range(self) -> tuple[float, float]:
+        """What the spec says is plausible, if it says so."""
+        (least, greatest), (low, high) = self.value_range, self.plausible or self.value_range
+        return max(low, least), min(high, greatest)
 
     @field_validator("plausible")
     @classmethod

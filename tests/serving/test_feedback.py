@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from ranker.labels.regression import RegressionTask
 from ranker.store.keys import events_key
 from ranker.stream.feedback import Event, Reason
 from ranker.stream.rejected import latest_rejected, rejected_counts
@@ -96,6 +97,22 @@ def test_others_are_set_aside_with_the_reason(changes, reason, detail):
     assert taken == []
     assert (rejected.reason, rejected.place) == (reason, 0)
     assert detail in rejected.detail
+
+
+def test_a_value_beyond_what_the_spec_calls_plausible_is_set_aside() -> None:
+    watched = RegressionTask(
+        name="watch_time", group="engagement", kind="regression", transform="log1p", plausible=(-5.0, 600.0)
+    )
+    given = [event(kind="watch_time", value=value) for value in (600, 600.5, -1)]
+
+    accepted, rejected = at_once(checked(given, [watched], now_ms=NOW_MS))
+
+    assert [one.value for one in accepted] == [600]
+    assert [(one.place, one.reason) for one in rejected] == [
+        (1, Reason.OUT_OF_RANGE),
+        (2, Reason.OUT_OF_RANGE),
+    ]
+    assert rejected[0].detail == "expected a number from 0 to 600, found 600.5"
 
 
 def test_the_events_of_a_call_are_one_entry(service, store):
