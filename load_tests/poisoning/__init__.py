@@ -1,0 +1,1 @@
+"""The live loop with poison beside its traffic."""
