@@ -52,7 +52,7 @@ from training.sources.live import LiveSource
 RESULTS: Final = Path(__file__).parent / "results"
 RANKINGS: Final = 10_000
 SHOWN: Final = 10
-LEARNED_ROWS: Final = 100_000
+LEARNED_ROWS: Final = 60_000
 CLIENTS: Final = 4
 WAIT_S: Final = 1.0
 """The shortened wait of every label, so that labels count while the log is made."""
